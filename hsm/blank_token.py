@@ -1,0 +1,63 @@
+"""Give a blank PKCS#11 token its label and SO PIN (`C_InitToken`), which python-pkcs11 cannot do yet.
+
+Through ctypes on the same module, so that no PIN stands on any command line. Never touches a token that is initialised.
+Source: PKCS #11 v2.40 §4.2 (CK_TOKEN_INFO), §5.4 and §5.5.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from pathlib import Path
+
+from hsm.config import SetupError
+from hsm.user_pin import UserPin
+
+_OK = 0x000
+_ALREADY_INITIALIZED = 0x191
+_TOKEN_INITIALIZED = 0x400
+_LABEL_BYTES = 32
+_FLAGS_OFFSET = 96  # label 32, manufacturer 32, model 16, serial 16
+_INFO_BYTES = 1024  # CK_TOKEN_INFO has about 208; a generous buffer costs nothing
+_MAX_SLOTS = 256
+
+
+def initialise(module: Path, label: str, so_pin: UserPin) -> None:
+    """Initialise the module's first blank token under this label; SetupError if none is blank or the label is taken."""
+    library = ctypes.CDLL(str(module))
+    started = library.C_Initialize(None)
+    if started not in {_OK, _ALREADY_INITIALIZED}:
+        raise SetupError(f"{module}: C_Initialize failed with 0x{started:03x}: is its configuration readable?")
+    try:
+        slot = _blank_slot(library, label)
+        secret = so_pin.reveal().encode()
+        padded = label.encode().ljust(_LABEL_BYTES)
+        _check(library.C_InitToken(ctypes.c_ulong(slot), secret, ctypes.c_ulong(len(secret)), padded), "C_InitToken")
+    finally:
+        if started == _OK:
+            library.C_Finalize(None)
+
+
+def _blank_slot(library: ctypes.CDLL, label: str) -> int:
+    count = ctypes.c_ulong(_MAX_SLOTS)
+    slots = (ctypes.c_ulong * _MAX_SLOTS)()
+    _check(library.C_GetSlotList(ctypes.c_ubyte(1), slots, ctypes.byref(count)), "C_GetSlotList")
+    blank = None
+    for slot in slots[: count.value]:
+        info = ctypes.create_string_buffer(_INFO_BYTES)
+        _check(library.C_GetTokenInfo(ctypes.c_ulong(slot), info), "C_GetTokenInfo")
+        (flags,) = struct.unpack_from("@L", info.raw, _FLAGS_OFFSET)
+        if not flags & _TOKEN_INITIALIZED:
+            blank = slot if blank is None else blank
+        elif info.raw[:_LABEL_BYTES].rstrip() == label.encode():
+            raise SetupError(
+                f"a token labelled {label!r} is there already: it is never overwritten; choose another label"
+            )
+    if blank is None:
+        raise SetupError("the module has no blank token")
+    return blank
+
+
+def _check(result: int, call: str) -> None:
+    if result != _OK:
+        raise SetupError(f"{call} failed with 0x{result:03x} (PKCS #11 return value)")

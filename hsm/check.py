@@ -1,0 +1,82 @@
+"""What must hold before a signer starts: modes, token, keys and root agree. Refuses with a remedy; repairs nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from hsm import config
+from hsm.config import SetupError, SignerConfig
+from hsm.purposes import KEYS, Purpose
+from hsm.token import Token
+from trust.root import RootError, TrustedRoot
+
+_OTHERS = 0o027  # what group may not write, and others may not do at all
+_NOT_OWNER = 0o077
+
+
+def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]) -> None:
+    """Directory and socket directory closed to others, `secret` entries to everybody but the owner; SetupError."""
+    for path in (directory, config.socket_path(directory, made).parent):
+        _require_mode(path, _OTHERS, "0750")
+    for name in (config.FILE, made.softhsm_conf):
+        if name:
+            _require_mode(directory / name, _OTHERS, "0640")
+    for name in secret:
+        path = directory / name
+        if path.exists():
+            _require_mode(path, _NOT_OWNER, "0700" if path.is_dir() else "0600")
+
+
+def check_root(made: SignerConfig, trusted: TrustedRoot, keys: Mapping[str, bytes]) -> None:
+    """The root is of this environment and names this signer with the very keys of its token; SetupError."""
+    root = trusted.root
+    if root.environment != made.environment:
+        raise SetupError(f"the trust root is of environment {root.environment!r}, this signer of {made.environment!r}")
+    try:
+        wanted = _factory_keys(trusted, made.name) if made.role == "factory" else _cloud_keys(trusted, made.name)
+    except RootError as error:
+        raise SetupError(f"{error}: add this signer's public.json to the root, or correct --root") from error
+    differing = sorted(purpose for purpose, spki in wanted.items() if keys.get(purpose) != spki)
+    if differing:
+        text = f"the trust root names other keys than this token's for {', '.join(differing)}"
+        raise SetupError(f"{text}: put this signer's public.json into the root, or use the token that belongs to it")
+
+
+def check_token(made: SignerConfig, token: Token) -> dict[str, bytes]:
+    """The token has exactly the keys of this role; returns public keys by purpose. SetupError, TokenError."""
+    wanted = {purpose.value for purpose in KEYS[made.role]}
+    others = {purpose.value for purpose in Purpose} - wanted
+    labels = token.labels()
+    if wanted - labels:
+        raise SetupError(
+            f"token {token.label!r} has no key for {', '.join(sorted(wanted - labels))}: make the signer anew"
+        )
+    if others & labels:
+        text = f"token {token.label!r} holds keys of the other role ({', '.join(sorted(others & labels))})"
+        raise SetupError(f"{text}: factory and cloud never share a token")
+    if made.environment != "demo" and token.model.startswith("SoftHSM"):
+        raise SetupError(f"a soft token is not taken in environment {made.environment!r}: use a hardware token")
+    return {label: token.public_key(label) for label in sorted(wanted)}
+
+
+def _factory_keys(trusted: TrustedRoot, name: str) -> dict[str, bytes]:
+    station = trusted.root.station(name)
+    return {"pin": station.pin, "completion": station.completion, "log": station.log, "client": station.client}
+
+
+def _cloud_keys(trusted: TrustedRoot, name: str) -> dict[str, bytes]:
+    if trusted.root.registry != name:
+        raise RootError(f"the trust root's registry is {trusted.root.registry!r}, not {name!r}")
+    return {"receipt": trusted.root.registry_keys.receipt}
+
+
+def _require_mode(path: Path, forbidden: int, wanted: str) -> None:
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}: was this signer made with station-signer init?") from error
+    if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & forbidden:
+        raise SetupError(f"{path} must belong to the signer's user and be closed to others: chmod {wanted} {path}")

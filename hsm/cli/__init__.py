@@ -1,0 +1,105 @@
+"""`station-signer`: make a signer, serve it, look at it. Starts fast: everything heavy is imported inside its command.
+
+Public facts go to stdout, everything else to stderr. Never takes a PIN as an option.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import click
+
+_SETUP_FAILED = 2
+_LINE_STOPPED = 6
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keystation", prog_name="station-signer")
+def main() -> None:
+    """The signer: keys on a PKCS#11 token, and the policy that guards them.
+
+    One directory is one signer, of one role: the factory's or the cloud's.
+    """
+
+
+@main.command()
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="New directory for this signer.")
+@click.option("--role", type=click.Choice(["factory", "cloud"]), required=True, help="Whose keys it holds.")
+@click.option("--name", required=True, help="The station's name, or for the cloud role the registry's.")
+@click.option("--environment", default="demo", show_default=True, help="Stands in every statement and in the root.")
+@click.option("--module", help="PKCS#11 module; without it SoftHSM is looked for where packages put it.")
+@click.option("--socket", help="Where to listen, relative to --dir.  [default: run/signer.sock]")
+def init(
+    directory: Path,
+    role: Literal["factory", "cloud"],
+    name: str,
+    environment: str,
+    module: str | None,
+    socket: str | None,
+) -> None:
+    """Make a signer: soft token, one key a purpose, counters, public.json for the trust root.
+
+    Never overwrites anything. PINs are made at random and kept in files of mode 0600.
+    """
+    from hsm.ceremony import PUBLIC_FILE, make_signer  # noqa: PLC0415 - keeps --help fast
+    from hsm.config import SetupError  # noqa: PLC0415
+
+    try:
+        keys = make_signer(directory, role=role, name=name, environment=environment, module=module, socket=socket)
+    except SetupError as error:
+        _stop(error)
+    click.echo(f"{role} signer {name} ({environment}) made in {directory}", err=True)
+    click.echo(f"keys: {', '.join(sorted(keys))}; public halves in {directory / PUBLIC_FILE}", err=True)
+    click.echo("next: put them into the trust root, then station-signer serve", err=True)
+
+
+@main.command()
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
+@click.option(
+    "--root", "root_file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trust root's file."
+)
+def serve(directory: Path, root_file: Path) -> None:
+    """Serve the signer on its socket until SIGTERM; says "ready" on stderr when it listens."""
+    import logging  # noqa: PLC0415
+
+    from hsm.config import SetupError  # noqa: PLC0415
+    from hsm.service import serve as run  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        run(directory, root_file, lambda: click.echo("ready", err=True))
+    except SetupError as error:
+        _stop(error)
+
+
+@main.command()
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(directory: Path, *, as_json: bool) -> None:
+    """Show role, keys and counts of a signer that is serving; exit code 6 when it does not answer."""
+    import asyncio  # noqa: PLC0415
+
+    import msgspec  # noqa: PLC0415
+
+    from hsm import config  # noqa: PLC0415
+    from hsm.cli.output import status_lines  # noqa: PLC0415
+    from hsm.client import SignerClient  # noqa: PLC0415
+    from hsm.signer import SignerError, SignerUnavailableError  # noqa: PLC0415
+
+    try:
+        path = config.socket_path(directory, config.load(directory))
+        found = asyncio.run(SignerClient(path).status())
+    except config.SetupError as error:
+        _stop(error)
+    except (SignerError, SignerUnavailableError) as error:
+        _stop(error, _LINE_STOPPED)
+    for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
+        click.echo(line)
+
+
+def _stop(error: Exception, code: int = _SETUP_FAILED) -> NoReturn:
+    click.echo(f"station-signer: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,253 @@
+"""How station and registry reach their signer's process: `SignerClient` and `ReceiptClient`.
+
+Never decides and never signs. A lost connection, a time-out and a token that is away are all `SignerUnavailableError`:
+whether the signer acted is unknown, and asking again is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+import threading
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from hsm.messages import (
+    LENGTH,
+    Answer,
+    AssertionBody,
+    CompletionBody,
+    FrameError,
+    Nothing,
+    OrderBody,
+    PinBody,
+    ReceiptBody,
+    Request,
+    body_length,
+    frame,
+    parse_answer,
+    result,
+)
+from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus, SignerUnavailableError
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.statement import Completion, PinStatement, Receipt
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_TIMEOUT_S = 10.0
+
+
+class SignerClient:
+    """A `hsm.signer.Signer` over the signer's socket, for one event loop. Connects when asked, and again when lost."""
+
+    def __init__(self, path: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._connecting = asyncio.Lock()
+        self._connection: _Connection | None = None
+
+    async def status(self) -> SignerStatus:
+        """Role, keys and counts."""
+        return await self._call("status", Nothing(), SignerStatus)
+
+    async def import_order(self, order: Envelope) -> None:
+        """Make an order known."""
+        await self._call("import_order", OrderBody(order), type(None))
+
+    async def challenge(self, request: ChallengeRequest) -> bytes:
+        """A fresh one-use challenge."""
+        return await self._call("challenge", request, bytes)
+
+    async def sign_pin(self, statement: PinStatement) -> Envelope:
+        """The pin statement, signed."""
+        return await self._call("sign_pin", PinBody(statement), Envelope)
+
+    async def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
+        """The completion, signed."""
+        return await self._call("sign_completion", CompletionBody(completion, pin, receipt), Envelope)
+
+    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+        """The log's new head as a signed note."""
+        return await self._call("sign_checkpoint", request, str)
+
+    async def client_assertion(self, audience: str) -> str:
+        """A client assertion for the registry."""
+        return await self._call("client_assertion", AssertionBody(audience), str)
+
+    async def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _call(self, verb: str, body: msgspec.Struct, kind: type[T]) -> T:
+        try:
+            return result(await asyncio.wait_for(self._ask(verb, body), self._timeout_s), kind)
+        except TimeoutError as error:
+            raise SignerUnavailableError(f"the signer has not answered {verb} for {self._timeout_s:g} s") from error
+        except FrameError as error:
+            raise SignerError(error.code, f"{verb}: {error}") from error
+        except OSError as error:
+            raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
+
+    async def _ask(self, verb: str, body: msgspec.Struct) -> Answer:
+        reused = self._connection is not None and self._connection.alive
+        connection = await self._connected()
+        try:
+            return await connection.ask(verb, body)
+        except ConnectionError:
+            if not reused:
+                raise
+        # The signer was started again since the last call. Every verb may be repeated, so ask once more on a new line.
+        return await (await self._connected()).ask(verb, body)
+
+    async def _connected(self) -> _Connection:
+        async with self._connecting:
+            if self._connection is None or not self._connection.alive:
+                reader, writer = await asyncio.open_unix_connection(self._path)
+                self._connection = _Connection(reader, writer)
+            return self._connection
+
+
+class ReceiptClient:
+    """A `hsm.signer.ReceiptSigner` over the signer's socket: blocking, for any number of threads, one at a time."""
+
+    def __init__(self, path: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._turn = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._ids = itertools.count(1)
+
+    def status(self) -> SignerStatus:
+        """Role, keys and counts."""
+        return self._call("status", Nothing(), SignerStatus)
+
+    def sign_receipt(self, receipt: Receipt) -> Envelope:
+        """The receipt, signed."""
+        return self._call("sign_receipt", ReceiptBody(receipt), Envelope)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        with self._turn:
+            self._drop()
+
+    def _call(self, verb: str, body: msgspec.Struct, kind: type[T]) -> T:
+        if not self._turn.acquire(timeout=self._timeout_s):
+            raise SignerUnavailableError(f"the signer has been busy for {self._timeout_s:g} s")
+        try:
+            return result(self._ask(verb, body), kind)
+        except FrameError as error:
+            self._drop()
+            raise SignerError(error.code, f"{verb}: {error}") from error
+        except OSError as error:
+            self._drop()
+            raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
+        finally:
+            self._turn.release()
+
+    def _ask(self, verb: str, body: msgspec.Struct) -> Answer:
+        if self._socket is not None:
+            try:
+                return self._exchange(self._socket, verb, body)
+            except ConnectionError:  # the signer was started again since the last call; asking once more is safe
+                self._drop()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(self._timeout_s)
+        self._socket.connect(str(self._path))
+        return self._exchange(self._socket, verb, body)
+
+    def _exchange(self, line: socket.socket, verb: str, body: msgspec.Struct) -> Answer:
+        number = next(self._ids)
+        line.sendall(_request(verb, number, body))
+        answer = parse_answer(_exactly(line, body_length(_exactly(line, LENGTH.size))))
+        if answer.id not in {number, 0}:
+            raise FrameError(Code.MALFORMED, f"answer {answer.id} to request {number}")
+        return answer
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class _Connection:
+    """One connection of a SignerClient: a task reads answers and hands each to whoever asked."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._last_word: Answer | None = None
+        self._listening = asyncio.create_task(self._listen())
+
+    @property
+    def alive(self) -> bool:
+        """Whether answers can still come."""
+        return not self._listening.done()
+
+    async def ask(self, verb: str, body: msgspec.Struct) -> Answer:
+        """The answer to this request; ConnectionError when the connection ends first."""
+        number = next(self._ids)
+        request = _request(verb, number, body)
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        try:
+            if self.alive:
+                self._writer.write(request)
+                await self._writer.drain()
+                return await waiting
+        except ConnectionError:
+            if self._last_word is None:
+                raise
+        finally:
+            self._waiting.pop(number, None)
+        if self._last_word is None:
+            raise ConnectionResetError("the signer closed the connection")
+        return self._last_word
+
+    async def close(self) -> None:
+        """End the reading task; whoever still waits gets a ConnectionError."""
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        try:
+            while self._last_word is None:
+                head = await self._reader.readexactly(LENGTH.size)
+                self._deliver(parse_answer(await self._reader.readexactly(body_length(head))))
+        except (OSError, asyncio.IncompleteReadError, FrameError) as error:
+            _LOG.debug("connection to the signer ended: %s", error)
+        finally:
+            self._writer.close()
+            for each in self._waiting.values():
+                if not each.done():
+                    each.set_exception(ConnectionResetError("the signer closed the connection"))
+
+    def _deliver(self, answer: Answer) -> None:
+        if answer.id == 0:  # the signer could not read us, or does not want us: it closes after this
+            self._last_word = answer
+            return
+        waiting = self._waiting.get(answer.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+
+def _request(verb: str, number: int, body: msgspec.Struct) -> bytes:
+    return frame(Request(v=1, verb=verb, id=number, body=msgspec.Raw(msgspec.json.encode(body))))
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = line.recv(size - len(data))
+        if not part:
+            raise ConnectionResetError("the signer closed the connection")
+        data += part
+    return data

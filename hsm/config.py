@@ -1,0 +1,67 @@
+"""`signer.toml`: what one signer directory is. Written once by `station-signer init`, read at every start.
+
+Names no trusted key: that is the trust root's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from hsm.purposes import RoleName
+from trust.statement import Name
+
+FILE = "signer.toml"
+SOCKET = "run/signer.sock"
+_MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with its NUL (unix(7))
+
+
+class SetupError(Exception):
+    """The signer cannot start or be made; the text says why and what to do next."""
+
+
+class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One signer. Relative paths are taken from its directory; `allowed_uids` may connect besides its own user."""
+
+    role: RoleName
+    name: Name
+    environment: Name
+    token_label: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    module: str
+    softhsm_conf: str = ""
+    user_pin: str = "file:user-pin"
+    socket: str = SOCKET
+    allowed_uids: tuple[int, ...] = ()
+
+
+def load(directory: Path) -> SignerConfig:
+    """The signer's configuration; SetupError when it is missing or malformed."""
+    path = directory / FILE
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), SignerConfig, strict=True)
+    except FileNotFoundError as error:
+        raise SetupError(
+            f"{path} is not there: make the signer first with station-signer init --dir {directory}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path}: {error}") from error
+
+
+def dump(config: SignerConfig) -> str:
+    """The file's text; every value is a string or a list of numbers, whose JSON spelling is TOML too."""
+    entries = msgspec.to_builtins(config)
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+    return f"# Written by station-signer init. Holds no secret and no trusted key.\n{lines}"
+
+
+def socket_path(directory: Path, config: SignerConfig) -> Path:
+    """Where the signer listens; SetupError when the system cannot hold so long a path."""
+    path = directory.absolute() / config.socket
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise SetupError(f"socket path {path} is longer than {_MAX_SOCKET_PATH} bytes: use a shorter --dir or --socket")
+    return path

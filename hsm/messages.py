@@ -1,0 +1,148 @@
+"""The signer's socket: frames, requests and answers, for server and client. One body type a verb, none of bare bytes.
+
+A frame is a 4-byte big-endian length and that many bytes of JSON, at most 64 KiB. `v` comes first in meaning: another
+version is refused before anything else is looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal, TypeVar
+
+import msgspec
+
+from hsm.signer import SignerError, SignerUnavailableError
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.statement import Completion, PinStatement, Receipt
+
+T = TypeVar("T")
+MAX_FRAME_BYTES = 65_536
+LENGTH = struct.Struct(">I")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One question; `id` comes back in the answer, so that many can be under way on one connection."""
+
+    v: Literal[1]
+    verb: str
+    id: int
+    body: msgspec.Raw
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why not: a stable code and a text for people."""
+
+    code: str
+    message: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`ok` or `error`. `id` 0 answers a frame that could not be read; the connection is closed after it."""
+
+    v: Literal[1]
+    id: int
+    ok: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: Refusal | msgspec.UnsetType = msgspec.UNSET
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A verb that needs no body, `{}`."""
+
+
+class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`import_order`."""
+
+    order: Envelope
+
+
+class PinBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_pin`."""
+
+    statement: PinStatement
+
+
+class CompletionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_completion`."""
+
+    completion: Completion
+    pin: Envelope
+    receipt: Envelope
+
+
+class AssertionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`client_assertion`."""
+
+    audience: str
+
+
+class ReceiptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_receipt`."""
+
+    receipt: Receipt
+
+
+class FrameError(Exception):
+    """Not a frame or request of this protocol; the text says why, the code says whether it was too large."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    """A message with its length in front; FrameError when it is longer than a frame may be."""
+    data = msgspec.json.encode(message)
+    if len(data) > MAX_FRAME_BYTES:
+        raise FrameError(Code.TOO_LARGE, f"message of {len(data)} bytes: at most {MAX_FRAME_BYTES} are taken")
+    return LENGTH.pack(len(data)) + data
+
+
+def body_length(head: bytes) -> int:
+    """How many bytes follow a frame's 4-byte head; FrameError when they are none or too many."""
+    (length,) = LENGTH.unpack(head)
+    if not 0 < length <= MAX_FRAME_BYTES:
+        code = Code.TOO_LARGE if length else Code.MALFORMED
+        raise FrameError(code, f"frame of {length} bytes: 1 to {MAX_FRAME_BYTES} are taken")
+    return int(length)
+
+
+def parse_request(data: bytes) -> Request:
+    """The request in a frame; FrameError."""
+    try:
+        return msgspec.json.decode(data, type=Request)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(Code.MALFORMED, f"not a request of version 1: {error}") from error
+
+
+def parse_answer(data: bytes) -> Answer:
+    """The answer in a frame; FrameError."""
+    try:
+        return msgspec.json.decode(data, type=Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(Code.MALFORMED, f"not an answer of version 1: {error}") from error
+
+
+def accepted(request_id: int, result: object) -> Answer:
+    """A good answer."""
+    return Answer(v=1, id=request_id, ok=msgspec.Raw(msgspec.json.encode(result)))
+
+
+def refused(request_id: int, code: Code, message: str) -> Answer:
+    """A refusal."""
+    return Answer(v=1, id=request_id, error=Refusal(code=code.value, message=message))
+
+
+def result(answer: Answer, kind: type[T]) -> T:
+    """What a client makes of an answer: the result, SignerError, or SignerUnavailableError when the token is away."""
+    if isinstance(answer.error, Refusal):
+        code = Code(answer.error.code) if answer.error.code in set(Code) else Code.INTERNAL
+        if code is Code.TOKEN_UNAVAILABLE:
+            raise SignerUnavailableError(answer.error.message)
+        raise SignerError(code, answer.error.message)
+    if isinstance(answer.ok, msgspec.UnsetType):
+        raise FrameError(Code.MALFORMED, "an answer with neither result nor refusal")
+    try:
+        return msgspec.json.decode(answer.ok, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(Code.MALFORMED, f"not the expected answer: {error}") from error

@@ -1,0 +1,91 @@
+"""May this pin statement be signed? Every rule in the order in which it is judged; the first that fails is the answer.
+
+What needs no memory first, what needs memory inside the one transaction that reserves: job, device, key, challenge,
+count.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hsm.orders import KnownOrder, known
+from hsm.possession import require_possession, use_challenge
+from hsm.purposes import Purpose
+from hsm.signatory import Signatory
+from hsm.signer import SignerError
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.keys import PublicKey, PublicKeyError
+from trust.statement import PinStatement
+
+
+def sign_pin(signatory: Signatory, pin: PinStatement) -> Envelope:
+    """The pin statement, signed, if proof, order and count allow it; SignerError otherwise."""
+    stored = signatory.stored(pin)
+    if stored is not None:
+        return stored
+    signatory.require_here(pin, "pin statement")
+    if pin.station != signatory.name:
+        raise SignerError(
+            Code.NOT_AUTHORISED, f"pin statement of station {pin.station!r}: this signer is {signatory.name!r}'s"
+        )
+    order = known(signatory, pin.order_id)
+    if not signatory.is_reserved(pin):
+        _judge(order, pin)
+    return signatory.issue(Purpose.PIN, pin, partial(_claim, signatory, order, pin))
+
+
+def _judge(order: KnownOrder, pin: PinStatement) -> None:
+    """Every rule that needs no memory."""
+    if pin.order_signed != order.signed:
+        raise SignerError(
+            Code.STATEMENT_INVALID, f"the statement says order_signed is {pin.order_signed}: it is {order.signed}"
+        )
+    order.require(pin)
+    if pin.declared.emulated and pin.environment != "demo":
+        raise SignerError(Code.WRONG_ENVIRONMENT, "an emulated device is signed for in environment 'demo' only")
+    key = device_key(pin)
+    if pin.vetting.verdict != "ok":
+        raise SignerError(Code.KEY_WEAK, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is signed")
+    require_possession(key, DeviceId.parse(pin.device_id), "pin", pin.possession)
+
+
+def device_key(pin: PinStatement) -> PublicKey:
+    """The device's key, if SPKI, type and fingerprint in the statement agree; STATEMENT_INVALID otherwise."""
+    try:
+        key = PublicKey.from_der(pin.spki)
+    except PublicKeyError as error:
+        raise SignerError(Code.STATEMENT_INVALID, f"device key: {error}") from error
+    if key.key_type.value != pin.key_type:
+        raise SignerError(
+            Code.STATEMENT_INVALID, f"device key is {key.key_type.value}, the statement says {pin.key_type}"
+        )
+    if key.fingerprint != pin.fingerprint:
+        raise SignerError(Code.STATEMENT_INVALID, "fingerprint is not the SHA-256 of the device key")
+    return key
+
+
+def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_sha256: str) -> None:
+    """Every rule that needs memory; runs inside the reserving transaction."""
+    counters = signatory.counters
+    if counters.reserved_of_job("pin", pin.job) is not None:
+        raise SignerError(Code.JOB_BYTES_DIFFER, f"job {pin.job} has another pin statement already: send that one")
+    other = counters.reserved_of_device("pin", pin.order_id, pin.device_id)
+    if other is not None and other.fingerprint != pin.fingerprint:
+        text = f"device {pin.device_id} was signed for with key {other.fingerprint[:16]}… under this order"
+        raise SignerError(Code.DEVICE_HAS_OTHER_KEY, f"{text}: quarantine it")
+    if other is not None:
+        text = f"device {pin.device_id} was signed for with this key under job {other.job}"
+        raise SignerError(Code.PINNED_UNDER_OTHER_JOB, f"{text}: go on with that job's statement")
+    owner = counters.claim_key(pin.fingerprint, pin.device_id)
+    if owner != pin.device_id:
+        text = f"key {pin.fingerprint[:16]}… was signed for under device {owner}: two devices have the same key"
+        raise SignerError(Code.KEY_ON_OTHER_DEVICE, text)
+    use_challenge(signatory, pin.possession.challenge, "pin", pin, payload_sha256)
+    if not counters.take_unit("pin", pin.order_id):
+        limit = order.body.quantity + order.body.allowance
+        text = (
+            f"order {pin.order_id}: {limit} devices (quantity and allowance) have been signed for: start the next order"
+        )
+        raise SignerError(Code.ORDER_EXHAUSTED, text)

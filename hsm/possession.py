@@ -1,0 +1,83 @@
+"""Proof that a device holds its private key, judged by the signer itself, and the challenges it gives out for that.
+
+A challenge is 32 random bytes, durable, good for one hour and for one statement. Never takes the station's word.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from hsm.orders import known
+from hsm.records import Binding
+from hsm.signatory import Signatory
+from hsm.signer import ChallengeRequest, SignerError
+from trust.codes import Code
+from trust.identity import DeviceId, IdentityError, JobId
+from trust.keys import KeyType, PublicKey
+from trust.proof import CHALLENGE_BYTES, proves
+from trust.statement import Completion, PinStatement, Possession
+
+_VALID_S = 3600
+_CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
+
+
+def give_challenge(signatory: Signatory, request: ChallengeRequest) -> bytes:
+    """A fresh challenge for an imported order; every request gets its own."""
+    try:
+        JobId.parse(request.job)
+        DeviceId.parse(request.device_id)
+    except IdentityError as error:
+        raise SignerError(Code.MALFORMED, str(error)) from error
+    known(signatory, request.order_id)
+    challenge, now = secrets.token_bytes(CHALLENGE_BYTES), int(signatory.now())
+    binding = Binding(
+        purpose=request.purpose, order_id=request.order_id, job=request.job.lower(), device_id=request.device_id.lower()
+    )
+    signatory.counters.add_challenge(challenge, binding, now=now, forget_before=now - _VALID_S)
+    return challenge
+
+
+def use_challenge(
+    signatory: Signatory,
+    challenge: bytes,
+    purpose: Literal["pin", "report"],
+    statement: PinStatement | Completion,
+    used_by: str,
+) -> None:
+    """Spend the challenge on this statement, inside the transaction that reserves it; CHALLENGE_UNKNOWN otherwise."""
+    binding = Binding(purpose=purpose, order_id=statement.order_id, job=statement.job, device_id=statement.device_id)
+    now = int(signatory.now())
+    if not signatory.counters.use_challenge(
+        challenge, binding, used_by=used_by, issued=(now - _VALID_S, now + _CLOCK_BACK_S)
+    ):
+        text = (
+            f"this {purpose} challenge was not given for this order, job and device, is older than an hour, or was used"
+        )
+        raise SignerError(Code.CHALLENGE_UNKNOWN, f"{text}: ask for a new one and let the device sign again")
+
+
+def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:
+    """Both signatures must be this key's over this challenge for this device; PROOF_INVALID otherwise."""
+    first, second = possession.signatures
+    if possession.context != context:
+        raise SignerError(
+            Code.PROOF_INVALID, f"proof of possession has context {possession.context!r}, expected {context!r}"
+        )
+    if len(possession.challenge) != CHALLENGE_BYTES:
+        raise SignerError(
+            Code.PROOF_INVALID, f"a challenge has {CHALLENGE_BYTES} bytes, got {len(possession.challenge)}"
+        )
+    if not all(proves(key, device, context, possession.challenge, each) for each in (first, second)):
+        raise SignerError(Code.PROOF_INVALID, "proof of possession: a signature does not verify with the device's key")
+    if (
+        key.key_type is KeyType.EC_P256
+        and first != second
+        and decode_dss_signature(first)[0] == decode_dss_signature(second)[0]
+    ):
+        # Equal bytes are a deterministic signer (RFC 6979); equal r with another s is a nonce used twice.
+        raise SignerError(
+            Code.PROOF_INVALID, "proof of possession: two different signatures share r; the key must not be used"
+        )

@@ -1,0 +1,89 @@
+"""The only builder of a signer's process: configuration, checks, token, counters, policy, socket, in that order.
+
+Never decides about statements. Nothing is served before every check has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from hsm import check, config, softhsm
+from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
+from hsm.config import SetupError, SignerConfig
+from hsm.counters import Counters, StoreError
+from hsm.pkcs11 import Pkcs11Token, TokenPlace
+from hsm.policy import CloudPolicy, FactoryPolicy
+from hsm.records import Owner, keys_sha256
+from hsm.server import SignerServer
+from hsm.signatory import Signatory
+from hsm.token import TokenError
+from hsm.user_pin import UserPinError, read_user_pin
+from trust import root as roots
+from trust.root import RootError, TrustedRoot
+
+_SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE)
+_LOCK = "serving.lock"
+
+
+def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT. SetupError when a check fails; nothing has been signed then."""
+    made = config.load(directory)
+    check.check_places(directory, made, secret=_SECRET)
+    trusted = _root(root_file)
+    with ExitStack() as open_things:
+        open_things.enter_context(_alone(directory))
+        try:
+            policy = _policy(directory, made, trusted, open_things)
+        except (TokenError, StoreError, UserPinError) as error:
+            raise SetupError(str(error)) from error
+        path = config.socket_path(directory, made)
+        asyncio.run(_run(SignerServer(policy, path, {os.geteuid(), *made.allowed_uids}), on_ready))
+
+
+async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, server.stop)
+    await server.serve(on_ready)
+
+
+def _policy(
+    directory: Path, made: SignerConfig, trusted: TrustedRoot, open_things: ExitStack
+) -> FactoryPolicy | CloudPolicy:
+    if made.softhsm_conf:
+        softhsm.select(directory / made.softhsm_conf)
+    place = TokenPlace(softhsm.find_module(made.module), made.token_label, directory / TOKEN_LOCK)
+    token = Pkcs11Token(place, read_user_pin(made.user_pin, directory))
+    open_things.callback(token.close)
+    keys = check.check_token(made, token)
+    check.check_root(made, trusted, keys)
+    owner = Owner(made.role, made.name, made.environment, keys_sha256(keys))
+    memory = Counters.open(directory / COUNTERS_FILE, owner)
+    open_things.callback(memory.close)
+    signatory = Signatory(role=made.role, name=made.name, trusted=trusted, token=token, counters=memory, now=time.time)
+    return FactoryPolicy(signatory) if made.role == "factory" else CloudPolicy(signatory)
+
+
+def _root(path: Path) -> TrustedRoot:
+    try:
+        return roots.parse(path.read_bytes())
+    except (OSError, RootError) as error:
+        raise SetupError(f"trust root {path}: {error}") from error
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One serving process a directory, so that a socket left behind by a crash is nobody's."""
+    with (directory / _LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SetupError(f"another process serves {directory}: stop it first") from error
+        yield

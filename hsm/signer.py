@@ -1,0 +1,103 @@
+"""What a signer can be asked: one verb a purpose, no "sign these bytes".
+
+The protocols that station (factory role) and registry (cloud role) are written against. `hsm.client` reaches a signer
+process; tests may put `hsm.policy` behind them in one process.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.statement import Completion, PinStatement, Receipt
+
+
+class SignerError(Exception):
+    """The signer answered no. `code` is stable, the text is for people."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SignerUnavailableError(Exception):
+    """No answer: the signer's process, socket or token is away. Whether it acted is unknown; asking again is safe."""
+
+
+class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A one-use challenge for one order, job, device and purpose."""
+
+    purpose: Literal["pin", "report"]
+    order_id: str
+    job: str
+    device_id: str
+
+
+class CheckpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sign the log's new head: size and root hash, with an RFC 6962 consistency proof from `old_size`."""
+
+    origin: str
+    size: int
+    root_hash: bytes
+    old_size: int
+    proof: tuple[bytes, ...]
+
+
+class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a signer says of itself: keys (DER SubjectPublicKeyInfo) and distinct payloads signed, by purpose.
+
+    `resigned` counts payloads signed once more after a crash; `checkpoints` is the last size signed, by log origin.
+    """
+
+    role: Literal["factory", "cloud"]
+    name: str
+    environment: str
+    root_sha256: str
+    token_label: str
+    token_model: str
+    keys: dict[str, bytes]
+    signatures: dict[str, int]
+    resigned: int
+    checkpoints: dict[str, int] = {}
+
+
+class Signer(Protocol):
+    """The factory role, as the station uses it. Every verb raises SignerError or SignerUnavailableError only.
+
+    All are safe to repeat. The same statement or checkpoint gives the same bytes and costs nothing; each challenge and
+    each client assertion is a fresh one.
+    """
+
+    async def status(self) -> SignerStatus:
+        """Role, keys and counts."""
+
+    async def import_order(self, order: Envelope) -> None:
+        """Make an order known; the same bytes again are fine, other bytes under its id are ORDER_CONFLICT."""
+
+    async def challenge(self, request: ChallengeRequest) -> bytes:
+        """32 random bytes, remembered for this order, job, device and purpose; valid for one hour."""
+
+    async def sign_pin(self, statement: PinStatement) -> Envelope:
+        """The pin statement, signed, if proof, order and count allow it."""
+
+    async def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
+        """The completion, signed, if pin statement, receipt, second proof and closing report hold."""
+
+    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+        """The checkpoint as a C2SP signed note; CHECKPOINT_CONFLICT unless it extends the last one signed."""
+
+    async def client_assertion(self, audience: str) -> str:
+        """A `private_key_jwt` client assertion (RFC 7523, RFC 10070) for the registry's issuer."""
+
+
+class ReceiptSigner(Protocol):
+    """The cloud role, as the registry uses it (blocking: the registry's routes run in threads)."""
+
+    def status(self) -> SignerStatus:
+        """Role, keys and counts."""
+
+    def sign_receipt(self, receipt: Receipt) -> Envelope:
+        """The receipt, signed. The same receipt gives the same bytes."""

@@ -1,0 +1,49 @@
+"""What the signer needs of a token: raw signatures by key label. Everything else about PKCS#11 stays in `hsm.pkcs11`.
+
+A token never decides what may be signed (that is `hsm.policy`) and never hands out a private key.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+DIGEST_BYTES = 32
+
+
+class TokenError(Exception):
+    """The token refused or is not what it should be; the text says what to do."""
+
+
+class TokenUnavailableError(TokenError):
+    """The token does not answer, also after one reconnect. Whether it signed is unknown; asking again is safe."""
+
+
+class TokenPinWrongError(TokenError):
+    """The token refused the user PIN, or has one try left. Never tried again by this process."""
+
+
+class Token(Protocol):
+    """A logged-in token. Blocking; every call raises TokenError or one of its two kinds only."""
+
+    @property
+    def label(self) -> str:
+        """The token's label."""
+
+    @property
+    def model(self) -> str:
+        """The token's model, as it says itself."""
+
+    def labels(self) -> frozenset[str]:
+        """Labels of the private keys on the token."""
+
+    def public_key(self, label: str) -> bytes:
+        """DER SubjectPublicKeyInfo of the key."""
+
+    def sign_ecdsa(self, label: str, digest: bytes) -> bytes:
+        """ECDSA signature in DER over a SHA-256 digest of 32 bytes."""
+
+    def sign_ed25519(self, label: str, message: bytes) -> bytes:
+        """Ed25519 signature, 64 bytes, over the message (RFC 8032, pure)."""
+
+    def close(self) -> None:
+        """Log out and let go of the token; further calls fail."""

@@ -1,0 +1,163 @@
+"""Recomputing a log from its first row: nothing that is stored is believed, everything is computed again and compared.
+
+1. Leaves are numbered from 0 without a gap.
+2. A leaf's hash is that of its entry.
+3. A leaf's frontier is that of the row before, plus this leaf: a wrong row is named, not the thousands after it.
+4. A checkpoint is a note over its size, signed by the log key.
+5. A checkpoint's root hash is the one computed from the entries alone, from row 0.
+6. The log is not shorter than what was signed; each checkpoint was asked for, from the one before, and none is missing.
+
+What an entry says is the caller's to judge, leaf by leaf. Never repairs, never stops at the first finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+
+from ledger.engine import Connection
+from ledger.tables import CheckpointIntent, Leaf, StoredCheckpoint
+from trust.merkle import Frontier, MerkleError, leaf_hash
+from trust.signed_note import NoteError, NoteKey, verify
+
+MAX_FINDINGS = 1000
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that does not hold: number of the check, table, row, and a sentence."""
+
+    check: int
+    table: str
+    row: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.table} row {self.row}: {self.text} (check {self.check})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLeaf:
+    """A leaf as it is stored, for the caller to judge."""
+
+    index: int
+    entry: bytes
+    subject: str
+    step: str
+
+
+Judge = Callable[[StoredLeaf], Iterable[Finding]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReport:
+    """What was found, and what the log is by recomputation: `covered` leaves are under a good checkpoint."""
+
+    findings: tuple[Finding, ...]
+    size: int
+    root_hash: bytes
+    covered: int
+
+
+@dataclass(slots=True)
+class _Walk:
+    """State of one pass over the leaves: computed from entries alone (`truth`) and as stored (`stored`)."""
+
+    roots: dict[int, bytes]
+    truth: Frontier = field(default_factory=Frontier)
+    stored: Frontier | None = field(default_factory=Frontier)
+    expected: int = 0
+
+    def step(self, index: int, entry: bytes, hashed: bytes, frontier: bytes) -> Iterator[Finding]:
+        if index != self.expected:
+            text = f"missing: the next row there is {index}"
+            yield Finding(check=1, table="leaves", row=str(self.expected), text=text)
+            self.stored = None
+        computed = leaf_hash(entry)
+        if computed != hashed:
+            yield Finding(check=2, table="leaves", row=str(index), text="its hash is not that of its entry")
+        self.truth = self.truth.append(computed)
+        if self.stored is not None and self.stored.append(computed).to_bytes() != frontier:
+            text = "its frontier does not extend that of the row before by this entry"
+            yield Finding(check=3, table="leaves", row=str(index), text=text)
+        self.stored, self.expected = _frontier(frontier, index + 1), index + 1
+        if self.expected in self.roots:
+            self.roots[self.expected] = self.truth.root
+
+
+def audit_log(connection: Connection, key: NoteKey, judge: Judge) -> LogReport:
+    """Run checks 1 to 6 over the whole log, and `judge` over each leaf in order; stops after 1,000 findings."""
+    notes = dict(_checkpoints(connection))
+    walk = _Walk(dict.fromkeys(notes, b""))
+    findings: list[Finding] = []
+    query = select(Leaf.index, Leaf.entry, Leaf.leaf_hash, Leaf.frontier, Leaf.subject, Leaf.step).order_by(Leaf.index)
+    for index, entry, hashed, frontier, subject, step in connection.execute(query.execution_options(yield_per=_BATCH)):
+        findings += walk.step(index, entry, hashed, frontier)
+        findings += judge(StoredLeaf(index=index, entry=entry, subject=subject, step=step))
+        if len(findings) > MAX_FINDINGS:
+            break
+    else:
+        findings += _judge_intents(_intents(connection), set(notes), walk.expected)
+    wrong = {size: _wrong(size, note, key, walk) for size, note in notes.items()}
+    findings += [each for each in wrong.values() if each is not None]
+    good = [size for size, found in wrong.items() if found is None]
+    return LogReport(
+        findings=tuple(findings), size=walk.expected, root_hash=walk.truth.root, covered=max(good, default=0)
+    )
+
+
+def _wrong(size: int, note: str, key: NoteKey, walk: _Walk) -> Finding | None:
+    """What is wrong with a checkpoint."""
+    try:
+        checkpoint = verify(note, key.name, key.spki)
+    except NoteError as error:
+        return Finding(check=4, table="checkpoints", row=str(size), text=str(error))
+    if checkpoint.size != size:
+        return Finding(check=4, table="checkpoints", row=str(size), text=f"its note is over {checkpoint.size} leaves")
+    if size > walk.expected:
+        text = f"signed over {size} leaves, there are {walk.expected}: the log was cut"
+        return Finding(check=6, table="checkpoints", row=str(size), text=text)
+    if checkpoint.root_hash != walk.roots[size]:
+        text = "its root hash is not that of the entries: a leaf before it was changed after it was signed"
+        return Finding(check=5, table="checkpoints", row=str(size), text=text)
+    return None
+
+
+def _judge_intents(intents: list[tuple[int, int]], signed: set[int], size: int) -> Iterator[Finding]:
+    before = 0
+    for intended, old_size in intents:
+        row = str(intended)
+        if old_size != before:
+            text = f"says it goes on from {old_size}, the checkpoint before is {before}"
+            yield Finding(check=6, table="checkpoint_intents", row=row, text=text)
+        if intended > size:
+            text = f"asked for over {intended} leaves, there are {size}: the log was cut"
+            yield Finding(check=6, table="checkpoint_intents", row=row, text=text)
+        if intended not in signed:
+            text = "was asked for and is not stored: publish again, then audit again"
+            yield Finding(check=6, table="checkpoints", row=row, text=text)
+        before = intended
+    for unasked in sorted(signed - {intended for intended, _ in intents}):
+        yield Finding(check=6, table="checkpoint_intents", row=str(unasked), text="missing: its checkpoint is there")
+
+
+def _checkpoints(connection: Connection) -> list[tuple[int, str]]:
+    query = select(StoredCheckpoint.size, StoredCheckpoint.note).order_by(StoredCheckpoint.size)
+    return [(size, note) for size, note in connection.execute(query)]
+
+
+def _intents(connection: Connection) -> list[tuple[int, int]]:
+    query = select(CheckpointIntent.size, CheckpointIntent.old_size).order_by(CheckpointIntent.size)
+    return [(size, old_size) for size, old_size in connection.execute(query)]
+
+
+def _frontier(stored: bytes, size: int) -> Frontier | None:
+    """The stored frontier, to go on from; None if it is not one of this size."""
+    try:
+        frontier = Frontier.from_bytes(stored)
+    except MerkleError:
+        return None
+    return frontier if frontier.size == size else None

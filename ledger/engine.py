@@ -1,0 +1,134 @@
+"""The one way to open a ledger's SQLite file: durable, strict, checked, with `BEGIN IMMEDIATE` for every writer.
+
+Several pragmas are per connection and fail in silence, so each is read back. Never makes a table (migrations do) and
+never opens a network path knowingly: SQLite's locks need a local disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from ledger.faults import StoreError, explain
+
+__all__ = ["Connection", "Engine", "durability", "open_engine", "reading", "writing"]
+
+_READING = "ledger_reading"
+_WAL_FIXED = (3, 51, 3)  # before: a checkpoint that races a WAL reset loses pages (two connections)
+_FULL, _EXTRA = 2, 3
+
+
+def durability(version: tuple[int, int, int]) -> tuple[str, int]:
+    """Journal mode and `synchronous` level that keep every acknowledged commit with this version of SQLite."""
+    return ("wal", _FULL) if version >= _WAL_FIXED else ("truncate", _EXTRA)
+
+
+def open_engine(path: Path, *, application_id: int, read_only: bool = False, create: bool = False) -> Engine:
+    """An engine on the file; checks that it is ours and sound. Raises StoreError saying what to do.
+
+    A missing file is made only with `create`: a ledger that is gone must be noticed, not replaced by an empty one.
+    """
+    if not create and not path.is_file():
+        raise StoreError(f"there is no ledger at {path}: check the path, or begin a new one on purpose")
+    mode = "ro" if read_only else "rwc" if create else "rw"
+    url = f"sqlite:///file:{quote(str(path.absolute()))}?mode={mode}&uri=true"
+    engine = create_engine(url, poolclass=QueuePool, pool_size=2, max_overflow=4)
+    event.listen(engine, "connect", _set_up_reader if read_only else _set_up_writer)
+    event.listen(engine, "begin", _begin_reading if read_only else _begin)
+    try:
+        _check(engine, path, application_id)
+    except DBAPIError as error:
+        engine.dispose()
+        raise explain(error) from error
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction: committed when the block ends, rolled back when it raises. Raises StoreError for SQL's."""
+    with _explained(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent view; takes no write lock."""
+    with _explained(), engine.connect().execution_options(**{_READING: True}) as connection:
+        yield connection
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise explain(error) from error
+
+
+def _set_up_writer(dbapi: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    journal, synchronous = durability(sqlite3.sqlite_version_info)
+    _set_up(dbapi, {"journal_mode": journal, "synchronous": synchronous})
+
+
+def _set_up_reader(dbapi: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    dbapi.text_factory = _any_text
+    _set_up(dbapi, {"query_only": 1})
+
+
+def _any_text(raw: bytes) -> str:
+    """An auditor must be able to read text that somebody damaged."""
+    return raw.decode(errors="backslashreplace")
+
+
+def _set_up(dbapi: DBAPIConnection, mode: dict[str, str | int]) -> None:
+    """Set each pragma and read it back."""
+    dbapi.isolation_level = None  # the driver's own BEGIN would come too late and deferred
+    cursor = dbapi.cursor()
+    wanted: dict[str, str | int] = {
+        "busy_timeout": 5000,
+        **mode,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "recursive_triggers": 1,  # else INSERT OR REPLACE deletes behind the append-only triggers
+    }
+    for name, value in wanted.items():
+        cursor.execute(f"PRAGMA {name}={value}")
+        cursor.execute(f"PRAGMA {name}")
+        found = cursor.fetchone()
+        if found is None or found[0] != value:
+            raise StoreError(
+                f"SQLite does not take {name}={value} (says {found}): use a local disk, SQLite 3.37 or newer"
+            )
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    deferred = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _check(engine: Engine, path: Path, application_id: int) -> None:
+    with reading(engine) as connection:
+        found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        empty = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one() == 0
+        if found != application_id and not (empty and found == 0):
+            raise StoreError(f"{path} is another program's database: check the path")
+        sound = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if sound != "ok":
+            raise StoreError(f"{path} is damaged ({sound}): keep the file, restore a backup beside it", fatal=True)

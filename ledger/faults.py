@@ -1,0 +1,40 @@
+"""What went wrong with the ledger's disk, in a sentence that says what to do, and whether anything may go on.
+
+The one place that reads SQLite's error codes. Never retries: after a failed fsync nobody knows what is on the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+
+
+class StoreError(Exception):
+    """The ledger cannot be read or written. `fatal`: its state on disk is unknown, this process must not go on."""
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: ("the disk is full, nothing was written: free space on the ledger's disk, then go on", False),
+    sqlite3.SQLITE_READONLY: ("the ledger is read-only: give this user write access to file and directory", False),
+    sqlite3.SQLITE_BUSY: ("another process keeps the ledger locked: stop the other station process", False),
+    sqlite3.SQLITE_LOCKED: ("another process keeps the ledger locked: stop the other station process", False),
+    sqlite3.SQLITE_CANTOPEN: ("the ledger's file cannot be opened: check path, directory and access rights", False),
+    sqlite3.SQLITE_PERM: ("the ledger's file cannot be opened: check path, directory and access rights", False),
+    sqlite3.SQLITE_IOERR: ("the ledger's disk failed: stop, check the disk, start again and run the audit", True),
+    sqlite3.SQLITE_CORRUPT: ("the ledger's file is damaged: stop, keep the file, restore a backup beside it", True),
+    sqlite3.SQLITE_NOTADB: ("the ledger's file is not a database: stop, keep the file, restore a backup", True),
+}
+
+
+def explain(error: DBAPIError) -> StoreError:
+    """The StoreError to raise from a database error."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+    primary = code & 0xFF if isinstance(code, int) else -1  # the low byte is the class, the rest the detail
+    sentence, fatal = _REMEDIES.get(primary, (f"the ledger refused the command ({error.orig}): report this", False))
+    return StoreError(f"{sentence} [{name}]", fatal=fatal)

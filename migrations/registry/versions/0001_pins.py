@@ -1,0 +1,93 @@
+"""Pins, orders, completions, receipts and the r of ECDSA signatures; append-only by trigger.
+
+Frozen once released: the tables are spelt out here and never imported, so that a later change of `registry.tables`
+cannot change what this revision made.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_TABLES = ("orders", "pins", "completions", "receipts", "signature_r")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "orders",
+        sa.Column("order_sha256", sa.Text(), nullable=False),
+        sa.Column("order_id", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("order_sha256", name="pk_orders"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "pins",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("job", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("modulus", sa.LargeBinary(), nullable=True),
+        sa.Column("order_id", sa.Text(), nullable=False),
+        sa.Column("order_sha256", sa.Text(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("statement_sha256", sa.Text(), nullable=False),
+        sa.Column("registered_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", name="pk_pins"),
+        sa.UniqueConstraint("job", name="uq_pins_job"),
+        sa.UniqueConstraint("fingerprint", name="uq_pins_fingerprint"),
+        sa.UniqueConstraint("modulus", name="uq_pins_modulus"),
+        sa.UniqueConstraint("statement_sha256", name="uq_pins_statement_sha256"),
+        sa.ForeignKeyConstraint(["order_sha256"], ["orders.order_sha256"], name="fk_pins_order_sha256"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_pins_order_sha256", "pins", ["order_sha256"])
+    op.create_table(
+        "completions",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("pin_sha256", sa.Text(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("statement_sha256", sa.Text(), nullable=False),
+        sa.Column("registered_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", name="pk_completions"),
+        sa.UniqueConstraint("pin_sha256", name="uq_completions_pin_sha256"),
+        sa.UniqueConstraint("statement_sha256", name="uq_completions_statement_sha256"),
+        sa.ForeignKeyConstraint(["device_id"], ["pins.device_id"], name="fk_completions_device_id"),
+        sa.ForeignKeyConstraint(["pin_sha256"], ["pins.statement_sha256"], name="fk_completions_pin_sha256"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "receipts",
+        sa.Column("statement_sha256", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("statement_sha256", name="pk_receipts"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "signature_r",
+        sa.Column("r", sa.LargeBinary(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("r", name="pk_signature_r"),
+        sa.ForeignKeyConstraint(["device_id"], ["pins.device_id"], name="fk_signature_r_device_id"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_signature_r_device_id", "signature_r", ["device_id"])
+    for table in _TABLES:
+        _make_append_only(table)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what is pinned stays pinned: restore a backup into another place instead")
+
+
+def _make_append_only(table: str) -> None:
+    dialect = op.get_bind().dialect.name
+    if dialect != "sqlite":
+        raise NotImplementedError(f"append-only triggers are written for SQLite so far, not for {dialect}")
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )

@@ -1,0 +1,105 @@
+"""`station-registry`: make, migrate, serve and look. Imports what a command needs inside it, so that `--help` is quick.
+
+Data on stdout, everything else on stderr. Exit codes: 0 done, 1 the device is not known (`show`), 2 usage or set-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+_NOT_KNOWN, _SETUP = 1, 2
+_PATH = click.Path(path_type=Path)
+_directory = click.option(
+    "--dir", "--config", "directory", required=True, type=_PATH,
+    help="The registry's directory: registry.toml, tls.key, tls.crt, database.",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """The registry: what every station pins, kept once, answered with signed receipts."""
+
+
+@cli.command()
+@_directory
+@click.option("--name", required=True, help="The registry's name, as the trust root has it: registry-01.")
+@click.option("--environment", required=True, help="'demo' or a site's name.")
+@click.option("--host", required=True, help="The name or address that stations connect to; goes into the certificate.")
+@click.option("--signer-socket", help="The cloud-role signer's socket, absolute or from the directory.")
+def init(directory: Path, name: str, environment: str, host: str, signer_socket: str | None) -> None:
+    """Make TLS key and certificate, database and registry.toml. Overwrites nothing."""
+    from registry.settings import config_of  # noqa: PLC0415 - quick --help
+    from registry.setup import make  # noqa: PLC0415
+
+    with _set_up():
+        home = make(directory, config_of(name=name, environment=environment, signer_socket=signer_socket), host)
+    click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
+
+
+@cli.command()
+@_directory
+def migrate(directory: Path) -> None:
+    """Bring the database to this version's schema. Make a backup first."""
+    from registry import setup  # noqa: PLC0415
+    from registry.settings import Home  # noqa: PLC0415
+
+    with _set_up():
+        setup.migrate(Home.load(directory))
+    click.echo("the database has this version's schema", err=True)
+
+
+@cli.command()
+@_directory
+@click.option("--root", required=True, type=_PATH, help="The trust root's file.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+def serve(directory: Path, root: Path, host: str, port: int) -> None:
+    """Serve stations over HTTPS until SIGTERM. Says 'ready' on stderr when it takes connections."""
+    from hsm.client import ReceiptClient  # noqa: PLC0415
+    from registry.serving import run  # noqa: PLC0415
+    from registry.settings import Home  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with _set_up():
+        home = Home.load(directory)
+        run(home, root, ReceiptClient(home.signer_socket), (host, port), lambda text: click.echo(text, err=True))
+
+
+@cli.command()
+@_directory
+@click.option("--jsonl", is_flag=True, help="One JSON object, as the API answers a GET.")
+@click.argument("device")
+def show(directory: Path, device: str, *, jsonl: bool) -> None:
+    """What the registry holds about DEVICE (24 hex digits). Asks the database only."""
+    from registry.settings import Home  # noqa: PLC0415
+    from registry.showing import as_json, as_text, look_up  # noqa: PLC0415
+
+    with _set_up():
+        found = look_up(Home.load(directory), device)
+    if found is None:
+        click.echo(f"device {device} has no pin here", err=True)
+        sys.exit(_NOT_KNOWN)
+    click.echo(as_json(found) if jsonl else as_text(found))
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="station-registry")
+
+
+@contextmanager
+def _set_up() -> Iterator[None]:
+    """Show what stands in the way as one line, and end with 2."""
+    from registry.settings import SetupError  # noqa: PLC0415
+
+    try:
+        yield
+    except SetupError as error:
+        click.echo(f"station-registry: {error}", err=True)
+        sys.exit(_SETUP)

@@ -1,0 +1,96 @@
+"""The registry's database connection: engine set-up, and transactions that either read or write.
+
+The only place that knows SQLite; everything else is SQL that PostgreSQL takes too. Never knows a table.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_READ = "registry_read"
+_WANTED = {
+    "journal_mode": "truncate",  # WAL loses pages on SQLite before 3.51.3 when two connections checkpoint
+    "synchronous": 3,  # EXTRA: an acknowledged commit survives power loss, the journal's directory entry too
+    "foreign_keys": 1,
+    "busy_timeout": 5000,
+    "trusted_schema": 0,
+    "cell_size_check": 1,
+    "recursive_triggers": 1,  # else INSERT OR REPLACE deletes rows behind the append-only triggers
+}
+
+
+class DatabaseError(Exception):
+    """The database cannot be used as it is; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An engine with its two kinds of transaction."""
+
+    engine: Engine
+    _writer: threading.Lock | None
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """By SQLAlchemy URL. Opens no connection yet; a SQLite file that is missing is made at the first one."""
+        engine = create_engine(url, pool_size=8, max_overflow=0)
+        if engine.dialect.name != "sqlite":
+            return cls(engine, None)
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "begin", _begin)
+        # SQLite has one writer anyway: a lock makes threads queue instead of polling the file with back-off.
+        return cls(engine, threading.Lock())
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction: committed when the block ends, rolled back when it raises."""
+        with self._writer or nullcontext(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view; writes nothing."""
+        with self.engine.connect().execution_options(**{_READ: True}) as connection:
+            yield connection
+
+    def quick_check(self) -> None:
+        """Raise DatabaseError if the SQLite file is damaged."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self.read() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check").scalar_one()
+        if found != "ok":
+            raise DatabaseError(f"the database is damaged ({found}): stop, keep the file, restore the last backup")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def _set_up(dbapi: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    dbapi.isolation_level = None  # the driver's own BEGIN would come too late and deferred
+    cursor = dbapi.cursor()
+    for name, wanted in _WANTED.items():
+        cursor.execute(f"PRAGMA {name}={wanted}")
+        found = cursor.execute(f"PRAGMA {name}").fetchone()  # several pragmas fail in silence
+        if found is None or found[0] != wanted:
+            raise DatabaseError(f"SQLite refuses {name}={wanted} ({found}): use a local disk and SQLite 3.37 or newer")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READ, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,154 @@
+"""Requests and answers of the registry's HTTP API as JSON: strict reading, and one spelling of each answer.
+
+Envelopes are cut out of a body as raw bytes and read by `trust.dsse`, so that what was sent is what is judged and
+stored. The same classes make the schemas of `registry.openapi`. Never decides anything about what it reads.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from registry.pins.errors import RefusedError
+from registry.pins.record import PinRecord, State
+from trust.codes import Code
+from trust.dsse import Envelope, EnvelopeError
+from trust.identity import DeviceId, IdentityError
+
+RawEnvelope = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Envelope"})]
+
+
+class PinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of PUT /v1/pins/{device_id}: two envelopes."""
+
+    statement: RawEnvelope
+    order: RawEnvelope
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of PUT /v1/pins/{device_id}/completion: one envelope."""
+
+    completion: RawEnvelope
+
+
+R = TypeVar("R", PinRequest, CompletionRequest)
+
+
+class PinAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is held about a device."""
+
+    state: State
+    statement: RawEnvelope
+    receipt: RawEnvelope
+    completion: RawEnvelope | None
+    completion_receipt: RawEnvelope | None
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A state the pin has had, since when (UTC) and by which statement."""
+
+    state: State
+    at: str
+    statement_sha256: str
+
+
+class HistoryAnswer(PinAnswer, frozen=True, kw_only=True):
+    """What is held about a device, and how it came to be so, oldest first."""
+
+    history: tuple[HistoryEntry, ...]
+
+
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Which registry this is."""
+
+    registry: str
+    environment: str
+    root_sha256: str
+    version: str
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """Why not; `stored` is what the registry holds, if that is the reason."""
+
+    code: Code
+    message: str
+    stored: PinAnswer | None
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The one shape of a refusal."""
+
+    error: ErrorDetail
+
+
+def read_request(body: bytes, kind: type[R]) -> R:
+    """The request's parts; RefusedError MALFORMED for anything that is not exactly such a body."""
+    try:
+        json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant)
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise RefusedError(Code.MALFORMED, f"body is not a {kind.__name__}: {error}") from error
+
+
+def read_envelope(raw: msgspec.Raw, what: str) -> Envelope:
+    """One embedded envelope in its canonical form; RefusedError MALFORMED otherwise."""
+    try:
+        return Envelope.from_json(bytes(raw))
+    except EnvelopeError as error:
+        raise RefusedError(Code.MALFORMED, f"{what}: {error}") from error
+
+
+def read_device(text: str) -> DeviceId:
+    """The device id of a path."""
+    try:
+        return DeviceId.parse(text)
+    except IdentityError as error:
+        raise RefusedError(Code.MALFORMED, str(error)) from error
+
+
+def pin_answer(record: PinRecord) -> bytes:
+    """Answer to a PUT."""
+    return msgspec.json.encode(_held(record))
+
+
+def history_answer(record: PinRecord) -> bytes:
+    """Answer to a GET of a device."""
+    history = tuple(
+        HistoryEntry(state=state, at=entry.registered_at, statement_sha256=entry.statement.payload_sha256)
+        for state, entry in record.history
+    )
+    return msgspec.json.encode(HistoryAnswer(history=history, **msgspec.structs.asdict(_held(record))))
+
+
+def error_answer(code: Code, message: str, stored: PinRecord | None = None) -> bytes:
+    """Answer to whatever was refused."""
+    held = None if stored is None else _held(stored)
+    return msgspec.json.encode(ErrorAnswer(error=ErrorDetail(code=code, message=message, stored=held)))
+
+
+def _held(record: PinRecord) -> PinAnswer:
+    done = record.completion
+    return PinAnswer(
+        state=record.state,
+        statement=_raw(record.pin.statement),
+        receipt=_raw(record.pin.receipt),
+        completion=None if done is None else _raw(done.statement),
+        completion_receipt=None if done is None else _raw(done.receipt),
+    )
+
+
+def _raw(envelope: Envelope) -> msgspec.Raw:
+    return msgspec.Raw(envelope.to_json())
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

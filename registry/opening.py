@@ -1,0 +1,23 @@
+"""Opening the registry's database as it is: there, undamaged, of this version. Never makes or changes one."""
+
+from __future__ import annotations
+
+from registry import schema
+from registry.database import Database, DatabaseError
+from registry.settings import Home, SetupError
+
+
+def open_database(home: Home) -> Database:
+    """The database, current and undamaged; SetupError otherwise."""
+    if "://" not in home.config.database and not (home.directory / home.config.database).exists():
+        raise SetupError(
+            f"{home.directory / home.config.database} is not there: restore it, or run station-registry migrate"
+        )
+    database = Database.open(home.database_url)
+    try:
+        database.quick_check()
+        schema.require_current(database)
+    except DatabaseError as error:
+        database.close()
+        raise SetupError(str(error)) from error
+    return database

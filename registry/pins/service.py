@@ -1,0 +1,118 @@
+"""Pinning: check, insert, answer with a receipt. What the registry promises about a device is told here.
+
+Unique constraints decide; what was there is read only after an insert was refused. Never answers without a receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import IntegrityError
+
+from hsm.signer import ReceiptSigner
+from registry.database import Database
+from registry.pins import clash, store
+from registry.pins.checks import CheckedPin, check_pin
+from registry.pins.closing import check_completion, check_signed
+from registry.pins.errors import RefusedError
+from registry.pins.receipts import Receipts
+from registry.pins.record import PinRecord
+from registry.pins.store import StoredPin
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.root import TrustedRoot
+
+
+def utc_now() -> datetime:
+    """The registry's clock."""
+    return datetime.now(UTC)
+
+
+class PinService:
+    """The registry's answer to pin, complete and find. Safe to call from many threads."""
+
+    def __init__(
+        self, database: Database, trusted: TrustedRoot, signer: ReceiptSigner, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._database = database
+        self._trusted = trusted
+        self._receipts = Receipts(database, trusted, signer)
+        self._now = now
+
+    def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
+        """Pin the device (provisional); the same statement again gives the same receipt.
+
+        Raises RefusedError, or ReceiptUnavailableError when the pin is stored and its receipt must be asked for again.
+        """
+        self._insert_pin(check_pin(self._trusted, device, statement, order))
+        return self._known(device)
+
+    def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
+        """Make the pin active; the same completion again gives the same receipt. Raises as `pin` does."""
+        done = check_signed(self._trusted, device, completion)
+        stored = self._load(device)
+        if stored is None:
+            raise RefusedError(Code.NOT_PINNED, f"device {device} has no pin: pin it first")
+        record = self._receipts.complete(stored)
+        checked = check_completion(done, completion, record, self._order(stored))
+        try:
+            with self._database.write() as connection:
+                store.insert_completion(connection, checked, self._timestamp())
+        except IntegrityError as error:
+            record = self._known(device)
+            with self._database.read() as connection:
+                owners = store.nonce_owners(connection, checked.nonces)
+            refusal = clash.of_completion(checked, record, owners)
+            if refusal is not None:
+                raise refusal from error
+        return self._known(device)
+
+    def find(self, device: DeviceId) -> PinRecord | None:
+        """What the registry holds about the device; None without a pin. May raise ReceiptUnavailableError."""
+        stored = self._load(device)
+        return None if stored is None else self._receipts.complete(stored)
+
+    def _insert_pin(self, checked: CheckedPin) -> None:
+        try:
+            self._try_insert(checked)
+        except IntegrityError as error:
+            if not self._pinned_before(checked, error):
+                # PostgreSQL only: another first pin stored the same order between our look and our insert.
+                self._try_insert(checked)
+        # A crash right here leaves a pin without receipt; the same request again signs the receipt that is due.
+
+    def _try_insert(self, checked: CheckedPin) -> None:
+        with self._database.write() as connection:
+            store.insert_pin(connection, checked, self._timestamp())
+
+    def _pinned_before(self, checked: CheckedPin, error: IntegrityError) -> bool:
+        """True if this very statement is stored, False if nothing stored explains the refusal; raises what does."""
+        with self._database.read() as connection:
+            rivals = store.rivals(connection, checked)
+            owners = store.nonce_owners(connection, checked.nonces)
+        if any(each.statement_sha256 == checked.envelope.payload_sha256 for each in rivals):
+            return True
+        refusal = clash.of_pin(checked, rivals, owners)
+        if refusal is None:
+            return False
+        stored = self._known(checked.device) if refusal.with_stored else None
+        raise RefusedError(refusal.code, refusal.message, stored) from error
+
+    def _known(self, device: DeviceId) -> PinRecord:
+        record = self.find(device)
+        if record is None:
+            raise AssertionError(f"device {device}: a pin that was committed is not there")
+        return record
+
+    def _load(self, device: DeviceId) -> StoredPin | None:
+        with self._database.read() as connection:
+            return store.load(connection, device)
+
+    def _order(self, stored: StoredPin) -> Envelope:
+        with self._database.read() as connection:
+            return store.load_order(connection, stored.order_sha256)
+
+    def _timestamp(self) -> str:
+        return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

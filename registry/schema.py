@@ -1,0 +1,39 @@
+"""Bringing the registry's database to this version's schema, by the packaged migrations, from inside the program.
+
+Never changes the schema in passing: `serve` only asks whether it is current; `init` and `migrate` change it.
+"""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from registry.database import Database, DatabaseError
+
+
+def upgrade(database: Database) -> None:
+    """Run the migrations that are missing, all in one transaction; nothing to do is fine."""
+    with database.write() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def require_current(database: Database) -> None:
+    """DatabaseError unless the schema is exactly this version's."""
+    with database.read() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    if found != wanted:
+        raise DatabaseError(
+            f"database schema is {found or 'empty'}, this version needs {wanted}: "
+            "make a backup, then run station-registry migrate"
+        )
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "migrations:registry")
+    config.attributes["connection"] = connection
+    return config

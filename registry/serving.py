@@ -1,0 +1,96 @@
+"""Serving HTTPS: one process, one event loop, until SIGTERM. Never speaks plain HTTP and never TLS below 1.2."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from hsm.signer import ReceiptSigner
+from registry.settings import Home, SetupError
+from registry.startup import load_root, open_registry
+
+_KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
+_GRACE_S = 10
+_MAX_HEAD_BYTES = 16_384
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it takes connections."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets=sockets)
+        self._ready()
+
+
+def run(home: Home, root: Path, signer: ReceiptSigner, address: tuple[str, int], say: Callable[[str], None]) -> None:
+    """Check everything, then serve at (host, port) until SIGTERM; SetupError if something does not fit."""
+    ready = open_registry(home, load_root(root), signer)
+    try:
+        listening = listen(*address)
+        host, port = listening.getsockname()[:2]
+        status = ready.status
+        text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
+        serve(ready.app, home, listening, lambda: say(text))
+    finally:
+        ready.database.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. SetupError if the address cannot be had."""
+    try:
+        return socket.create_server((host, port), family=_family(host, port))
+    except OSError as error:
+        raise SetupError(
+            f"cannot listen on {host} port {port}: {error.strerror}: choose another --host or --port"
+        ) from error
+
+
+def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests in work are finished first, for at most 10 s."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        ssl_certfile=home.tls_certificate,
+        ssl_keyfile=home.tls_key,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(f"TLS key {home.tls_key} and certificate cannot be used: {error}: restore both") from error
+    if config.ssl is None:
+        raise SetupError("TLS is not set up")
+    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ended)  # uvicorn raises the signal again when it has finished: that is a clean end here
+    with contextlib.closing(listening):
+        _Server(config, ready).run(sockets=[listening])
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    """Nothing left to do."""

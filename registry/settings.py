@@ -1,0 +1,85 @@
+"""`registry.toml`: what one registry directory is. Written once by `station-registry init`, read at every start.
+
+Names no trusted key: that is the trust root's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from registry.database import sqlite_url
+from trust.statement import Name
+
+FILE = "registry.toml"
+
+
+class SetupError(Exception):
+    """The registry cannot start or be made; the text says why and what to do next."""
+
+
+class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL."""
+
+    name: Name
+    environment: Name
+    database: str = "registry.db"
+    signer_socket: str = "../signer-cloud/run/signer.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A registry's directory and what its configuration says."""
+
+    directory: Path
+    config: RegistryConfig
+
+    @classmethod
+    def load(cls, directory: Path) -> Home:
+        """SetupError when the configuration is missing or malformed."""
+        path = directory / FILE
+        try:
+            return cls(directory, msgspec.convert(tomllib.loads(path.read_text()), RegistryConfig, strict=True))
+        except FileNotFoundError as error:
+            raise SetupError(f"{path} is not there: run station-registry init --dir {directory}") from error
+        except (OSError, ValueError) as error:
+            raise SetupError(f"{path}: {error}") from error
+
+    @property
+    def database_url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        database = self.config.database
+        return database if "://" in database else sqlite_url(self.directory.absolute() / database)
+
+    @property
+    def signer_socket(self) -> Path:
+        """Where the cloud-role signer listens."""
+        return self.directory.absolute() / self.config.signer_socket
+
+    @property
+    def tls_key(self) -> Path:
+        """The TLS private key, PEM, mode 0600."""
+        return self.directory / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """The TLS certificate (chain), PEM; the trust root names its root."""
+        return self.directory / "tls.crt"
+
+
+def config_of(**entries: str | None) -> RegistryConfig:
+    """A configuration from options; None takes the default. SetupError names the entry that cannot be."""
+    try:
+        return msgspec.convert({name: value for name, value in entries.items() if value is not None}, RegistryConfig)
+    except msgspec.ValidationError as error:
+        raise SetupError(f"{error}: names take 1 to 64 of a-z 0-9 . _ -") from error
+
+
+def dump(config: RegistryConfig) -> str:
+    """The file's text; every value is a string, whose JSON spelling is TOML too."""
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in msgspec.to_builtins(config).items())
+    return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}"

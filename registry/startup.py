@@ -1,0 +1,125 @@
+"""Before the first request: whether configuration, trust root, signer, certificate and database belong together.
+
+Refuses to start on the first disagreement, each with its remedy. Never mends one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailableError
+from registry.app import create_app
+from registry.database import Database
+from registry.messages import StatusAnswer
+from registry.opening import open_database
+from registry.pins.service import PinService
+from registry.settings import Home, RegistryConfig, SetupError
+from registry.tls import trusted_by
+from trust.root import RootError, TrustedRoot, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A registry that may serve."""
+
+    app: FastAPI
+    database: Database
+    status: StatusAnswer
+
+
+def load_root(path: Path) -> TrustedRoot:
+    """The trust root's file; SetupError if it cannot be used."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise SetupError(f"trust root {path}: {error.strerror}: give the root file with --root") from error
+    except RootError as error:
+        raise SetupError(f"trust root {path}: {error}") from error
+
+
+def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Ready:
+    """Check everything, then the application; SetupError says what does not fit."""
+    require_own_root(home.config, trusted)
+    require_certificate(home, trusted)
+    require_signer(home, trusted, signer)
+    database = open_database(home)
+    status = StatusAnswer(
+        registry=home.config.name,
+        environment=home.config.environment,
+        root_sha256=trusted.sha256,
+        version=own_version(),
+    )
+    return Ready(create_app(PinService(database, trusted, signer), status), database, status)
+
+
+def require_own_root(config: RegistryConfig, trusted: TrustedRoot) -> None:
+    """The root is of this registry's environment and names this registry."""
+    root = trusted.root
+    if root.environment != config.environment:
+        raise SetupError(
+            f"the trust root is of environment {root.environment!r}, this registry of {config.environment!r}: "
+            "give the root of this environment with --root"
+        )
+    if root.registry != config.name:
+        raise SetupError(
+            f"the trust root names registry {root.registry!r}, this is {config.name!r}: "
+            "give the root that names this registry, or serve the other directory"
+        )
+
+
+def require_certificate(home: Home, trusted: TrustedRoot) -> None:
+    """Stations, which trust the root's TLS certificate only, will take ours."""
+    path = home.tls_certificate
+    try:
+        trusted_ours = trusted_by(path.read_bytes(), trusted.root.tls_root)
+    except OSError as error:
+        raise SetupError(f"TLS certificate {path}: {error.strerror}: restore it") from error
+    except ValueError as error:
+        raise SetupError(f"TLS certificate {path} or the trust root's tls_root cannot be read: {error}") from error
+    if not trusted_ours:
+        raise SetupError(
+            f"TLS certificate {path} is not the one in the trust root: every station would refuse this registry; "
+            "restore the certificate, or have a root made that names this one"
+        )
+
+
+def require_signer(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> None:
+    """The signer answers, in the cloud role, for this registry, under this root, with the root's receipt key."""
+    try:
+        status = signer.status()
+    except (SignerUnavailableError, SignerError) as error:
+        raise SetupError(f"cloud signer: {error}: start station-signer serve for {home.signer_socket}") from error
+    for what, found, wanted, remedy in _signer_rules(home.config, trusted, status):
+        if found != wanted:
+            raise SetupError(
+                f"cloud signer at {home.signer_socket}: {what} is {found!r}, expected {wanted!r}: {remedy}"
+            )
+    if status.keys.get("receipt") != trusted.root.registry_keys.receipt:
+        raise SetupError(
+            f"cloud signer at {home.signer_socket}: its receipt key is not the trust root's: no station would take a "
+            "receipt; start the signer whose public key is in the root, or have a root made with this one's"
+        )
+
+
+def own_version() -> str:
+    """The version of this program."""
+    try:
+        return version("keystation")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def _signer_rules(
+    config: RegistryConfig, trusted: TrustedRoot, status: SignerStatus
+) -> list[tuple[str, str, str, str]]:
+    other = "set signer_socket in registry.toml to this registry's own signer"
+    return [
+        ("role", status.role, "cloud", other),
+        ("environment", status.environment, config.environment, other),
+        ("name", status.name, config.name, other),
+        ("trust root", status.root_sha256, trusted.sha256, "start signer and registry with the same root file"),
+    ]

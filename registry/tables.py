@@ -1,0 +1,78 @@
+"""The registry's tables: what it was shown and what it answered, each row written once.
+
+Nothing is updated in place: a pin with a completion is active, one without is provisional. The unique constraints here
+*are* the rules "one pin a device, one device a key, a modulus, an ECDSA r, a job". Triggers that refuse UPDATE and
+DELETE are made in the migration. Never reads or writes rows itself.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_sha256", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+"""The work order that came with its first pin; `order_sha256` is that of the payload."""
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("device_id", Text, primary_key=True),
+    Column("job", Text, nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("modulus", LargeBinary, nullable=True, unique=True),
+    Column("order_id", Text, nullable=False),
+    Column("order_sha256", Text, ForeignKey("orders.order_sha256"), nullable=False, index=True),
+    Column("statement", LargeBinary, nullable=False),
+    Column("statement_sha256", Text, nullable=False, unique=True),
+    Column("registered_at", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""One row a device. Ids and hashes are hex; `modulus` (RSA only) big-endian; `statement` the envelope's JSON."""
+
+completions = Table(
+    "completions",
+    metadata,
+    Column("device_id", Text, ForeignKey("pins.device_id"), primary_key=True),
+    Column("pin_sha256", Text, ForeignKey("pins.statement_sha256"), nullable=False, unique=True),
+    Column("statement", LargeBinary, nullable=False),
+    Column("statement_sha256", Text, nullable=False, unique=True),
+    Column("registered_at", Text, nullable=False),
+    sqlite_strict=True,
+)
+"""The closing statement of a pin; its presence makes the pin active."""
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("statement_sha256", Text, primary_key=True),
+    Column("envelope", LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+"""The signed answer to a pin statement or completion, named by the SHA-256 of that statement's payload."""
+
+signature_r = Table(
+    "signature_r",
+    metadata,
+    Column("r", LargeBinary, primary_key=True),
+    Column("device_id", Text, ForeignKey("pins.device_id"), nullable=False, index=True),
+    sqlite_strict=True,
+)
+"""Each r of an ECDSA signature that a device made (32 bytes, big-endian): seen twice, a nonce was repeated."""
+
+APPEND_ONLY = (orders, pins, completions, receipts, signature_r)

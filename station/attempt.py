@@ -1,0 +1,94 @@
+"""One insertion and its verdict: runs the flow and says how it ended, to the ledger first and then to the screen."""
+
+from __future__ import annotations
+
+from fixtures.slot import Slot
+from station.events import Step, UnitFinished, Verdict
+from station.faults import Disposition, Fault, fault
+from station.jobs import LedgerError, RecordConflictError
+from station.line import Line
+from station.provision import Provisioning
+from station.statements import event
+
+_VERDICTS = {
+    Disposition.RETRY: Verdict.FAIL,
+    Disposition.HOLD: Verdict.HELD,
+    Disposition.QUARANTINE: Verdict.QUARANTINE,
+    Disposition.LINE_STOP: Verdict.FAIL,
+    Disposition.SETUP: Verdict.FAIL,
+}
+
+
+class Attempt:
+    """Wraps one `Provisioning`; owns its link until `close`."""
+
+    def __init__(self, line: Line, slot: Slot) -> None:
+        self._line = line
+        self._flow = Provisioning(line, slot)
+        self._began = line.clock.monotonic()
+        self._emulated = slot.config.emulated
+        self.slot_name = slot.config.name
+
+    async def passed(self) -> UnitFinished:
+        """Run to PASS; raises the Fault that ended it otherwise."""
+        done = await self._flow.run()
+        return self._finished(
+            Verdict.PASS,
+            fingerprint=done.key.fingerprint,
+            already=done.already,
+            cloud="active" if done.active else "provisional",
+        )
+
+    async def failed(self, found: Fault) -> UnitFinished:
+        """The verdict that a fault stands for, on record where there is a job to record it under."""
+        verdict = _VERDICTS[found.row.disposition]
+        try:
+            await self._record(verdict, found)
+        except (LedgerError, RecordConflictError) as error:
+            stop = fault("ledger-failed", str(error))
+            self._line.stop.set(stop)
+            found = stop
+        return self._finished(
+            verdict,
+            code=found.code,
+            sentence=found.row.sentence,
+            remedy=found.row.remedy,
+            detail=found.detail,
+            exit_code=found.row.exit,
+        )
+
+    async def close(self) -> None:
+        """Give the link back."""
+        await self._flow.close()
+
+    async def _record(self, verdict: Verdict, found: Fault) -> None:
+        assigned = self._flow.assigned
+        if assigned is not None:
+            told = event(
+                self._line,
+                "verdict",
+                assigned.job,
+                assigned.attempt,
+                verdict=verdict.value,
+                code=found.code,
+                step=self._flow.at,
+            )
+            await self._line.jobs.note(told)
+
+    def _finished(self, verdict: Verdict, **found: object) -> UnitFinished:
+        seen, assigned = self._flow.seen, self._flow.assigned
+        passed = verdict is Verdict.PASS
+        step: Step | None = None if passed else self._flow.at
+        fields: dict[str, object] = {
+            "at": self._line.clock.utc(),
+            "slot": self.slot_name,
+            "verdict": verdict,
+            "order": self._line.work.order_id,
+            "device_id": str(seen.device_id) if seen else "",
+            "emulated": self._emulated or (seen.emulated if seen else False),
+            "job": str(assigned.job.job_id) if assigned else "",
+            "attempt": assigned.attempt if assigned else 0,
+            "step": step,
+            "seconds": round(self._line.clock.monotonic() - self._began, 6),
+        }
+        return UnitFinished(**fields, **found)  # type: ignore[arg-type]

@@ -1,0 +1,52 @@
+"""`station`: the command line. Parses, calls the floor, renders; holds no flow. Exit codes: docs/operator.md."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from station.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    "demo": (
+        "station.cli.demo:demo",
+        "A whole bench on this machine: provisions a batch, audits it, prints the report.",
+    ),
+    "run": ("station.cli.run:run", "Provision a batch under an order."),
+    "check": ("station.cli.check:check", "Before the shift: is everything there and in order?"),
+    "device": ("station.cli.device:device", "What is known about a device."),
+    "ledger": ("station.cli.ledger:ledger", "The provisioning log."),
+}
+
+
+@click.command(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keystation", prog_name="station")
+def cli() -> None:
+    """Manufacturing key-provisioning station.
+
+    Gives each device its key pair's place in the world: the device's key pinned in the registry, the cloud's key
+    pinned in the device, and a log that proves it.
+
+    \b
+    Exit codes: 0 all passed · 1 some unit failed · 2 usage or set-up · 3 quarantined · 4 weak or duplicate key
+    5 order exhausted · 6 line stop · 7 held · 8 audit failed · 130 interrupted
+    """
+
+
+def main() -> None:
+    """Entry point: a fault that reaches here becomes one plain line and its exit code."""
+    from station.cli.output import note  # noqa: PLC0415 - keeps --help fast
+    from station.faults import Fault  # noqa: PLC0415
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except Fault as error:
+        note(f"station: {error}")
+        note(f"         {error.row.remedy}")
+        sys.exit(error.row.exit)

@@ -1,0 +1,52 @@
+"""The registry as the flow sees it. `station.cloud.http` is the real one; nothing here knows HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+
+# The statement will never be taken: it is booked as a loss.
+REFUSED_FOR_GOOD = frozenset(
+    {Code.DEVICE_HAS_OTHER_KEY, Code.KEY_ON_OTHER_DEVICE, Code.PINNED_UNDER_OTHER_JOB, Code.JOB_BYTES_DIFFER}
+)
+
+
+class CloudUnreachableError(Exception):
+    """No answer from the registry. After a PUT the outcome is unknown: ask `history` before anything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinRecord:
+    """What the registry holds about a device: pin statement and receipt, and when finished, those of the completion."""
+
+    state: str
+    statement: Envelope
+    receipt: Envelope
+    completion: Envelope | None = None
+    completion_receipt: Envelope | None = None
+
+
+class CloudRefusedError(Exception):
+    """The registry said no. `stored` is what it holds when it said so because of something stored (409)."""
+
+    def __init__(self, code: Code, message: str, stored: PinRecord | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.stored = stored
+
+
+class Cloud(Protocol):
+    """The registry. Raises CloudUnreachableError or CloudRefusedError only. Answers are not trusted: verify receipts."""
+
+    async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
+        """Pin (provisional); the same statement again gives the same receipt."""
+
+    async def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
+        """Make the pin active; the same completion again gives the same receipt."""
+
+    async def history(self, device: DeviceId) -> PinRecord | None:
+        """What the registry holds about this device; None if it has no pin."""

@@ -1,0 +1,160 @@
+"""The registry over HTTPS. The one importer of `httpx2`; knows the API of docs/statements.md and nothing of the flow.
+
+Trusts one TLS root, the trust root's, and no proxy but the one given. Never believes an answer because it says 200:
+what is not exactly an answer of this API counts as no answer. Never follows a redirect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Literal
+
+import httpx2
+import msgspec
+
+from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
+from trust.codes import Code
+from trust.dsse import Envelope, EnvelopeError
+from trust.identity import DeviceId
+
+_MAX_ANSWER_BYTES = 512 * 1024
+_MESSAGE = 500
+_KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
+_OK, _REFUSALS, _SERVER_ERRORS = 200, 400, 500
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    state: Literal["provisional", "active"]
+    statement: msgspec.Raw
+    receipt: msgspec.Raw
+    completion: msgspec.Raw
+    completion_receipt: msgspec.Raw
+
+
+class _Detail(msgspec.Struct, frozen=True, kw_only=True):
+    code: Code
+    message: str
+    stored: msgspec.Raw
+
+
+class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    error: _Detail
+
+
+class HttpCloud:
+    """`station.cloud.Cloud` at a URL. `timeout_s` bounds a whole request, connecting included."""
+
+    def __init__(self, url: str, tls_root_der: bytes, *, timeout_s: float = 10.0, proxy: str | None = None) -> None:
+        if not url.startswith("https://"):
+            raise ValueError(f"registry address {url!r}: only https:// is taken")
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._client = httpx2.AsyncClient(
+            verify=_tls(tls_root_der),
+            proxy=proxy,
+            trust_env=False,
+            timeout=None,
+            limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=_KEPT_IDLE_S),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+
+    async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
+        """PUT /v1/pins/{device}."""
+        body = b'{"statement":%s,"order":%s}' % (statement.to_json(), order.to_json())
+        return await self._held("PUT", f"/v1/pins/{device}", body)
+
+    async def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
+        """PUT /v1/pins/{device}/completion."""
+        return await self._held("PUT", f"/v1/pins/{device}/completion", b'{"completion":%s}' % completion.to_json())
+
+    async def history(self, device: DeviceId) -> PinRecord | None:
+        """GET /v1/pins/{device}; None for 404 `not-pinned`."""
+        try:
+            return await self._held("GET", f"/v1/pins/{device}")
+        except CloudRefusedError as error:
+            if error.code is Code.NOT_PINNED:
+                return None
+            raise
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _held(self, method: str, path: str, body: bytes | None = None) -> PinRecord:
+        asked = f"{method} {self._url}{path}"
+        status, answer = await self._ask(asked, method, path, body)
+        if status == _OK:
+            try:
+                return _record(answer)
+            except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError) as error:
+                raise CloudUnreachableError(f"{asked}: 200, but no answer of the registry: {error}") from error
+        raise _refusal(asked, status, answer)
+
+    async def _ask(self, asked: str, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        headers = {} if body is None else {"content-type": "application/json"}
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream(method, self._url + path, content=body, headers=headers) as response,
+            ):
+                return response.status_code, await _read(response, asked)
+        except TimeoutError as error:
+            raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            raise CloudUnreachableError(f"{asked}: {type(error).__name__}: {printable(str(error))}") from error
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """Foreign text cut short and without control characters: it ends on terminals and in logs."""
+    shown = "".join(each if each.isprintable() else "·" for each in text[:limit])
+    return shown + ("…" if len(text) > limit else "")
+
+
+def _tls(root_der: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=root_der)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"the trust root's tls_root is not a DER certificate: {error}") from error
+    return context
+
+
+async def _read(response: httpx2.Response, asked: str) -> bytes:
+    parts, size = [], 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > _MAX_ANSWER_BYTES:
+            raise CloudUnreachableError(f"{asked}: {response.status_code} with more than {_MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _record(answer: bytes | msgspec.Raw) -> PinRecord:
+    held = msgspec.json.decode(answer, type=_Held)
+    return PinRecord(
+        state=held.state,
+        statement=Envelope.from_json(bytes(held.statement)),
+        receipt=Envelope.from_json(bytes(held.receipt)),
+        completion=_optional(held.completion),
+        completion_receipt=_optional(held.completion_receipt),
+    )
+
+
+def _optional(raw: msgspec.Raw) -> Envelope | None:
+    return None if bytes(raw) == b"null" else Envelope.from_json(bytes(raw))
+
+
+def _refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | CloudUnreachableError:
+    """What a status other than 200 means."""
+    try:
+        error = msgspec.json.decode(answer, type=_Refusal).error
+        stored = None if bytes(error.stored) == b"null" else _record(error.stored)
+    except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError):
+        seen = printable(answer.decode(errors="replace"))
+        return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}")
+    message = printable(error.message, _MESSAGE)
+    if not _REFUSALS <= status < _SERVER_ERRORS:
+        return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}")
+    return CloudRefusedError(error.code, message, stored)

@@ -1,0 +1,83 @@
+"""The station's settings file. Names no trusted key and holds no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from station.faults import fault
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class StationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this station is and where its files are."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+    environment: Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+    state: str
+    root: str = "root.json"
+    database: str = "station/ledger.db"
+    slots: str = "slots.toml"
+
+
+class SignerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the factory signer listens."""
+
+    socket: str
+
+
+class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach the registry; its address is in the trust root."""
+
+    proxy: str = ""
+    timeout_s: Positive = 10.0
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When to give up."""
+
+    retries: Count = 1
+    max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 10
+    generation_timeout_s: Positive = 180.0
+    disk_reserve_mb: Count = 256
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    station: StationSettings
+    signer: SignerSettings
+    registry: RegistrySettings = RegistrySettings()
+    limits: LimitSettings = LimitSettings()
+
+
+class Paths(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings' paths, resolved."""
+
+    state: Path
+    root: Path
+    database: Path
+    slots: Path
+    signer_socket: Path
+
+
+def load(path: Path) -> tuple[Config, Paths]:
+    """Read a settings file; raises the fault `setup` naming file and entry."""
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+    except OSError as error:
+        raise fault("setup", f"{path}: {error.strerror}; give --config FILE (config.example.toml shows one)") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise fault("setup", f"{path}: {error}") from error
+    state = (path.parent / config.station.state).resolve()
+    return config, Paths(
+        state=state,
+        root=state / config.station.root,
+        database=state / config.station.database,
+        slots=state / config.station.slots,
+        signer_socket=state / config.signer.socket,
+    )

@@ -1,0 +1,119 @@
+"""What the floor tells screens and scripts: frozen, serialisable, complete in themselves.
+
+For users only: facts go to the ledger, diagnostics to `logging`. Never carries a secret.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Step(StrEnum):
+    """The steps of the flow in their order (docs/flow.md)."""
+
+    INSERTED = "inserted"
+    IDENTIFIED = "identified"
+    ASSIGNED = "assigned"
+    KEYED = "keyed"
+    PROVEN = "proven"
+    VETTED = "vetted"
+    INTENDED = "intended"
+    SIGNED = "signed"
+    PINNED = "pinned"
+    ANCHORED = "anchored"
+    VERIFIED = "verified"
+    LOCKED = "locked"
+    PASSED = "passed"
+
+
+class Verdict(StrEnum):
+    """What became of a unit."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict
+    FAIL = "FAIL"
+    HELD = "HELD"
+    QUARANTINE = "QUARANTINE"
+
+
+class FloorEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """Something that happened in a slot or on the floor; `at` is UTC."""
+
+    at: str
+    slot: str = ""
+
+
+class AttemptBegan(FloorEvent, frozen=True, kw_only=True, tag="attempt-began"):
+    """A unit is in and its attempt begins."""
+
+
+class StepBegan(FloorEvent, frozen=True, kw_only=True, tag="step-began"):
+    """A step begins."""
+
+    step: Step
+
+
+class StepDone(FloorEvent, frozen=True, kw_only=True, tag="step-done"):
+    """A step's evidence is there."""
+
+    step: Step
+    seconds: float
+
+
+class UnitSeen(FloorEvent, frozen=True, kw_only=True, tag="unit-seen"):
+    """Who is in the slot. `emulated` if the device or the bench says so."""
+
+    device_id: str
+    product_id: int
+    hardware: str
+    emulated: bool
+
+
+class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
+    """The attempt's end. For a PASS, `already` means verified again; `cloud` is what the registry has acknowledged."""
+
+    verdict: Verdict
+    order: str
+    device_id: str = ""
+    job: str = ""
+    fingerprint: str = ""
+    attempt: int = 0
+    step: Step | None = None
+    code: str = ""
+    sentence: str = ""
+    remedy: str = ""
+    detail: str = ""
+    already: bool = False
+    cloud: Literal["", "provisional", "active"] = ""
+    emulated: bool = False
+    seconds: float = 0.0
+    exit_code: int = 0
+
+
+class LineStopped(FloorEvent, frozen=True, kw_only=True, tag="line-stopped"):
+    """No slot begins another step. `code` and `remedy` say why and what to do."""
+
+    code: str
+    sentence: str
+    remedy: str
+    detail: str
+    exit_code: int
+
+
+class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished"):
+    """All units of a batch have a verdict. `outbox` counts statements that the registry has not acknowledged."""
+
+    order: str
+    passed: int
+    failed: int
+    held: int
+    quarantined: int
+    already: int
+    outbox: int
+    seconds: float
+    exit_code: int
+
+
+AnyEvent = AttemptBegan | StepBegan | StepDone | UnitSeen | UnitFinished | LineStopped | BatchFinished

@@ -1,0 +1,134 @@
+"""Evidence: what is true of a unit by the end of each step, as values that only `station.provision` constructs.
+
+`pin()` takes a `Signed`, which only `sign()` returns, which takes an `Intended` …: a step in the wrong order does not
+type-check. Holds no behaviour and no live device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fixtures.device import Anchor, Identity
+from station.cloud import PinRecord
+from station.jobs import Job, RecordKind
+from trust.dsse import Envelope
+from trust.keys import PublicKey
+from trust.statement import Closing, Origin, PinStatement, Possession, Verification, Vetting
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """1: something answers in this slot."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """2: who it is, right for the order, and what the registry says of it (None: no pin; `asked` False: no answer)."""
+
+    identity: Identity
+    registered: PinRecord | None
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned:
+    """The job is durable; `records` is what earlier attempts left behind."""
+
+    identity: Identity
+    registered: PinRecord | None
+    asked: bool
+    job: Job
+    attempt: int
+    records: dict[RecordKind, Envelope]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """3: the device holds this job's key."""
+
+    assigned: Assigned
+    key: PublicKey
+    origin: Origin
+    origin_proven: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """4: possession proven over the signer's own challenge."""
+
+    keyed: Keyed
+    possession: Possession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vetted:
+    """5: the key is fit to be pinned."""
+
+    proven: Proven
+    vetting: Vetting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """6: the exact statement bytes are durable."""
+
+    assigned: Assigned
+    key: PublicKey
+    statement: PinStatement
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """7: the signer's pin statement is durable and in the outbox."""
+
+    assigned: Assigned
+    key: PublicKey
+    pin: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """8: the registry's receipt is verified and durable, and the pin was read back."""
+
+    assigned: Assigned
+    key: PublicKey
+    pin: Envelope
+    receipt: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored:
+    """9: the order's anchor is in flash and was read back."""
+
+    pinned: Pinned
+    anchor: Anchor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """10: id, key and anchor survived a power cycle (or a reset, and says so)."""
+
+    anchored: Anchored
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """11: writes are refused after another power cycle, and the device signed its closing report."""
+
+    verified: Verified
+    closing: Closing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """12: the completion is durable. `already`: it had passed before and was only verified again."""
+
+    job: Job
+    key: PublicKey
+    completion: Envelope
+    already: bool
+    active: bool

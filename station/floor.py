@@ -1,0 +1,208 @@
+"""All slots being served: one task a slot, one attempt after the other, lamps, verdicts, line stop.
+
+Knows no screen and no protocol. Reached only through `station.port.FloorPort`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from fixtures.device import DeviceError
+from fixtures.indicators import Lamp
+from fixtures.presence import wait_for_device, wait_for_removal
+from fixtures.slot import Slot
+from station.attempt import Attempt
+from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
+from station.exits import Exit, worst
+from station.faults import Disposition, Fault, fault
+from station.jobs import LedgerError
+from station.line import Line
+from station.outbox import Outbox
+from station.port import Batch
+from station.voice import Voice
+from trust.identity import DeviceId
+
+log = logging.getLogger(__name__)
+
+_LAMPS = {
+    Verdict.PASS: Lamp.PASS,
+    Verdict.FAIL: Lamp.FAIL,
+    Verdict.HELD: Lamp.HELD,
+    Verdict.QUARANTINE: Lamp.QUARANTINE,
+}
+
+MakeOutbox = Callable[[Callable[[LedgerError], None]], Outbox]
+"""Makes the outbox, which tells the given function when the ledger fails."""
+
+
+class Floor:
+    """Serves the slots of one line. `voice` is where the line's events go; made by `station.wiring`."""
+
+    def __init__(self, line: Line, slots: Sequence[Slot], make_outbox: MakeOutbox, voice: Voice) -> None:
+        self._line = line
+        self._slots = slots
+        self._outbox = make_outbox(self.broken)
+        self._voice = voice
+        self._results: list[UnitFinished] = []
+        self._halt = asyncio.Event()
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots, in the order of the jig."""
+        return tuple(slot.config.name for slot in self._slots)
+
+    def events(self) -> AsyncIterator[AnyEvent]:
+        """Everything from now on; ends after the batch's end."""
+        return self._voice.listen()
+
+    def stop(self) -> None:
+        """Take no further unit; units in work come to their end."""
+        self._halt.set()
+
+    async def run(self, batch: Batch) -> BatchFinished:
+        """Serve the slots until the batch is done or the line stops."""
+        began = self._line.clock.monotonic()
+        wanted = [slot for slot in self._slots if not batch.slots or slot.config.name in batch.slots]
+        places = Places(len(wanted) if batch.count is None else batch.count)
+        async with asyncio.TaskGroup() as tasks:
+            sender = tasks.create_task(self._outbox.run())
+            async with asyncio.TaskGroup() as workers:
+                for slot in wanted:
+                    workers.create_task(self._serve(slot, places, batch))
+            sender.cancel()
+        await self._empty_outbox()
+        finished = await self._summary(self._line.clock.monotonic() - began)
+        self._line.emit(finished)
+        self._voice.end()
+        return finished
+
+    async def _empty_outbox(self) -> None:
+        try:
+            await self._outbox.drain_once()
+        except LedgerError as error:
+            self.broken(error)
+
+    def broken(self, error: LedgerError) -> None:
+        """The ledger cannot be written any more: stop the line."""
+        self._stop_line(fault("ledger-failed", str(error)))
+
+    async def _serve(self, slot: Slot, places: Places, batch: Batch) -> None:
+        """One slot's life: wait for a unit, bring it to a verdict, wait for the next one."""
+        previous = ""
+        while not self._halt.is_set() and places.take():
+            if previous and not await self._another_unit(slot, DeviceId.parse(previous)):
+                places.give_back()
+                return
+            result = await self._bring_to_verdict(slot, batch.retries)
+            previous = result.device_id
+            self._results.append(result)
+            self._outbox.wake()
+
+    async def _another_unit(self, slot: Slot, previous: DeviceId) -> bool:
+        """Wait until the unit is out and another one is in; False when the floor halts first."""
+        changed = asyncio.create_task(self._changed(slot, previous))
+        halted = asyncio.create_task(self._halt.wait())
+        try:
+            await asyncio.wait({changed, halted}, return_when=asyncio.FIRST_COMPLETED)
+            return changed.done() and changed.exception() is None
+        finally:
+            changed.cancel()
+            halted.cancel()
+
+    async def _changed(self, slot: Slot, previous: DeviceId) -> None:
+        await wait_for_removal(slot, previous)
+        await wait_for_device(slot)
+
+    async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
+        for left in range(retries, -1, -1):
+            result = await self._attempt(slot)
+            again = result.verdict is Verdict.FAIL and left and not self._halt.is_set()
+            if not again:
+                break
+        return result
+
+    async def _attempt(self, slot: Slot) -> UnitFinished:
+        line, name = self._line, slot.config.name
+        line.emit(AttemptBegan(at=line.clock.utc(), slot=name))
+        attempt = Attempt(line, slot)
+        try:
+            await self._light(name, Lamp.WORKING)
+            result = await attempt.passed()
+        except Fault as found:
+            result = await self._ended_by(attempt, found)
+        except Exception as bug:  # the worker's loop: a bug stops the line, it does not vanish
+            log.exception("bug in slot %s", name)
+            result = await self._ended_by(attempt, fault("internal", f"{type(bug).__name__}: {bug}"))
+        finally:
+            await attempt.close()
+        line.emit(result)
+        return result
+
+    async def _ended_by(self, attempt: Attempt, found: Fault) -> UnitFinished:
+        if found.row.disposition is Disposition.LINE_STOP:
+            self._stop_line(found)
+        result = await attempt.failed(found)
+        await self._light(attempt.slot_name, _LAMPS[result.verdict])
+        return result
+
+    def _stop_line(self, cause: Fault) -> None:
+        first = self._line.stop.cause is None
+        self._line.stop.set(cause)
+        self._halt.set()
+        if first:
+            row = cause.row
+            self._line.emit(
+                LineStopped(
+                    at=self._line.clock.utc(),
+                    code=cause.code,
+                    sentence=row.sentence,
+                    remedy=row.remedy,
+                    detail=cause.detail,
+                    exit_code=row.exit,
+                )
+            )
+
+    async def _light(self, slot: str, lamp: Lamp) -> None:
+        try:
+            await self._line.indicators.show(slot, lamp)
+        except DeviceError:
+            log.warning("slot %s: the jig's lamp does not answer", slot)
+
+    async def _summary(self, seconds: float) -> BatchFinished:
+        counts = {verdict: sum(each.verdict is verdict for each in self._results) for verdict in Verdict}
+        codes = [Exit(each.exit_code) for each in self._results]
+        cause = self._line.stop.cause
+        if cause is not None:
+            codes.append(cause.row.exit)
+        return BatchFinished(
+            at=self._line.clock.utc(),
+            order=self._line.work.order_id,
+            passed=counts[Verdict.PASS],
+            failed=counts[Verdict.FAIL],
+            held=counts[Verdict.HELD],
+            quarantined=counts[Verdict.QUARANTINE],
+            already=sum(each.already for each in self._results),
+            outbox=len(await self._line.jobs.pending()),
+            seconds=round(seconds, 3),
+            exit_code=worst(codes),
+        )
+
+
+class Places:
+    """How many units may still begin; shared by the slots of a batch."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def take(self) -> bool:
+        """One place, if there is one."""
+        if self._left == 0:
+            return False
+        self._left -= 1
+        return True
+
+    def give_back(self) -> None:
+        """The place was not used."""
+        self._left += 1

@@ -1,0 +1,136 @@
+"""What ledger and registry know about one device, each signature checked against the trust root. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from station import checks
+from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
+from station.faults import Fault
+from station.jobs import Job, Jobs, RecordKind
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.keys import PublicKey
+from trust.root import RootError, TrustedRoot
+from trust.statement import Completion, PinStatement, StatementError, read
+
+_RECEIPTS = {RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_RECEIPT}
+
+
+class RecordView(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of a job."""
+
+    kind: str
+    sha256: str
+    checked: str
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """One job with its records."""
+
+    job: str
+    order_id: str
+    adopted: bool
+    attempts: int
+    records: tuple[RecordView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Where to look."""
+
+    root: TrustedRoot
+    jobs: Jobs
+    cloud: Cloud
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHistory:
+    """All that is known about one device."""
+
+    device_id: str
+    known: bool
+    registry: str
+    jobs: tuple[JobView, ...]
+    signed: tuple[tuple[str, Envelope, PublicKey], ...]
+
+    @property
+    def view(self) -> dict[str, object]:
+        """What a script gets: no key objects."""
+        return {"device_id": self.device_id, "known": self.known, "registry": self.registry, "jobs": self.jobs}
+
+    def save(self, directory: Path) -> Sequence[Path]:
+        """Write each signed statement as openssl wants it: NAME.pae (signed bytes), NAME.sig (DER), NAME.pem (key)."""
+        directory.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, envelope, key in self.signed:
+            parts = {
+                "json": envelope.to_json(),
+                "pae": envelope.pae,
+                "sig": envelope.signatures[0].sig,
+                "pem": key.to_pem().encode(),
+            }
+            for suffix, content in parts.items():
+                path = directory / f"{name}.{suffix}"
+                path.write_bytes(content)
+                written.append(path)
+        return written
+
+
+async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:
+    """Ask ledger and registry; nobody's word is believed without its signature."""
+    signed: list[tuple[str, Envelope, PublicKey]] = []
+    jobs = [await _job(reader, job, signed) for job in await reader.jobs.jobs_of(device)]
+    state, in_registry = await _registry(reader, device)
+    return DeviceHistory(
+        device_id=str(device), known=bool(jobs) or in_registry, registry=state, jobs=tuple(jobs), signed=tuple(signed)
+    )
+
+
+async def _registry(reader: Reader, device: DeviceId) -> tuple[str, bool]:
+    try:
+        record = await reader.cloud.history(device)
+    except (CloudUnreachableError, CloudRefusedError) as error:
+        return f"no answer: {error}", False
+    if record is None:
+        return "no pin", False
+    try:
+        statement = checks.registry_record(reader.root, device, record)
+    except Fault as error:
+        return f"NOT TRUSTED: {error}", True
+    return f"{record.state}, key {statement.fingerprint}, by station {statement.station}, signatures verified", True
+
+
+async def _job(reader: Reader, job: Job, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
+    views = []
+    for kind, envelope in (await reader.jobs.records(job.job_id)).items():
+        key = _key(reader.root, kind, envelope)
+        views.append(RecordView(kind=kind.value, sha256=envelope.payload_sha256, checked=_checked(envelope, key)))
+        if key is not None:
+            signed.append((f"{job.order_id}.{kind.value}", envelope, key))
+    attempts = await reader.jobs.attempts(job.job_id)
+    return JobView(
+        job=str(job.job_id), order_id=job.order_id, adopted=job.adopted, attempts=attempts, records=tuple(views)
+    )
+
+
+def _key(root: TrustedRoot, kind: RecordKind, envelope: Envelope) -> PublicKey | None:
+    try:
+        if kind is RecordKind.PIN:
+            return root.root.pin_key(read(envelope, PinStatement).station)
+        if kind is RecordKind.COMPLETION:
+            return root.root.completion_key(read(envelope, Completion).station)
+    except (StatementError, RootError):
+        return None
+    return root.root.receipt_key if kind in _RECEIPTS else None
+
+
+def _checked(envelope: Envelope, key: PublicKey | None) -> str:
+    if not envelope.signatures:
+        return "unsigned, covered by the checkpoint"
+    good = key is not None and envelope.signed_by(key)
+    return f"signature verified with {key.fingerprint[:16]}…" if good and key else "SIGNATURE DOES NOT VERIFY"

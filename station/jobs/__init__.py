@@ -1,0 +1,100 @@
+"""Jobs: one device under one order, for life, and the durable record of each step. Values and protocol.
+
+`station.jobs.store` keeps them in SQL together with the ledger: state change, leaf and outbox row are one transaction.
+Append-only: nothing is ever updated, so the audit can recompute all of it from the leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from trust.dsse import Envelope
+from trust.identity import DeviceId, JobId
+from trust.statement import Event
+
+
+class LedgerError(Exception):
+    """The station's ledger cannot be written or read: disk full, read-only, damaged. Stops the line."""
+
+
+class RecordConflictError(Exception):
+    """The step is recorded already with other bytes, or its turn has not come; nothing was written."""
+
+
+class DuplicateKeyError(Exception):
+    """The key, modulus or ECDSA r is on record under another job; nothing was written. `job` names it."""
+
+    def __init__(self, message: str, job: JobId) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class RecordKind(StrEnum):
+    """The steps of a job that leave a statement or intent behind; at most one of each a job, never changed."""
+
+    INTENT = "intent"  # the pin statement's exact bytes, not signed yet
+    PIN = "pin"  # signed by the signer; enters the outbox
+    PIN_RECEIPT = "pin-receipt"  # leaves the outbox
+    PIN_REFUSED = "pin-refused"  # an event: the registry refused the statement for good; booked as a loss
+    COMPLETION_INTENT = "completion-intent"  # the completion's exact bytes, not signed yet
+    COMPLETION = "completion"  # signed by the signer; enters the outbox; the unit has passed
+    COMPLETION_RECEIPT = "completion-receipt"  # leaves the outbox: active in the cloud
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One device under one order. `adopted` when another station began it (the registry told us its id)."""
+
+    job_id: JobId
+    device_id: DeviceId
+    order_id: str
+    adopted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxItem:
+    """A statement that the registry has not acknowledged yet."""
+
+    job: Job
+    kind: RecordKind
+    envelope: Envelope
+
+
+class Jobs(Protocol):
+    """The station's memory. Every call that writes returns only after the commit. Raises LedgerError and the above."""
+
+    async def open(self, device: DeviceId, order_id: str, *, adopt: JobId | None = None) -> Job:
+        """The device's job under this order, made now if there is none (with the adopted id, if one is given).
+
+        RecordConflictError when there is one with another id than the adopted one.
+        """
+
+    async def find(self, job: JobId) -> Job | None:
+        """A job by id."""
+
+    async def jobs_of(self, device: DeviceId) -> tuple[Job, ...]:
+        """All jobs of a device, oldest first."""
+
+    async def records(self, job: JobId) -> dict[RecordKind, Envelope]:
+        """What is on record of a job."""
+
+    async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
+        """Put one step on record: leaf, record and outbox row in one transaction.
+
+        The same bytes again change nothing; other bytes are RecordConflictError. INTENT indexes fingerprint, modulus
+        and each ECDSA r of its proof: DuplicateKeyError when another job has one of them.
+        """
+
+    async def note(self, event: Event) -> None:
+        """Append an event leaf (attempt begun, key replaced, verdict …); each (job, attempt, kind) once."""
+
+    async def attempts(self, job: JobId) -> int:
+        """Attempts (insertions) begun so far."""
+
+    async def pending(self) -> tuple[OutboxItem, ...]:
+        """The outbox, oldest first."""
+
+    async def unfinished(self, order_id: str) -> tuple[Job, ...]:
+        """Jobs with a pin statement and no completion: held, or left on the way (*finish me*)."""

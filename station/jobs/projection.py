@@ -1,0 +1,154 @@
+"""The station's state as a pure function of its leaves: which rows a leaf implies, and whether its turn has come.
+
+The store inserts exactly these rows with the leaf; the audit computes them again from the leaves and compares. Never
+reads or writes a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ledger.tables import Base
+from station.jobs import RecordKind
+from station.jobs.leaf import JOB_OPENED, JobLeaf, key_of, signature_rs
+from station.jobs.tables import DeliveryRow, EventRow, JobRow, KeyRow, OrderRow, OutboxRow, RecordRow, SignatureRRow
+from trust.order import WorkOrder
+from trust.statement import Completion, Event, PinStatement, Receipt
+
+Value = str | int | bytes | None
+
+_NEEDS = {
+    RecordKind.INTENT: (),
+    RecordKind.PIN: (RecordKind.INTENT,),
+    RecordKind.PIN_RECEIPT: (RecordKind.PIN,),
+    RecordKind.PIN_REFUSED: (RecordKind.PIN,),
+    RecordKind.COMPLETION_INTENT: (RecordKind.PIN_RECEIPT,),
+    RecordKind.COMPLETION: (RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT),
+    RecordKind.COMPLETION_RECEIPT: (RecordKind.COMPLETION,),
+}
+_BEGUN_ELSEWHERE = {RecordKind.INTENT, RecordKind.COMPLETION_INTENT}  # an adopted job need not have its intents here
+_EXCLUDES = {RecordKind.PIN_RECEIPT: RecordKind.PIN_REFUSED, RecordKind.PIN_REFUSED: RecordKind.PIN_RECEIPT}
+_ANSWERS = {
+    RecordKind.PIN_RECEIPT: RecordKind.PIN,
+    RecordKind.PIN_REFUSED: RecordKind.PIN,
+    RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION,
+}
+_SENT = {RecordKind.PIN, RecordKind.COMPLETION}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of one table."""
+
+    table: type[Base]
+    values: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where a record stands in the log, and the SHA-256 of its payload."""
+
+    index: int
+    payload_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What earlier leaves say of a job: who it is, and its records so far."""
+
+    job_id: str
+    device_id: str
+    order_id: str
+    adopted: bool
+    records: Mapping[RecordKind, Recorded] = field(default_factory=dict)
+
+
+def problem(leaf: JobLeaf, known: Known) -> str | None:
+    """Why this record may not follow what is known of its job; None if it may.
+
+    A statement needs its intent, with the same bytes (but for adopted jobs, which another station began), a receipt
+    its statement, a completion the pin's receipt; refused and received exclude each other.
+    """
+    kind = leaf.kind
+    if kind is None:
+        return "not a record of a job"
+    for name, found, wanted in _identity(leaf, known):
+        if found != wanted:
+            return f"{kind.value} is for {name} {found!r}, the job is for {wanted!r}"
+    excluded = _EXCLUDES.get(kind)
+    if excluded in known.records:
+        return f"{kind.value} after {excluded}: the registry's answer does not change"
+    for needed in _NEEDS[kind]:
+        if needed not in known.records and not (known.adopted and needed in _BEGUN_ELSEWHERE):
+            return f"{kind.value} before {needed.value}"
+    for other, named in _names(leaf):
+        if other in known.records and known.records[other].payload_sha256 != named:
+            return f"{kind.value} does not belong to the {other.value} on record: other bytes"
+    return None
+
+
+def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
+    """The rows that a leaf implies; `known` is what earlier leaves say of its job (None for leaves of no job)."""
+    body = leaf.body
+    if isinstance(body, WorkOrder):
+        values: dict[str, Value] = {"order_id": body.order_id, "order_sha256": leaf.envelope.payload_sha256}
+        return [Row(OrderRow, {**values, "leaf_index": index})]
+    if isinstance(body, Event) and leaf.kind is None:
+        return [_job(body, index) if body.kind == JOB_OPENED else _event(body, index)]
+    if leaf.kind is None or known is None:
+        return []
+    return _record(leaf, leaf.kind, index, known)
+
+
+def _record(leaf: JobLeaf, kind: RecordKind, index: int, known: Known) -> list[Row]:
+    place: dict[str, Value] = {"job_id": known.job_id, "kind": kind.value, "leaf_index": index}
+    implied = [Row(RecordRow, place)]
+    if isinstance(leaf.body, PinStatement) and (kind is RecordKind.INTENT or RecordKind.INTENT not in known.records):
+        implied += _keys(leaf.body, index)
+    if kind in _SENT:
+        implied.append(Row(OutboxRow, place))
+    answered = _ANSWERS.get(kind)
+    if answered is not None and answered in known.records:
+        implied.append(Row(DeliveryRow, {"outbox_leaf": known.records[answered].index, "answer_leaf": index}))
+    return implied
+
+
+def _job(event: Event, index: int) -> Row:
+    values: dict[str, Value] = {"job_id": event.job, "device_id": event.device_id, "order_id": event.order_id}
+    return Row(JobRow, {**values, "adopted": int(event.details.get("adopted") == "yes"), "leaf_index": index})
+
+
+def _event(event: Event, index: int) -> Row:
+    values: dict[str, Value] = {"leaf_index": index, "job_id": event.job, "device_id": event.device_id}
+    return Row(EventRow, {**values, "order_id": event.order_id, "attempt": event.attempt, "kind": event.kind})
+
+
+def _keys(pin: PinStatement, index: int) -> list[Row]:
+    key = key_of(pin)
+    values: dict[str, Value] = {"leaf_index": index, "fingerprint": key.fingerprint, "modulus": key.modulus}
+    rs = [Row(SignatureRRow, {"r": r, "job_id": pin.job, "leaf_index": index}) for r in signature_rs(pin)]
+    return [Row(KeyRow, {**values, "job_id": pin.job}), *rs]
+
+
+def _names(leaf: JobLeaf) -> list[tuple[RecordKind, str]]:
+    """The records that a record names by the SHA-256 of their payload."""
+    match leaf.body:
+        case PinStatement() if leaf.kind is RecordKind.PIN:
+            return [(RecordKind.INTENT, leaf.envelope.payload_sha256)]
+        case Receipt(subject=subject, statement_sha256=named):
+            return [(RecordKind.PIN if subject == "pin" else RecordKind.COMPLETION, named)]
+        case Completion(pin_sha256=pin, receipt_sha256=receipt):
+            names = [(RecordKind.PIN, pin), (RecordKind.PIN_RECEIPT, receipt)]
+            own = (RecordKind.COMPLETION_INTENT, leaf.envelope.payload_sha256)
+            return [*names, own] if leaf.kind is RecordKind.COMPLETION else names
+        case _:
+            return []
+
+
+def _identity(leaf: JobLeaf, known: Known) -> list[tuple[str, str, str]]:
+    body = leaf.body
+    if isinstance(body, WorkOrder):
+        return []
+    found = [("job", body.job, known.job_id), ("device", body.device_id, known.device_id)]
+    return [*found, ("order", body.order_id, known.order_id)]

@@ -1,0 +1,200 @@
+"""Reading the station's memory: plain questions, each answered by an index. Never writes, never decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import aliased
+
+from ledger.append import tip
+from ledger.engine import Connection
+from ledger.tables import Leaf
+from station.jobs import Job, OutboxItem, RecordKind
+from station.jobs.leaf import VERDICT
+from station.jobs.projection import Known, Recorded
+from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, RecordRow
+from trust.dsse import Envelope
+from trust.identity import DeviceId, JobId
+from trust.statement import Event, read
+
+_JOB = (JobRow.job_id, JobRow.device_id, JobRow.order_id, JobRow.adopted)
+JobColumns = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Jobs of one order, each counted once, by the furthest they got."""
+
+    opened: int = 0
+    intended: int = 0
+    signed: int = 0
+    refused: int = 0
+    pinned: int = 0
+    completed: int = 0
+    active: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """All of them."""
+        return sum((self.opened, self.intended, self.signed, self.refused, self.pinned, self.completed, self.active))
+
+    @property
+    def passed(self) -> int:
+        """Completed at the station, active in the cloud or not yet."""
+        return self.completed + self.active
+
+
+def find(connection: Connection, job: JobId) -> Job | None:
+    """A job by id."""
+    found = connection.execute(select(*_JOB).where(JobRow.job_id == str(job))).one_or_none()
+    return None if found is None else _job(found)
+
+
+def find_under(connection: Connection, device: DeviceId, order_id: str) -> Job | None:
+    """A device's job under an order."""
+    query = select(*_JOB).where(JobRow.device_id == str(device), JobRow.order_id == order_id)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else _job(found)
+
+
+def jobs_of(connection: Connection, device: DeviceId) -> tuple[Job, ...]:
+    """All jobs of a device, oldest first."""
+    query = select(*_JOB).where(JobRow.device_id == str(device)).order_by(JobRow.leaf_index)
+    return tuple(_job(each) for each in connection.execute(query))
+
+
+def order(connection: Connection, order_id: str) -> Envelope | None:
+    """A work order's envelope."""
+    query = select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == order_id)
+    entry = connection.execute(query).scalar_one_or_none()
+    return None if entry is None else Envelope.from_json(entry)
+
+
+def records(connection: Connection, job: JobId) -> dict[RecordKind, Envelope]:
+    """What is on record of a job, in the order of the log."""
+    query = (
+        select(RecordRow.kind, Leaf.entry)
+        .join(Leaf, Leaf.index == RecordRow.leaf_index)
+        .where(RecordRow.job_id == str(job))
+        .order_by(RecordRow.leaf_index)
+    )
+    return {RecordKind(kind): Envelope.from_json(entry) for kind, entry in connection.execute(query)}
+
+
+def known(connection: Connection, job: Job) -> Known:
+    """What the log says of a job so far, for the rules of `projection`."""
+    query = (
+        select(RecordRow.kind, RecordRow.leaf_index, Leaf.entry)
+        .join(Leaf, Leaf.index == RecordRow.leaf_index)
+        .where(RecordRow.job_id == str(job.job_id))
+    )
+    so_far = {
+        RecordKind(kind): Recorded(index, Envelope.from_json(entry).payload_sha256)
+        for kind, index, entry in connection.execute(query)
+    }
+    return Known(
+        job_id=str(job.job_id),
+        device_id=str(job.device_id),
+        order_id=job.order_id,
+        adopted=job.adopted,
+        records=so_far,
+    )
+
+
+def attempts(connection: Connection, job: JobId) -> int:
+    """The highest attempt number any event of the job carries."""
+    query = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == str(job))
+    return connection.execute(query).scalar_one()
+
+
+def pending(connection: Connection, answered_below: int) -> tuple[tuple[OutboxItem, ...], int]:
+    """Outbox rows from that leaf on without an answer, oldest first, and the leaf below which all are answered."""
+    query = (
+        select(*_JOB, OutboxRow.kind, OutboxRow.leaf_index, Leaf.entry)
+        .select_from(OutboxRow)
+        .join(JobRow, JobRow.job_id == OutboxRow.job_id)
+        .join(Leaf, Leaf.index == OutboxRow.leaf_index)
+        .outerjoin(DeliveryRow, DeliveryRow.outbox_leaf == OutboxRow.leaf_index)
+        .where(OutboxRow.leaf_index >= answered_below, DeliveryRow.outbox_leaf.is_(None))
+        .order_by(OutboxRow.leaf_index)
+    )
+    found = connection.execute(query).all()
+    items = tuple(
+        OutboxItem(job=_job_of(*each[:4]), kind=RecordKind(each.kind), envelope=Envelope.from_json(each.entry))
+        for each in found
+    )
+    return items, found[0].leaf_index if found else tip(connection).size
+
+
+def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:
+    """Jobs of an order with a pin statement and neither completion nor refusal, oldest first."""
+    pin, end = aliased(RecordRow), aliased(RecordRow)
+    ends = [RecordKind.COMPLETION.value, RecordKind.PIN_REFUSED.value]
+    query = (
+        select(*_JOB)
+        .join(pin, (pin.job_id == JobRow.job_id) & (pin.kind == RecordKind.PIN.value))
+        .where(JobRow.order_id == order_id)
+        .where(~select(end.kind).where(end.job_id == JobRow.job_id, end.kind.in_(ends)).exists())
+        .order_by(JobRow.leaf_index)
+    )
+    return tuple(_job(each) for each in connection.execute(query))
+
+
+def tally(connection: Connection, order_id: str) -> Tally:
+    """How many jobs of an order got how far: a job's last record in the log tells."""
+    last = (
+        select(RecordRow.kind)
+        .where(RecordRow.job_id == JobRow.job_id)
+        .order_by(RecordRow.leaf_index.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    furthest = select(last.label("kind")).where(JobRow.order_id == order_id).subquery()
+    counted = connection.execute(select(furthest.c.kind, func.count()).group_by(furthest.c.kind)).all()
+    counts: dict[str | None, int] = {each[0]: each[1] for each in counted}
+    return Tally(
+        opened=counts.get(None, 0),
+        intended=counts.get(RecordKind.INTENT, 0),
+        signed=counts.get(RecordKind.PIN, 0),
+        refused=counts.get(RecordKind.PIN_REFUSED, 0),
+        pinned=counts.get(RecordKind.PIN_RECEIPT, 0) + counts.get(RecordKind.COMPLETION_INTENT, 0),
+        completed=counts.get(RecordKind.COMPLETION, 0),
+        active=counts.get(RecordKind.COMPLETION_RECEIPT, 0),
+    )
+
+
+def latest_verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
+    """The newest verdict event of each job of an order that has no completion, in the order of their leaves."""
+    done = select(RecordRow.kind).where(
+        RecordRow.job_id == EventRow.job_id, RecordRow.kind == RecordKind.COMPLETION.value
+    )
+    newest = (
+        select(func.max(EventRow.leaf_index))
+        .where(EventRow.order_id == order_id, EventRow.kind == VERDICT, ~done.exists())
+        .group_by(EventRow.job_id)
+    )
+    query = select(Leaf.entry).where(Leaf.index.in_(newest)).order_by(Leaf.index)
+    return tuple(read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())
+
+
+def _job(row: Row[*JobColumns]) -> Job:
+    return _job_of(*row)
+
+
+def _job_of(job_id: str, device_id: str, order_id: str, adopted: int) -> Job:
+    return Job(
+        job_id=JobId.parse(job_id), device_id=DeviceId.parse(device_id), order_id=order_id, adopted=bool(adopted)
+    )
+
+
+def newest_event(connection: Connection) -> Event | None:
+    """The event appended last."""
+    index = select(func.max(EventRow.leaf_index)).scalar_subquery()
+    entry = connection.execute(select(Leaf.entry).where(Leaf.index == index)).scalar_one_or_none()
+    return None if entry is None else read(Envelope.from_json(entry), Event)
+
+
+def order_ids(connection: Connection) -> tuple[str, ...]:
+    """The orders this station worked under, oldest first."""
+    return tuple(connection.execute(select(OrderRow.order_id).order_by(OrderRow.leaf_index)).scalars())

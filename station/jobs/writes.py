@@ -1,0 +1,113 @@
+"""Writing the station's memory: each function is one step inside the caller's transaction, leaf and rows together.
+
+The database's constraints decide about duplicates; reading first is only for a better sentence. Never commits.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from ledger.append import append
+from ledger.engine import Connection
+from station.jobs import DuplicateKeyError, Job, RecordConflictError, RecordKind, queries
+from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError, parse_leaf
+from station.jobs.projection import Known, Row, problem, rows
+from station.jobs.stamp import Stamp
+from station.jobs.tables import KeyRow, SignatureRRow
+from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
+from trust.identity import DeviceId, JobId
+from trust.order import WorkOrder
+from trust.statement import Event
+from trust.statement import envelope as wrap
+
+
+def keep_order(connection: Connection, order: Envelope) -> None:
+    """The order's envelope as a leaf; the same bytes again are fine."""
+    leaf = _parse(order)
+    if not isinstance(leaf.body, WorkOrder):
+        raise RecordConflictError(f"{order.payload_type} is not a work order")
+    _append(connection, leaf, known=None)
+
+
+def open_job(connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, adopt: JobId | None) -> Job:
+    """The device's job under this order, made with its leaf if there is none."""
+    there = queries.find_under(connection, device, order_id)
+    if there is not None:
+        if adopt is not None and there.job_id != adopt:
+            raise RecordConflictError(f"device {device} has job {there.job_id} under {order_id} here, not {adopt}")
+        return there
+    job = Job(job_id=adopt or JobId.new(), device_id=device, order_id=order_id, adopted=adopt is not None)
+    if queries.find(connection, job.job_id) is not None:
+        raise RecordConflictError(f"job {job.job_id} is on record here for another device or order")
+    event = stamp.event(JOB_OPENED, job, details={"adopted": "yes" if job.adopted else "no"})
+    _append(connection, _parse(wrap(event)), known=None)
+    return job
+
+
+def record(connection: Connection, job_id: JobId, kind: RecordKind, envelope: Envelope) -> None:
+    """One step of a job on record: leaf, record, keys and outbox row."""
+    leaf = _parse(envelope)
+    if leaf.kind is not kind:
+        raise RecordConflictError(f"these bytes are {leaf.kind or 'no record'}, not {kind.value}")
+    job = queries.find(connection, job_id)
+    if job is None:
+        raise RecordConflictError(f"there is no job {job_id}: open it first")
+    known = queries.known(connection, job)
+    # A step that is on record is only compared (by `append`), never judged again.
+    wrong = None if kind in known.records else problem(leaf, known)
+    if wrong is not None:
+        raise RecordConflictError(f"job {job_id}: {wrong}")
+    _append(connection, leaf, known=known)
+
+
+def note(connection: Connection, event: Event) -> None:
+    """An event of the line as a leaf."""
+    leaf = _parse(wrap(event))
+    if leaf.kind is not None or event.kind == JOB_OPENED:
+        raise RecordConflictError(f"event kind {event.kind!r} is kept for records of a job: use another")
+    _append(connection, leaf, known=None)
+
+
+def _append(connection: Connection, leaf: JobLeaf, known: Known | None) -> None:
+    entry = leaf.envelope.to_json()
+    if len(entry) > MAX_ENVELOPE_BYTES:
+        raise RecordConflictError(f"{leaf.step} has {len(entry)} bytes: the log takes {MAX_ENVELOPE_BYTES}")
+    ref = append(connection, entry, subject=leaf.subject, step=leaf.step)
+    if not ref.new:
+        return  # the same bytes again: everything they imply is there already
+    try:
+        implied = rows(leaf, ref.index, known)
+    except LeafError as error:
+        raise RecordConflictError(str(error)) from error
+    for row in implied:
+        _insert(connection, row)
+
+
+def _insert(connection: Connection, row: Row) -> None:
+    try:
+        connection.execute(insert(row.table).values(row.values))
+    except IntegrityError as error:
+        holder = _holder(connection, row)
+        if holder is None:
+            raise
+        what = "key" if row.table is KeyRow else "ECDSA r"
+        raise DuplicateKeyError(f"this {what} is on record under job {holder}", JobId.parse(holder)) from error
+
+
+def _holder(connection: Connection, row: Row) -> str | None:
+    """The job that has this key, modulus or r already."""
+    values = row.values
+    if row.table is SignatureRRow:
+        return connection.execute(select(SignatureRRow.job_id).where(SignatureRRow.r == values["r"])).scalar()
+    if row.table is not KeyRow:
+        return None
+    same = (KeyRow.fingerprint == values["fingerprint"]) | (KeyRow.modulus == values["modulus"])
+    return connection.execute(select(KeyRow.job_id).where(same)).scalar()
+
+
+def _parse(envelope: Envelope) -> JobLeaf:
+    try:
+        return parse_leaf(envelope)
+    except LeafError as error:
+        raise RecordConflictError(str(error)) from error

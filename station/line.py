@@ -1,0 +1,85 @@
+"""What a line works with: the order, the root, and the five parties it speaks to, plus clock and voice.
+
+One `Line` a batch, shared by all slots. `stop` is how one slot's line stop reaches the others: each stops at its next
+step boundary, never in the middle of a write.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fixtures.indicators import Indicators
+from hsm.signer import ChallengeRequest, Signer
+from station.cloud import Cloud
+from station.events import AnyEvent
+from station.faults import Fault, fault
+from station.jobs import Job, Jobs
+from trust.dsse import Envelope
+from trust.identity import JobId
+from trust.order import WorkOrder
+from trust.root import TrustedRoot
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the flow sees it; tests give another one."""
+
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    monotonic: Callable[[], float] = time.monotonic
+
+    def utc(self) -> str:
+        """Now as `2026-01-31T12:00:00.123456Z`."""
+        return self.now().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(slots=True)
+class StopSwitch:
+    """The line stop: set once by the first cause, read at every step boundary."""
+
+    cause: Fault | None = None
+
+    def set(self, cause: Fault) -> None:
+        """Stop the line; the first cause stays."""
+        self.cause = self.cause or cause
+
+    def check(self) -> None:
+        """Raise `line-stopped` if the line has been stopped."""
+        if self.cause is not None:
+            raise fault("line-stopped", self.cause.code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Everything that a unit's flow needs beside its slot."""
+
+    station: str
+    root: TrustedRoot
+    order: Envelope
+    work: WorkOrder
+    jobs: Jobs
+    signer: Signer
+    cloud: Cloud
+    indicators: Indicators
+    emit: Callable[[AnyEvent], None]
+    clock: Clock = field(default_factory=Clock)
+    stop: StopSwitch = field(default_factory=StopSwitch)
+    in_work: set[JobId] = field(default_factory=set)
+    max_attempts: int = 10
+    generation_timeout_s: float = 120.0
+    poll_s: float = 0.02
+
+    async def challenge(self, purpose: Literal["pin", "report"], job: Job) -> bytes:
+        """A one-use challenge of the signer for this job."""
+        request = ChallengeRequest(
+            purpose=purpose, order_id=job.order_id, job=str(job.job_id), device_id=str(job.device_id)
+        )
+        return await self.signer.challenge(request)
+
+    @property
+    def order_sha256(self) -> str:
+        """How statements refer to the order."""
+        return self.order.payload_sha256

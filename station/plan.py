@@ -1,0 +1,79 @@
+"""What a batch is to be: settings, trust root, order and slots, read and checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fixtures.slot import SlotConfig
+from fixtures.slots import SlotsFileError, read_slots
+from station import config as settings
+from station.faults import fault
+from station.root import load_root
+from trust.dsse import Envelope
+from trust.order import OrderError, WorkOrder, from_toml
+from trust.root import RootError, TrustedRoot
+from trust.statement import read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A batch that could start."""
+
+    config: settings.Config
+    paths: settings.Paths
+    root: TrustedRoot
+    order: Envelope
+    work: WorkOrder
+    slots: tuple[SlotConfig, ...]
+
+    @classmethod
+    def load(cls, config_file: Path, order_file: Path, slots_file: Path | None = None) -> Self:
+        """Read everything; the fault `setup` names the file and the entry that cannot be used."""
+        config, paths = settings.load(config_file)
+        root = load_root(paths.root)
+        agree(config, root)
+        order = load_order(order_file, root)
+        slots = load_slots(slots_file or paths.slots)
+        return cls(config=config, paths=paths, root=root, order=order, work=read(order, WorkOrder), slots=slots)
+
+    def chosen(self, names: Sequence[str]) -> tuple[SlotConfig, ...]:
+        """The slots of these names, all without names; the fault `setup` for a name that is not there."""
+        known = {slot.name: slot for slot in self.slots}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise fault("setup", f"no slot {', '.join(missing)} (there are: {', '.join(known)})")
+        return tuple(known[name] for name in names) if names else self.slots
+
+
+def agree(config: settings.Config, root: TrustedRoot) -> None:
+    """Station and environment are those of the trust root."""
+    if config.station.environment != root.root.environment:
+        raise fault(
+            "setup",
+            f"settings say environment {config.station.environment!r}, the trust root {root.root.environment!r}",
+        )
+    try:
+        root.root.station(config.station.name)
+    except RootError as error:
+        raise fault("setup", str(error)) from error
+
+
+def load_order(path: Path, root: TrustedRoot) -> Envelope:
+    """The work order (plain TOML, environment `demo`) as an envelope without signatures."""
+    try:
+        return from_toml(path.read_text(), environment=root.root.environment, root_sha256=root.sha256)
+    except OSError as error:
+        raise fault("setup", f"order {path}: {error.strerror}") from error
+    except (OrderError, UnicodeDecodeError) as error:
+        raise fault("setup", f"order {path}: {error}") from error
+
+
+def load_slots(path: Path) -> tuple[SlotConfig, ...]:
+    """The slots file."""
+    try:
+        return read_slots(path)
+    except SlotsFileError as error:
+        raise fault("setup", str(error)) from error

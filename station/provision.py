@@ -1,0 +1,313 @@
+"""What happens to a device, from insertion to PASS. The whole story is this file.
+
+Rules of the machine:
+
+* `run` is the table of contents. Each step takes the evidence of the step before it and returns its own; only this
+  module makes evidence, so a step in the wrong order does not type-check.
+* Every step means "make it so". Power loss, a yanked cable or a second insertion runs again from the top.
+* Write ahead, read back, then say so. Comments at the commit points say what a crash right there means.
+* Above `sign` nothing beyond the slot has changed. From `pin` on the cloud knows the device, as *provisional*: it is
+  refused in the field until the completion makes the pin active.
+* Never: a PASS without a receipt; "retry and see" after an unanswered write; a signing key or a private device key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import Literal
+
+from fixtures.device import DeviceError, Identity
+from fixtures.indicators import Lamp
+from fixtures.slot import Slot
+from station import checks, evidence
+from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
+from station.events import Step
+from station.faults import fault
+from station.jobs import RecordConflictError, RecordKind
+from station.line import Line
+from station.statements import anchor_of, completion, event, pin_statement, unit_seen
+from station.steps import step
+from station.unit import Unit
+from station.vetting import vet_key
+from station.writes import make_so
+from trust.dsse import Envelope
+from trust.proof import CHALLENGE_BYTES
+from trust.statement import Closing, Completion, PinStatement, Verification, envelope, read
+
+
+class Provisioning:
+    """One attempt: one unit, one insertion."""
+
+    def __init__(self, line: Line, slot: Slot) -> None:
+        self.line = line
+        self.slot = slot
+        self.slot_name = slot.config.name
+        self.at = Step.INSERTED
+        self.unit = Unit(line, slot)
+        self.seen: Identity | None = None
+        self.assigned: evidence.Assigned | None = None
+
+    async def run(self) -> evidence.Passed:
+        """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
+        inserted = await self.insert()
+        identified = await self.identify(inserted)
+        assigned = await self.assign(identified)
+        keyed = await self.key(assigned)
+        proven = await self.prove(keyed)
+        if keyed.assigned.registered is not None:
+            pinned = await self.take_over(proven)
+        else:
+            vetted = await self.vet(proven)
+            intended = await self.intend(vetted)
+            # — nothing beyond the slot has changed above this line —
+            signed = await self.sign(intended)
+            pinned = await self.pin(signed)
+        # — point of no return: the cloud now knows this device —
+        anchored = await self.anchor(pinned)
+        verified = await self.verify(anchored)
+        locked = await self.lock(verified)
+        return await self.complete(locked)
+
+    async def close(self) -> None:
+        """Give the link back, and the job to the outbox."""
+        if self.assigned is not None:
+            self.line.in_work.discard(self.assigned.job.job_id)
+        await self.unit.close()
+
+    @step(Step.INSERTED)
+    async def insert(self) -> evidence.Inserted:
+        """1: open the slot's port."""
+        await self.unit.open()
+        return evidence.Inserted(self.slot_name)
+
+    @step(Step.IDENTIFIED)
+    async def identify(self, inserted: evidence.Inserted) -> evidence.Identified:
+        """2: who it is, whether it fits the order, and what the registry says of it."""
+        identity = self.seen = await self.unit.device.identify()
+        self.line.emit(unit_seen(self.line, self.slot.config, identity))
+        checks.right_unit(self.line, identity)
+        try:
+            registered = await self.line.cloud.history(identity.device_id)
+        except CloudUnreachableError:
+            return evidence.Identified(identity=identity, registered=None, asked=False)
+        if registered is not None:
+            checks.right_order(self.line, checks.registry_record(self.line.root, identity.device_id, registered))
+        return evidence.Identified(identity=identity, registered=registered, asked=True)
+
+    @step(Step.ASSIGNED)
+    async def assign(self, identified: evidence.Identified) -> evidence.Assigned:
+        """The job is durable before the first command that changes the device."""
+        identity, jobs = identified.identity, self.line.jobs
+        adopt = checks.job_to_adopt(self.line, identity, identified.registered)
+        try:
+            job = await jobs.open(identity.device_id, self.line.work.order_id, adopt=adopt)
+        except RecordConflictError as error:
+            raise fault("job-conflict", str(error)) from error
+        self.line.in_work.add(job.job_id)
+        # A crash here leaves a job without a key: the next insertion finds the job and goes on.
+        attempt = await jobs.attempts(job.job_id) + 1
+        await jobs.note(event(self.line, "attempt", job, attempt, slot=self.slot_name))
+        if attempt > self.line.max_attempts:
+            raise fault("too-many-attempts", f"{attempt - 1} attempts before this one")
+        self.assigned = evidence.Assigned(
+            identity=identity, registered=identified.registered, asked=identified.asked, job=job, attempt=attempt,
+            records=await jobs.records(job.job_id),
+        )  # fmt: skip
+        return self.assigned
+
+    @step(Step.KEYED)
+    async def key(self, assigned: evidence.Assigned) -> evidence.Keyed:
+        """3: the device holds this job's key: there already, collected, or generated now."""
+        identity, job = assigned.identity, assigned.job.job_id
+        if identity.job != job:
+            await self._make_key(assigned)
+        stored = await self.unit.device.public_key()
+        if stored.job != job:
+            raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
+        checks.right_key(self.line, stored.public_key)
+        origin: Literal["collected", "generated"] = "collected" if assigned.job.adopted else "generated"
+        return evidence.Keyed(
+            assigned=assigned, key=stored.public_key, origin=origin, origin_proven=origin == "generated"
+        )
+
+    async def _make_key(self, assigned: evidence.Assigned) -> None:
+        identity, job = assigned.identity, assigned.job
+        known = assigned.registered is not None or RecordKind.INTENT in assigned.records
+        replace = checks.may_make_key(self.line, identity, known=known, asked=assigned.asked)
+        if replace:
+            told = event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
+            await self.line.jobs.note(told)
+        await self.unit.generate(job.job_id, replace=replace)
+
+    @step(Step.PROVEN)
+    async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:
+        """4: the device signs the signer's one-use challenge, twice."""
+        challenge = await self.line.challenge("pin", keyed.assigned.job)
+        return evidence.Proven(
+            keyed=keyed, possession=await self.unit.possession(challenge, "pin", keyed.key, keyed.assigned.identity)
+        )
+
+    @step(Step.VETTED)
+    async def vet(self, proven: evidence.Proven) -> evidence.Vetted:
+        """5: the key is fit to be pinned."""
+        return evidence.Vetted(proven=proven, vetting=vet_key(proven.keyed.key, proven.possession))
+
+    @step(Step.INTENDED)
+    async def intend(self, vetted: evidence.Vetted) -> evidence.Intended:
+        """6: the exact statement bytes are durable; an earlier attempt's bytes stay the ones."""
+        keyed = vetted.proven.keyed
+        assigned = keyed.assigned
+        intent = assigned.records.get(RecordKind.INTENT)
+        if intent is None:
+            intent = envelope(pin_statement(self.line, vetted, bench_emulated=self.slot.config.emulated))
+            await self.line.jobs.record(assigned.job.job_id, RecordKind.INTENT, intent)
+        # A crash here: the next attempt finds these bytes and sends no others.
+        statement = read(intent, PinStatement)
+        if statement.spki != keyed.key.spki:
+            raise fault("key-changed", "another key is on record for this job")
+        return evidence.Intended(assigned=assigned, key=keyed.key, statement=statement, payload=intent.payload)
+
+    @step(Step.SIGNED)
+    async def sign(self, intended: evidence.Intended) -> evidence.Signed:
+        """7: the signer signs the intended bytes; the envelope is durable and in the outbox."""
+        assigned, records = intended.assigned, intended.assigned.records
+        pin = records.get(RecordKind.PIN)
+        if pin is None:
+            pin = await self.line.signer.sign_pin(intended.statement)
+            # A crash here: the signer has counted and kept the signature; asking again gives the same bytes.
+            checks.signed_exactly(intended.payload, pin, self.line.root.root.pin_key(self.line.station))
+            await self.line.jobs.record(assigned.job.job_id, RecordKind.PIN, pin)
+        return evidence.Signed(assigned=assigned, key=intended.key, pin=pin)
+
+    @step(Step.PINNED)
+    async def pin(self, signed: evidence.Signed) -> evidence.Pinned:
+        """8: the registry pins, provisionally; its receipt is verified, durable, and the pin is read back."""
+        assigned, job, device = signed.assigned, signed.assigned.job.job_id, signed.assigned.identity.device_id
+        if RecordKind.PIN_REFUSED in assigned.records:
+            raise fault("pin-refused", "on record from an earlier attempt")
+        receipt = assigned.records.get(RecordKind.PIN_RECEIPT)
+        if receipt is None:
+            await self._send_pin(signed)
+            # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
+            held = await self.line.cloud.history(device)
+            if held is None or held.statement != signed.pin:
+                raise fault("registry-wrong", "the pin read back is not the one sent")
+            receipt = held.receipt
+            checks.receipt(self.line.root, RecordKind.PIN, signed.pin, receipt)
+            await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, receipt)
+        return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
+
+    async def _send_pin(self, signed: evidence.Signed) -> None:
+        job = signed.assigned.job.job_id
+        try:
+            await self.line.cloud.pin(signed.assigned.identity.device_id, signed.pin, self.line.order)
+        except CloudUnreachableError:
+            return  # the outcome is unknown: the read-back decides, and holds the unit if it gets no answer either
+        except CloudRefusedError as error:
+            if error.code in REFUSED_FOR_GOOD:
+                loss = event(
+                    self.line, "pin-refused", signed.assigned.job, signed.assigned.attempt, code=error.code.value
+                )
+                with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
+                    await self.line.jobs.record(job, RecordKind.PIN_REFUSED, envelope(loss))
+            raise
+
+    @step(Step.PINNED)
+    async def take_over(self, proven: evidence.Proven) -> evidence.Pinned:
+        """8, when the registry already has this very key: go on with its statement, receipt and job."""
+        assigned = proven.keyed.assigned
+        registered, job = assigned.registered, assigned.job.job_id
+        if registered is None or read(registered.statement, PinStatement).spki != proven.keyed.key.spki:
+            raise fault("other-key-pinned")
+        await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
+        await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
+        return evidence.Pinned(
+            assigned=assigned, key=proven.keyed.key, pin=registered.statement, receipt=registered.receipt
+        )
+
+    @step(Step.ANCHORED)
+    async def anchor(self, pinned: evidence.Pinned) -> evidence.Anchored:
+        """9: cloud key, authority key and address of the order in flash, read back from the chip."""
+        wanted = anchor_of(self.line)
+        await make_so(
+            wanted, read=self.unit.read_anchor, write=lambda: self.unit.device.write_anchor(wanted),
+            reopen=self.unit.open, differs="anchor-differs",
+        )  # fmt: skip
+        return evidence.Anchored(pinned=pinned, anchor=wanted)
+
+    @step(Step.VERIFIED)
+    async def verify(self, anchored: evidence.Anchored) -> evidence.Verified:
+        """10: after a power cycle id, key and anchor are the same and the key still answers. No handshake yet."""
+        pinned = anchored.pinned
+        cycle = await self.unit.cycle()
+        await self._unchanged(anchored)
+        challenge = secrets.token_bytes(CHALLENGE_BYTES)
+        possession = await self.unit.possession(challenge, "verify", pinned.key, pinned.assigned.identity)
+        verification = Verification(
+            cycle=cycle.value, possession=possession, handshake="none", handshake_waiver=self.line.work.handshake_waiver
+        )
+        return evidence.Verified(anchored=anchored, verification=verification)
+
+    async def _unchanged(self, anchored: evidence.Anchored) -> Identity:
+        pinned = anchored.pinned
+        return await self.unit.unchanged(
+            pinned.assigned.identity, pinned.key, pinned.assigned.job.job_id, anchored.anchor
+        )
+
+    @step(Step.LOCKED)
+    async def lock(self, verified: evidence.Verified) -> evidence.Locked:
+        """11: writes closed, after a power cycle a write is refused, and the device signs its closing report."""
+        anchored = verified.anchored
+        pinned, job = anchored.pinned, anchored.pinned.assigned.job.job_id
+        await make_so(
+            True,
+            read=self.unit.locked,
+            write=lambda: self.unit.device.lock(job),
+            reopen=self.unit.open,
+            differs="lock-not-holding",
+        )
+        await self.unit.cycle()
+        identity = await self._unchanged(anchored)
+        await self.unit.write_refused(anchored.anchor)
+        challenge = await self.line.challenge("report", pinned.assigned.job)
+        signed = await self.unit.device.report(challenge)
+        checks.closing_report(challenge, signed, key=pinned.key, job=job, identity=identity, anchor=anchored.anchor)
+        return evidence.Locked(
+            verified=verified, closing=Closing(challenge=challenge, report=signed.report, signature=signed.signature)
+        )
+
+    @step(Step.PASSED)
+    async def complete(self, locked: evidence.Locked) -> evidence.Passed:
+        """12: the completion is signed and durable; only then green."""
+        pinned = locked.verified.anchored.pinned
+        assigned, registered = pinned.assigned, pinned.assigned.registered
+        done = assigned.records.get(RecordKind.COMPLETION)
+        already, active = done is not None, RecordKind.COMPLETION_RECEIPT in assigned.records
+        if registered is not None and registered.completion is not None:
+            done, already, active = registered.completion, True, True
+            await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
+        if done is None:
+            done = await self._completion(locked)
+        await self._green()
+        return evidence.Passed(job=assigned.job, key=pinned.key, completion=done, already=already, active=active)
+
+    async def _completion(self, locked: evidence.Locked) -> Envelope:
+        pinned, jobs = locked.verified.anchored.pinned, self.line.jobs
+        job, records = pinned.assigned.job.job_id, pinned.assigned.records
+        intent = records.get(RecordKind.COMPLETION_INTENT)
+        if intent is None:
+            intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
+            await jobs.record(job, RecordKind.COMPLETION_INTENT, intent)
+        # A crash here: these bytes are the ones that will be signed.
+        done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
+        checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
+        await jobs.record(job, RecordKind.COMPLETION, done)
+        # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
+        return done
+
+    async def _green(self) -> None:
+        try:
+            await self.line.indicators.show(self.slot_name, Lamp.PASS)
+        except DeviceError as error:
+            raise fault("indicator-failed", str(error)) from error

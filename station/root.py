@@ -1,0 +1,18 @@
+"""Reads the trust root's file for the station."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from station.faults import fault
+from trust.root import RootError, TrustedRoot, parse
+
+
+def load_root(path: Path) -> TrustedRoot:
+    """The trust root; the fault `setup` when it is missing or cannot be used."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise fault("setup", f"trust root {path}: {error.strerror}") from error
+    except RootError as error:
+        raise fault("setup", f"trust root {path}: {error}") from error

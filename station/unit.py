@@ -1,0 +1,130 @@
+"""One unit in one slot: the exchanges that the flow needs, over a link that is opened anew when it must be.
+
+Speaks to the device only: no records, no signer, no cloud, no decision about what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fixtures.device import (
+    Anchor,
+    Device,
+    DeviceBusyError,
+    Generation,
+    GenerationState,
+    Identity,
+    NoAnswerError,
+    RefusalReason,
+    RefusedError,
+)  # fmt: skip
+from fixtures.power import CycleKind
+from fixtures.slot import Slot
+from station import checks
+from station.faults import fault
+from station.line import Line
+from trust.identity import JobId
+from trust.keys import KeyType, PublicKey
+from trust.proof import proves
+from trust.statement import Possession
+
+_GENERATE_TRIES = 3
+
+
+class Unit:
+    """The device in a slot, reached through its link."""
+
+    def __init__(self, line: Line, slot: Slot) -> None:
+        self._line = line
+        self._slot = slot
+        self._device: Device | None = None
+
+    @property
+    def device(self) -> Device:
+        """The device on the link as it was opened last."""
+        if self._device is None:
+            raise fault("link-lost", "the port is not open")
+        return self._device
+
+    async def open(self) -> None:
+        """Open the link anew: at insertion, after a power cycle, after a lost answer."""
+        await self.close()
+        self._device = await self._slot.open()
+
+    async def close(self) -> None:
+        """Give the link back; idempotent."""
+        device, self._device = self._device, None
+        if device is not None:
+            await device.close()
+
+    async def cycle(self) -> CycleKind:
+        """Power cycle (or reset) and open again; says which it really was."""
+        kind = await self._slot.cycle(self.device)
+        await self.open()
+        return kind
+
+    async def generate(self, job: JobId, *, replace: bool) -> None:
+        """Have the device make this job's key and wait for it. Asking again is safe: the same job gets the same key."""
+        for _ in range(_GENERATE_TRIES):
+            try:
+                going = await self.device.generate(KeyType(self._line.work.key_type), job, replace=replace)
+            except DeviceBusyError:
+                going = Generation(GenerationState.RUNNING, 0)
+            except NoAnswerError:
+                await self.open()
+                continue
+            going = await self._wait(going)
+            if going.state is GenerationState.DONE:
+                return
+        raise fault("generation-failed")
+
+    async def _wait(self, going: Generation) -> Generation:
+        """Poll until generation ends; IDLE afterwards means that the device restarted meanwhile."""
+        clock, line = self._line.clock, self._line
+        deadline = clock.monotonic() + line.generation_timeout_s
+        pause = line.poll_s / 10
+        while going.state is GenerationState.RUNNING:
+            if clock.monotonic() > deadline:
+                raise fault("generation-failed", f"no key after {line.generation_timeout_s:.0f} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, line.poll_s * 5)
+            going = await self.device.generation()
+        return going
+
+    async def possession(self, challenge: bytes, context: str, key: PublicKey, identity: Identity) -> Possession:
+        """Two signatures by the device over one challenge, both verified."""
+        first = await self.device.prove(challenge, context)
+        second = await self.device.prove(challenge, context)
+        for signature in (first, second):
+            if not proves(key, identity.device_id, context, challenge, signature):
+                raise fault("bad-proof", f"context {context}")
+        return Possession(challenge=challenge, context=context, signatures=(first, second))
+
+    async def unchanged(self, before: Identity, key: PublicKey, job: JobId, anchor: Anchor) -> Identity:
+        """After a power cycle: the same unit with the same key and anchor, read again."""
+        identity = await self.device.identify()
+        checks.same_unit(before, identity)
+        stored = await self.device.public_key()
+        if (stored.public_key, stored.job) != (key, job):
+            raise fault("key-changed", "after the power cycle")
+        if await self.read_anchor() != anchor:
+            raise fault("anchor-differs", "after the power cycle")
+        return identity
+
+    async def read_anchor(self) -> Anchor | None:
+        """The anchor as the flash chip holds it now."""
+        return await self.device.read_anchor()
+
+    async def locked(self) -> bool:
+        """Whether the device says that writes are closed."""
+        return (await self.device.identify()).locked
+
+    async def write_refused(self, anchor: Anchor) -> None:
+        """A write must now be refused; the values are the stored ones, so that a broken lock does no harm."""
+        try:
+            await self.device.write_anchor(anchor)
+        except RefusedError as refused:
+            if refused.reason is RefusalReason.LOCKED:
+                return
+            raise
+        raise fault("lock-not-holding", "it took an anchor after the lock")

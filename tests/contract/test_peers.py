@@ -1,0 +1,91 @@
+"""Stock peers and hostile lines: an off-the-shelf client talks to our devices; our driver talks to chatty or broken ones."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from smpclient import SMPClient
+from smpclient.generics import success
+from smpclient.requests.os_management import EchoWrite, MCUMgrParametersRead, OSApplicationInfoRead, ResetWrite
+from smpclient.transport.serial import SMPSerialTransport
+
+from fixtures.bench import boards
+from fixtures.bench.boards import ProcessBoard
+from fixtures.device import RefusalReason, RefusedError
+from tests.contract.nests import FIRMWARE, Nest, bench_nest, build
+from tests.contract.parties import closing_report, generated, udp_anchor
+from trust.identity import JobId
+from trust.keys import KeyType
+
+pytestmark = pytest.mark.anyio
+NATIVE = FIRMWARE / "build/native/firmware"
+
+
+def erase(flash: Path) -> None:
+    """The chip before the silicon's own station wrote its factory page."""
+    flash.write_bytes(b"\xff" * (1 << 20))
+
+
+@pytest.fixture
+async def client(nest: Nest) -> AsyncIterator[SMPClient]:
+    if nest.kind == "memory":
+        pytest.skip("a client by others needs a port; the kind `pty` has one")
+    async with SMPClient(SMPSerialTransport(), nest.slot.config.port) as connected:
+        yield connected
+
+
+async def test_a_stock_client_talks_to_the_device(client: SMPClient) -> None:
+    # 512 characters take more than one line each way.
+    for text in ("hello", "x" * 512):
+        answer = await client.request(EchoWrite(d=text))
+        assert success(answer)
+        assert answer.r == text
+    parameters = await client.request(MCUMgrParametersRead())
+    assert success(parameters)
+    assert (parameters.buf_size, parameters.buf_count) == (1024, 1)
+    info = await client.request(OSApplicationInfoRead())
+    assert success(info)
+    assert info.output
+    assert success(await client.request(ResetWrite()))
+
+
+async def test_the_driver_reads_through_boot_text(short_dir: Path) -> None:
+    build("native")
+    chatty = ProcessBoard(lambda flash: [str(NATIVE), "--flash", str(flash), "--boot-text"], NATIVE)
+    async with bench_nest("native", chatty, short_dir) as nest:
+        device = await nest.slot.open()
+        job = JobId.new()
+        key, _ = await generated(device, KeyType.EC_P256, job)
+        await device.write_anchor(udp_anchor())
+        await device.lock(job)
+        await nest.slot.cycle(device)
+        device = await nest.slot.open()
+        assert (await closing_report(device, key.public_key)).locked
+        await device.close()
+
+
+@pytest.mark.parametrize("noise", ["stuck", "bias"])
+async def test_a_broken_noise_source_is_seen_before_a_key_is_made(noise: str, short_dir: Path) -> None:
+    build("native")
+    board = ProcessBoard(lambda flash: [str(NATIVE), "--flash", str(flash), "--noise", noise], NATIVE)
+    async with bench_nest("native", board, short_dir) as nest:
+        device = await nest.slot.open()
+        assert not (await device.identify()).rng_healthy
+        with pytest.raises(RefusedError) as caught:
+            await device.generate(KeyType.EC_P256, JobId.new())
+        assert caught.value.reason is RefusalReason.RNG_FAILED
+        await device.close()
+
+
+async def test_a_device_without_a_factory_page_says_so(short_dir: Path) -> None:
+    build("native")
+    board = boards.native()
+    async with bench_nest("native", board, short_dir) as nest:
+        device = await nest.slot.open()
+        await nest.power_off()
+        erase(short_dir / "slots/slot-01/flash.bin")
+        await nest.power_on()
+        with pytest.raises(RefusedError, match="no factory page") as caught:
+            await device.identify()
+        assert caught.value.reason is RefusalReason.INVALID
+        await device.close()

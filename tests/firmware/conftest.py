@@ -1,0 +1,58 @@
+"""Builds the firmware once for the session and hands out devices that run it."""
+
+import fcntl
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.machine import Device, blank_flash, native_command, powered
+
+FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware"
+
+
+def make(*arguments: str) -> None:
+    with (FIRMWARE / "Makefile").open() as lock:  # one make at a time, also across xdist's workers
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(["make", "-s", "-j2", "-C", FIRMWARE, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def native() -> Path:
+    make("native")
+    return FIRMWARE / "build" / "native" / "firmware"
+
+
+@pytest.fixture(scope="session")
+def single_slot() -> Path:
+    """The planted fault: a store that writes over its only copy."""
+    make("native", "BUILD=build/planted", "PLANT=-DPLANT_SINGLE_SLOT")
+    return FIRMWARE / "build" / "planted" / "native" / "firmware"
+
+
+@pytest.fixture(scope="session")
+def board() -> Path:
+    make("emulated")
+    return FIRMWARE / "build" / "ast1030" / "firmware.elf"
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> Path:
+    path = tmp_path / "flash.bin"
+    path.write_bytes(blank_flash())
+    return path
+
+
+@pytest.fixture
+def start(native: Path, flash: Path) -> Iterator[Callable[..., Device]]:
+    """start(*options): a native device on the test's flash image, powered on."""
+    with ExitStack() as stack:
+        yield lambda *options: stack.enter_context(powered(native_command(native, flash, *options)))
+
+
+@pytest.fixture
+def device(start: Callable[..., Device]) -> Device:
+    return start()

@@ -1,0 +1,185 @@
+"""A whole plant in one process: real flow, real signer policy, real registry service, real ledger; software tokens.
+
+Everything lives in a directory, so that a forked or restarted process finds the same plant again. `Plant.make` builds a
+new one, `Plant(directory)` opens what is there. Holds no assertion.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from fixtures.families.smp.driver import Patience
+from fixtures.families.smp.emulated import device as emulated
+from fixtures.families.smp.emulated import verbs
+from fixtures.families.smp.emulated.faults import Faults
+from fixtures.indicators import NoIndicators
+from fixtures.memory_slot import MemorySlot
+from hsm.signer import Signer
+from registry import schema as registry_schema
+from registry.database import Database, sqlite_url
+from registry.pins.errors import ReceiptUnavailableError, RefusedError
+from registry.pins.record import PinRecord as Registered
+from registry.pins.service import PinService
+from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
+from station.events import AnyEvent
+from station.jobs import Jobs
+from station.jobs.schema import open_database
+from station.jobs.stamp import Stamp
+from station.jobs.store import JobStore
+from station.line import Line
+from tests.hsm.local_signer import LocalSigner, make_factory, make_registry, make_root
+from tests.hsm.software_token import SoftwareToken
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.order import WorkOrder
+from trust.root import TrustedRoot, parse
+from trust.root import wrap as wrap_root
+from trust.statement import envelope, read
+
+REGISTRY = "reg-01"
+PRODUCT = 7
+IMPATIENT = Patience(read_s=(0.2, 0.2), write_s=(0.3,))
+
+
+class LocalCloud:
+    """`station.cloud.Cloud` over the registry's own service, without HTTP."""
+
+    def __init__(self, service: PinService) -> None:
+        self._service = service
+
+    async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
+        return self._answer(lambda: self._service.pin(device, statement, order))
+
+    async def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
+        return self._answer(lambda: self._service.complete(device, completion))
+
+    async def history(self, device: DeviceId) -> PinRecord | None:
+        try:
+            found = self._service.find(device)
+        except ReceiptUnavailableError as error:
+            raise CloudUnreachableError(str(error)) from error
+        return None if found is None else _record(found)
+
+    def _answer(self, ask: Any) -> PinRecord:
+        try:
+            return _record(ask())
+        except ReceiptUnavailableError as error:
+            raise CloudUnreachableError(str(error)) from error
+        except RefusedError as error:
+            stored = None if error.stored is None else _record(error.stored)
+            raise CloudRefusedError(error.code, str(error), stored) from error
+
+
+def _record(found: Registered) -> PinRecord:
+    done = found.completion
+    return PinRecord(
+        state=found.state,
+        statement=found.pin.statement,
+        receipt=found.pin.receipt,
+        completion=done.statement if done else None,
+        completion_receipt=done.receipt if done else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What a line is made of; tests wrap any of them."""
+
+    signer: Signer
+    cloud: Cloud
+    jobs: Jobs
+
+
+class Plant:
+    """The plant in a directory. One registry, any number of stations, any number of devices."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.root: TrustedRoot = parse((directory / "root.json").read_bytes())
+        self.order = Envelope.from_json((directory / "order.json").read_bytes())
+        self.work = read(self.order, WorkOrder)
+        self.events: list[AnyEvent] = []
+        self._open: list[Any] = []
+
+    @classmethod
+    def make(cls, directory: Path, *, stations: Sequence[str] = ("st-01",), **order: Any) -> Plant:
+        """A new plant; keywords change the order."""
+        tokens = {name: SoftwareToken.make(directory / name, "factory", rsa_keys=False) for name in stations}
+        cloud = SoftwareToken.make(directory / "cloud", "cloud", rsa_keys=False)
+        root = make_root(tokens, REGISTRY, cloud)
+        (directory / "root.json").write_bytes(wrap_root(root.root).to_json())
+        (directory / "order.json").write_bytes(envelope(make_order(root, tuple(stations), **order)).to_json())
+        registry = Database.open(sqlite_url(directory / "registry.db"))
+        registry_schema.upgrade(registry)
+        registry.close()
+        plant = cls(directory)
+        for name in stations:
+            open_database(directory / f"{name}.db", create=True).dispose()
+            plant.signer(name).policy.import_order(plant.order)
+        return plant
+
+    def signer(self, station: str = "st-01") -> LocalSigner:
+        token = SoftwareToken(self.directory / station)
+        policy = make_factory(self.directory / station, station, self.root, token)
+        self._open.append(policy.signatory.counters)
+        return LocalSigner(policy)
+
+    def registry(self) -> PinService:
+        database = Database.open(sqlite_url(self.directory / "registry.db"))
+        self._open.append(database)
+        policy = make_registry(self.directory / "cloud", REGISTRY, self.root, SoftwareToken(self.directory / "cloud"))
+        self._open.append(policy.signatory.counters)
+        return PinService(database, self.root, policy)
+
+    def jobs(self, station: str = "st-01") -> JobStore:
+        stamp = Stamp(station=station, environment="demo", root_sha256=self.root.sha256)
+        return JobStore(open_database(self.directory / f"{station}.db"), stamp)
+
+    def parties(self, station: str = "st-01") -> Parties:
+        return Parties(self.signer(station), LocalCloud(self.registry()), self.jobs(station))
+
+    def line(self, parties: Parties, station: str = "st-01", **changes: Any) -> Line:
+        settings = {"indicators": NoIndicators(), "emit": self.events.append, "poll_s": 0.002, **changes}
+        return Line(
+            station=station, root=self.root, order=self.order, work=self.work,
+            jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings,
+        )  # fmt: skip
+
+    def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:
+        raw = b"\xe0\x0f" + secrets.token_bytes(10)
+        emulated.create(self.directory / f"{name}.flash", device_id=raw, product=product)
+        return DeviceId(raw)
+
+    def slot(self, name: str = "dev-1", faults: Faults | None = None, **options: Any) -> MemorySlot:
+        device = emulated.EmulatedDevice(self.directory / f"{name}.flash", faults)
+        return MemorySlot(name, device, **{"patience": IMPATIENT, **options})
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+        self._open.clear()
+
+
+def make_order(root: TrustedRoot, stations: tuple[str, ...], **changes: Any) -> WorkOrder:
+    """An order that holds; RSA devices with `key_type="rsa-2048"`."""
+    base = WorkOrder(
+        environment="demo", root_sha256=root.sha256, order_id="order-1", product="lamp", product_id=PRODUCT,
+        key_type="ec-p256", origins=("generated",), quantity=1000, allowance=10, stations=stations,
+        cloud_key=_public(ec.generate_private_key(ec.SECP256R1())),
+        authority_key=_public(ec.generate_private_key(ec.SECP256R1())),
+        service="udp", host="udp.devices.example", port=5684,
+        firmware=(verbs.IMAGE.hex(),), handshake_waiver="not-built",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+def _public(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,182 @@
+"""The registry's schema, asked of the database and not of the classes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
+
+from registry import schema
+from registry.database import Database, DatabaseError, sqlite_url
+from registry.tables import APPEND_ONLY, metadata
+
+ROWS = {
+    "orders": ("o" * 64, "order-7", b"{}"),
+    "pins": ("ab" * 12, "cd" * 16, "f" * 64, b"\x01", "order-7", "o" * 64, b"{}", "s" * 64, "2026-11-22T20:00:00Z"),
+    "completions": ("ab" * 12, "s" * 64, b"{}", "c" * 64, "2026-11-22T20:00:00Z"),
+    "receipts": ("s" * 64, b"{}"),
+    "signature_r": (b"r" * 32, "ab" * 12),
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(sqlite_url(tmp_path / "registry.db"))
+    schema.upgrade(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    with database.write() as connection:
+        for table, values in ROWS.items():
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    return database
+
+
+def shape(database: Database) -> dict[str, Any]:
+    """Everything that the database says of its tables."""
+    asked = inspect(database.engine)
+    tables = sorted(set(asked.get_table_names()) - {"alembic_version"})
+    with database.read() as connection:
+        listed = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
+        strict = {row["name"]: row["strict"] for row in listed}
+    return {
+        table: {
+            "columns": [(each["name"], str(each["type"]), each["nullable"]) for each in asked.get_columns(table)],
+            "primary": asked.get_pk_constraint(table),
+            "unique": sorted(str(each) for each in asked.get_unique_constraints(table)),
+            "foreign": sorted(str(each) for each in asked.get_foreign_keys(table)),
+            "indexes": sorted(str(each) for each in asked.get_indexes(table)),
+            "strict": strict[table],
+        }
+        for table in tables
+    }
+
+
+def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path) -> None:
+    declared = Database.open(sqlite_url(tmp_path / "declared.db"))
+    with declared.write() as connection:
+        metadata.create_all(connection)
+    found, wanted = shape(database), shape(declared)
+    declared.close()
+    assert set(found) == set(ROWS) == {each.name for each in APPEND_ONLY}
+    assert found == wanted
+    assert all(each["strict"] for each in found.values())
+
+
+def test_migrating_again_changes_nothing(filled: Database) -> None:
+    before = shape(filled)
+    schema.upgrade(filled)
+    assert shape(filled) == before
+
+
+@pytest.mark.parametrize("table", ROWS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET {column} = {column}",
+        "DELETE FROM {table}",
+        "INSERT OR REPLACE INTO {table} SELECT * FROM {table}",
+    ],
+)
+def test_rows_are_never_changed(table: str, statement: str, filled: Database) -> None:
+    column = inspect(filled.engine).get_columns(table)[0]["name"]
+    with pytest.raises(IntegrityError, match="append-only"), filled.write() as connection:
+        connection.exec_driver_sql(statement.format(table=table, column=column))
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_control_without_the_trigger_a_row_goes(table: str, filled: Database) -> None:
+    bare = sqlite3.connect(filled.engine.url.database or "")  # without our settings: foreign keys are not looked at
+    bare.execute(f"DROP TRIGGER {table}_no_delete")
+    bare.execute(f"DELETE FROM {table}")
+    assert bare.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    bare.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("pins", {}),
+        ("pins", {0: "ee" * 12, 2: "e" * 64, 3: None, 7: "t" * 64}),
+        ("pins", {0: "ee" * 12, 1: "ee" * 16, 3: None, 7: "t" * 64}),
+        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 7: "t" * 64}),
+        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 3: None}),
+        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 3: None, 5: "x" * 64, 7: "t" * 64}),
+        ("completions", {3: "d" * 64}),
+        ("completions", {0: "ee" * 12, 3: "d" * 64}),
+        ("receipts", {}),
+        ("signature_r", {1: "ee" * 12}),
+        ("orders", {1: "order-8"}),
+    ],
+    ids=[
+        "device",
+        "job",
+        "fingerprint",
+        "modulus",
+        "statement",
+        "order",
+        "completion",
+        "completion-pin",
+        "receipt",
+        "r",
+        "order-again",
+    ],
+)
+def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Database) -> None:
+    """Each row differs from the stored one in all but what its id names."""
+    values = tuple(changes.get(place, value) for place, value in enumerate(ROWS[table]))
+    with pytest.raises(IntegrityError), filled.write() as connection:
+        connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+
+
+def test_a_pin_that_shares_nothing_is_taken(filled: Database) -> None:
+    values = ("ee" * 12, "ee" * 16, "e" * 64, None, "order-7", "o" * 64, b"{}", "t" * 64, "2026-11-22T20:00:00Z")
+    for number in (1, 2):  # two rows without a modulus do not clash
+        own = tuple(
+            value if place in {3, 4, 5, 6, 8} else str(number) + str(value)[1:] for place, value in enumerate(values)
+        )
+        with filled.write() as connection:
+            connection.exec_driver_sql("INSERT INTO pins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", own)
+
+
+def test_an_old_or_empty_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    empty = Database.open(sqlite_url(tmp_path / "empty.db"))
+    with pytest.raises(DatabaseError, match="station-registry migrate"):
+        schema.require_current(empty)
+    schema.upgrade(empty)
+    schema.require_current(empty)
+    empty.close()
+
+
+def test_settings_that_hold_on_every_connection(filled: Database) -> None:
+    wanted = {
+        "journal_mode": "truncate",
+        "synchronous": 3,
+        "foreign_keys": 1,
+        "recursive_triggers": 1,
+        "trusted_schema": 0,
+    }
+    with filled.read() as first, filled.read() as second:
+        for connection in (first, second):
+            assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted} == wanted
+
+
+def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    database = Database.open(sqlite_url(path))
+    schema.upgrade(database)
+    database.quick_check()
+    database.close()
+    data = bytearray(path.read_bytes())
+    data[2 * 4096 : 2 * 4096 + 64] = b"\xa5" * 64
+    path.write_bytes(data)
+    with pytest.raises(DatabaseError, match="restore the last backup"):
+        Database.open(sqlite_url(path)).quick_check()

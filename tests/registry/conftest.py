@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry import schema
+from registry.database import Database, sqlite_url
+from registry.pins.service import PinService
+from tests.registry.make import SoftwareReceiptSigner, World, world
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty database file as the migrations make it: migrated once, copied for each test."""
+    path = tmp_path_factory.mktemp("registry") / "empty.db"
+    database = Database.open(sqlite_url(path))
+    schema.upgrade(database)
+    database.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def database(tmp_path: Path, migrated: bytes) -> Iterator[Database]:
+    path = tmp_path / "registry.db"
+    path.write_bytes(migrated)
+    opened = Database.open(sqlite_url(path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def made() -> World:
+    return world()
+
+
+@pytest.fixture
+def signer(made: World) -> SoftwareReceiptSigner:
+    return SoftwareReceiptSigner(made)
+
+
+@pytest.fixture
+def service(database: Database, made: World, signer: SoftwareReceiptSigner) -> PinService:
+    return PinService(database, made.trusted, signer)
+
+
+@pytest.fixture
+def rows(database: Database) -> Callable[[str], int]:
+    def count(table: str) -> int:
+        with database.read() as connection:
+            return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+
+    return count

@@ -1,0 +1,221 @@
+"""Valid orders, roots, statements and devices for tests, with real keys made on the spot; change one field to break one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hsm.signer import SignerStatus
+from trust import order as orders
+from trust import root as roots
+from trust import statement as statements
+from trust.dsse import Envelope, Signature
+from trust.identity import DeviceId, JobId
+from trust.keys import PublicKey
+from trust.order import WorkOrder
+from trust.proof import proof_message, report_message
+from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.statement import (
+    Closing,
+    Completion,
+    Declared,
+    PinStatement,
+    Possession,
+    Receipt,
+    Statement,
+    Verification,
+    Vetting,
+)
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+FIRMWARE = "5f" * 32
+MADE_AT = "2026-11-22T20:00:00Z"
+
+
+def ec_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@cache
+def rsa_key(number: int = 0) -> rsa.RSAPrivateKey:
+    """Slow to make, so shared by number within one test process."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def public(key: PrivateKey) -> PublicKey:
+    return PublicKey.from_der(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def sign(key: PrivateKey, message: bytes) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+    return key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def signed(statement: Statement, *keys: PrivateKey) -> Envelope:
+    bare = statements.envelope(statement)
+    return msgspec.structs.replace(
+        bare, signatures=tuple(Signature(public(key).fingerprint, sign(key, bare.pae)) for key in keys)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StationSigner:
+    """One station's keys by purpose."""
+
+    pin: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
+    completion: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
+    log: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
+    client: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
+
+    @property
+    def keys(self) -> StationKeys:
+        return StationKeys(
+            **{name: public(getattr(self, name)).spki for name in ("pin", "completion", "log", "client")}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as tests see it: id and private key."""
+
+    key: PrivateKey = field(default_factory=ec_key)
+    device_id: DeviceId = field(default_factory=lambda: DeviceId(JobId.new().raw[:12]))
+    job: JobId = field(default_factory=JobId.new)
+
+    def possession(self, context: str) -> Possession:
+        challenge = JobId.new().raw * 2
+        message = proof_message(self.device_id, context, challenge)
+        return Possession(
+            challenge=challenge, context=context, signatures=(sign(self.key, message), sign(self.key, message))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that agrees: root, two stations, the registry's receipt key, one order."""
+
+    stations: dict[str, StationSigner]
+    receipt_key: ec.EllipticCurvePrivateKey
+    trusted: TrustedRoot
+    order: WorkOrder
+
+    @property
+    def order_envelope(self) -> Envelope:
+        return statements.envelope(self.order)
+
+    def pin_statement(self, device: Device, **changes: Any) -> PinStatement:
+        key = public(device.key)
+        made = PinStatement(
+            environment="demo", root_sha256=self.trusted.sha256, order_id=self.order.order_id,
+            order_sha256=self.order_envelope.payload_sha256, order_signed=False, station="station-01", job=str(device.job),
+            device_id=str(device.device_id), product=self.order.product, product_id=self.order.product_id,
+            key_type=key.key_type.value, spki=key.spki, fingerprint=key.fingerprint, origin="generated", origin_proven=True,
+            possession=device.possession("pin"), vetting=Vetting(verdict="ok", checks=("parameters",)),
+            declared=Declared(
+                hardware="emulated", firmware_version="1.0", firmware_sha256=FIRMWARE, debug_closed=True, readout_protected=True,
+                key_storage="plain-flash", emulated=True,
+            ),
+            made_at=MADE_AT,
+        )  # fmt: skip
+        return msgspec.structs.replace(made, **changes)
+
+    def pin(self, device: Device, **changes: Any) -> Envelope:
+        statement = self.pin_statement(device, **changes)
+        return signed(statement, self.stations[statement.station].pin)
+
+    def completion_statement(self, device: Device, pin: Envelope, receipt: Envelope, **changes: Any) -> Completion:
+        report = changes.pop("report", None) or self.report(device)
+        challenge = JobId.new().raw * 2
+        made = Completion(
+            environment="demo", root_sha256=self.trusted.sha256, order_id=self.order.order_id,
+            order_sha256=self.order_envelope.payload_sha256, station="station-01", job=str(device.job),
+            device_id=str(device.device_id), fingerprint=public(device.key).fingerprint, pin_sha256=pin.payload_sha256,
+            receipt_sha256=receipt.payload_sha256, cloud_fingerprint=self.order.cloud.fingerprint,
+            authority_fingerprint=self.order.authority.fingerprint, service=self.order.service, host=self.order.host,
+            port=self.order.port, write_refused_after_lock=True, emulated=True, made_at=MADE_AT,
+            verification=Verification(
+                cycle="power-cycle", possession=device.possession("verify"), handshake="none", handshake_waiver="not-built"
+            ),
+            closing=Closing(challenge=challenge, report=report, signature=sign(device.key, report_message(challenge, report))),
+        )  # fmt: skip
+        return msgspec.structs.replace(made, **changes)
+
+    def completion(self, device: Device, pin: Envelope, receipt: Envelope, **changes: Any) -> Envelope:
+        statement = self.completion_statement(device, pin, receipt, **changes)
+        return signed(statement, self.stations[statement.station].completion)
+
+    def report(self, device: Device, /, **changes: Any) -> bytes:
+        """A closing report (docs/wire.md §4.6), written out here and not with the product's codec."""
+        said: dict[str, Any] = {
+            "device": device.device_id.raw, "job": device.job.raw, "own": public(device.key).fingerprint,
+            "cloud": self.order.cloud.fingerprint, "authority": self.order.authority.fingerprint,
+            "service": {"tcp": 0, "udp": 1}[self.order.service], "port": self.order.port, "host": self.order.host,
+            "firmware": FIRMWARE, "locked": 1, "debug": 1, "readout": 1, "storage": 0, "emulated": 1,
+        } | changes  # fmt: skip
+        return (
+            b"DREP\x01" + said["device"] + said["job"] + bytes.fromhex(said["own"] + said["cloud"] + said["authority"])
+            + struct.pack(">BHB", said["service"], said["port"], len(said["host"])) + said["host"].encode()
+            + bytes.fromhex(said["firmware"])
+            + bytes([said["locked"], said["debug"], said["readout"], said["storage"], said["emulated"]])
+        )  # fmt: skip
+
+    def with_order(self, **changes: Any) -> World:
+        return replace(self, order=msgspec.structs.replace(self.order, **changes))
+
+
+def world(
+    *,
+    environment: str = "demo",
+    tls_root: bytes = b"",
+    key_type: str = "ec-p256",
+    root_changes: dict[str, Any] | None = None,
+) -> World:
+    stations = {"station-01": StationSigner(), "station-02": StationSigner()}
+    receipt_key = ec_key()
+    root = Root(
+        environment="demo", version=1, registry="registry-01", registry_url="https://localhost:8443", tls_root=tls_root,
+        stations={name: each.keys for name, each in stations.items()},
+        registry_keys=RegistryKeys(receipt=public(receipt_key).spki), **(root_changes or {}),
+    )  # fmt: skip
+    trusted = roots.parse(roots.wrap(root).to_json())
+    order = WorkOrder(
+        environment=environment, root_sha256=trusted.sha256, order_id="order-7", product="lamp", product_id=7, key_type=key_type,
+        origins=("generated", "collected"), quantity=1000, allowance=10, stations=(), cloud_key=public(ec_key()).spki,
+        authority_key=public(ec_key()).spki, service="udp", host="cloud.example", port=5684, firmware=(FIRMWARE,),
+        handshake_waiver="not-built",
+    )  # fmt: skip
+    orders.check(order)
+    return World(stations, receipt_key, trusted, order)
+
+
+@dataclass(slots=True)
+class SoftwareReceiptSigner:
+    """Signs receipts with a key in memory, fresh ECDSA bytes each time; `fault` is raised instead, or asked to."""
+
+    made: World
+    fault: Exception | None = None
+    signatures: int = 0
+    before: Callable[[], None] = lambda: None
+
+    def status(self) -> SignerStatus:
+        return SignerStatus(
+            role="cloud", name="cloud-01", environment="demo", root_sha256=self.made.trusted.sha256, token_label="double",
+            token_model="software", keys={"receipt": public(self.made.receipt_key).spki}, signatures={"receipt": self.signatures},
+            resigned=0,
+        )  # fmt: skip
+
+    def sign_receipt(self, receipt: Receipt) -> Envelope:
+        self.before()
+        if self.fault is not None:
+            raise self.fault
+        self.signatures += 1
+        return signed(receipt, self.made.receipt_key)

@@ -1,0 +1,35 @@
+"""Error codes that cross the network or the signer's socket: stable, part of the contract, each with its meaning."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """One code a refusal; texts beside them are for people and may change."""
+
+    MALFORMED = "malformed"  # not a message of this protocol
+    TOO_LARGE = "too-large"  # beyond the documented limit
+    NOT_AUTHORISED = "not-authorised"  # this peer or role may not ask this
+    WRONG_ENVIRONMENT = "wrong-environment"  # another environment's statement, key or order
+    WRONG_ROOT = "wrong-root"  # made under another trust root
+    STATEMENT_INVALID = "statement-invalid"  # signature or form does not hold
+    PROOF_INVALID = "proof-invalid"  # proof of possession does not verify
+    REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
+    CHALLENGE_UNKNOWN = "challenge-unknown"  # not issued here, expired, for another job, or used
+    ORDER_UNKNOWN = "order-unknown"  # import the order first
+    ORDER_CONFLICT = "order-conflict"  # this order id is known with other bytes
+    ORDER_REFUSES = "order-refuses"  # the order does not permit this statement
+    ORDER_EXHAUSTED = "order-exhausted"  # quantity or allowance is used up
+    KEY_WEAK = "key-weak"  # vetting did not say ok
+    DEVICE_HAS_OTHER_KEY = "device-has-other-key"  # this device id is known with another key
+    KEY_ON_OTHER_DEVICE = "key-on-other-device"  # this key is known under another device id
+    PINNED_UNDER_OTHER_JOB = "pinned-under-other-job"  # same device and key; stored statement comes with the answer
+    JOB_BYTES_DIFFER = "job-bytes-differ"  # same job, other bytes
+    NOT_PINNED = "not-pinned"  # no pin for this device
+    CHECKPOINT_CONFLICT = "checkpoint-conflict"  # not an extension of the last checkpoint signed
+    TOKEN_UNAVAILABLE = "token-unavailable"  # noqa: S105 - the PKCS#11 token does not answer
+    TOKEN_PIN_WRONG = "token-pin-wrong"  # noqa: S105 - never retried
+    STORE_FAILED = "store-failed"  # the signer's or registry's own disk
+    NOT_FOUND = "not-found"  # no such route
+    INTERNAL = "internal"  # a bug on that side

@@ -1,0 +1,114 @@
+"""Public keys and their fingerprints: the only place where bytes become a key we speak about.
+
+Never sees a private key, never opens a file. Parsing is strict: DER SubjectPublicKeyInfo in its one canonical
+encoding (re-encoded and compared), EC P-256 as a named curve with an uncompressed point, RSA-2048 with e = 65537.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+
+_RSA_BITS = 2048
+_RSA_EXPONENT = 65537
+
+
+class PublicKeyError(ValueError):
+    """Not a key that this product takes; the text says why."""
+
+
+class KeyType(StrEnum):
+    """The key types a device or cloud may have."""
+
+    EC_P256 = "ec-p256"
+    RSA_2048 = "rsa-2048"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A parsed public key; equal when the SubjectPublicKeyInfo bytes are."""
+
+    spki: bytes
+    key_type: KeyType
+
+    @classmethod
+    def from_der(cls, spki: bytes) -> Self:
+        """From DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); raises PublicKeyError for anything else."""
+        try:
+            key = load_der_public_key(spki)
+        except (ValueError, UnsupportedAlgorithm, TypeError) as error:
+            raise PublicKeyError(f"not a DER SubjectPublicKeyInfo: {error}") from error
+        if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
+            raise PublicKeyError(
+                "not the canonical encoding of this key: explicit parameters, compressed point or extra bytes"
+            )
+        return cls(spki, _key_type(key))
+
+    @classmethod
+    def from_pem(cls, pem: str) -> Self:
+        """From a PEM public key; raises PublicKeyError."""
+        try:
+            key = load_pem_public_key(pem.encode())
+        except (ValueError, UnsupportedAlgorithm, TypeError) as error:
+            raise PublicKeyError(f"not a PEM public key: {error}") from error
+        return cls(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), _key_type(key))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DER SubjectPublicKeyInfo, 64 hex digits."""
+        return hashlib.sha256(self.spki).hexdigest()
+
+    @property
+    def modulus(self) -> bytes | None:
+        """An RSA key's modulus as 256 big-endian bytes; None for EC."""
+        key = load_der_public_key(self.spki)
+        return key.public_numbers().n.to_bytes(_RSA_BITS // 8) if isinstance(key, rsa.RSAPublicKey) else None
+
+    def to_pem(self) -> str:
+        """PEM SubjectPublicKeyInfo, as OpenSSL reads it."""
+        key = load_der_public_key(self.spki)
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Whether this is a SHA-256 signature over the message: ECDSA in DER (FIPS 186-5) or RSASSA-PKCS1-v1_5 (RFC 8017)."""
+        key = load_der_public_key(self.spki)
+        try:
+            if isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            elif isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+            else:
+                return False
+        except InvalidSignature:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.key_type.value} {self.fingerprint[:16]})"
+
+
+def _key_type(key: object) -> KeyType:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise PublicKeyError(f"curve {key.curve.name}: only P-256 is taken")
+        return KeyType.EC_P256
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        if numbers.n.bit_length() != _RSA_BITS or numbers.e != _RSA_EXPONENT:
+            raise PublicKeyError(
+                f"RSA with {numbers.n.bit_length()} bits and e = {numbers.e}: only 2048 bits with e = 65537 is taken"
+            )
+        return KeyType.RSA_2048
+    raise PublicKeyError(f"{type(key).__name__}: only EC P-256 and RSA-2048 are taken")

@@ -1,0 +1,165 @@
+"""Work orders: what may be made, how many, and what is written into devices.
+
+`permits` is the one pure answer to "does this order allow this statement", used by signer, registry and, as a courtesy,
+station. Never counts and never remembers: that is the signer's policy.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from trust.dsse import Envelope
+from trust.keys import KeyType, PublicKey, PublicKeyError
+from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, Text, envelope
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+
+
+class OrderError(ValueError):
+    """The order cannot be used; the text says which entry and what is expected."""
+
+
+class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
+    """Body of a work order. Keys are DER SubjectPublicKeyInfo; `firmware` lists SHA-256 of allowed images (hex)."""
+
+    PAYLOAD_TYPE = "application/vnd.keystation.order.v1+json"
+    order_id: Name
+    product: Name
+    product_id: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    key_type: KeyTypeName
+    origins: Annotated[tuple[Origin, ...], msgspec.Meta(min_length=1)]
+    unproven_origin: bool = False
+    quantity: Count
+    allowance: Count
+    stations: tuple[Name, ...]
+    cloud_key: bytes
+    authority_key: bytes
+    service: Literal["tcp", "udp"]
+    host: Annotated[str, msgspec.Meta(pattern="^[!-~]{1,63}$")]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    firmware: tuple[Hex32, ...]
+    handshake_waiver: Literal["not-built"]
+
+    @property
+    def cloud(self) -> PublicKey:
+        """The key that the cloud's device service proves in the handshake."""
+        return PublicKey.from_der(self.cloud_key)
+
+    @property
+    def authority(self) -> PublicKey:
+        """The key that signs re-key authorisations only."""
+        return PublicKey.from_der(self.authority_key)
+
+
+def from_toml(text: str, *, environment: str, root_sha256: str) -> Envelope:
+    """A plain TOML order as an envelope without signatures, for environment `demo` only.
+
+    Keys are given as PEM. Raises OrderError naming the entry.
+    """
+    if environment != "demo":
+        raise OrderError(
+            f"a plain TOML order is taken in environment 'demo' only, not in {environment!r}: have it signed"
+        )
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+        entries = {
+            **table,
+            **_keys(table),
+            "environment": environment,
+            "root_sha256": root_sha256,
+            "v": 1,
+            "type": "order",
+        }
+        order = msgspec.convert(entries, WorkOrder, strict=True)
+    except tomllib.TOMLDecodeError as error:
+        raise OrderError(f"order is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise OrderError(f"order: {error}") from error
+    check(order)
+    return envelope(order)
+
+
+def check(order: WorkOrder) -> None:
+    """Whether the order makes sense in itself; OrderError says what does not."""
+    try:
+        cloud, authority = order.cloud, order.authority
+    except PublicKeyError as error:
+        raise OrderError(f"order {order.order_id}: {error}") from error
+    wanted = KeyType.RSA_2048 if order.service == "tcp" else KeyType.EC_P256
+    if cloud.key_type is not wanted:
+        raise OrderError(f"order {order.order_id}: service {order.service} takes a cloud key of type {wanted.value}")
+    if authority.key_type is not KeyType.EC_P256:
+        raise OrderError(f"order {order.order_id}: the authority key must be ec-p256")
+    if authority.spki == cloud.spki:
+        raise OrderError(f"order {order.order_id}: authority key and cloud key must be different keys")
+    if order.quantity == 0:
+        raise OrderError(f"order {order.order_id}: quantity is 0")
+    if "injected" in order.origins:
+        raise OrderError(f"order {order.order_id}: origin 'injected' is not built yet; use generated or collected")
+
+
+def permits(order: WorkOrder, order_sha256: str, statement: PinStatement | Completion) -> str | None:
+    """None if the order allows the statement, else the reason as a sentence."""
+    for name, found, wanted in _common(order, order_sha256, statement):
+        if found != wanted:
+            return f"{name} is {found!r}, the order says {wanted!r}"
+    if order.stations and statement.station not in order.stations:
+        return f"station {statement.station!r} is not named by the order"
+    if isinstance(statement, Completion):
+        return _permits_completion(order, statement)
+    return _permits_pin(order, statement)
+
+
+def _common(
+    order: WorkOrder, order_sha256: str, statement: PinStatement | Completion
+) -> list[tuple[str, object, object]]:
+    return [
+        ("environment", statement.environment, order.environment),
+        ("root", statement.root_sha256, order.root_sha256),
+        ("order id", statement.order_id, order.order_id),
+        ("order hash", statement.order_sha256, order_sha256),
+    ]
+
+
+def _permits_pin(order: WorkOrder, pin: PinStatement) -> str | None:
+    for name, found, wanted in [
+        ("product", pin.product, order.product),
+        ("product id", pin.product_id, order.product_id),
+        ("key type", pin.key_type, order.key_type),
+    ]:
+        if found != wanted:
+            return f"{name} is {found!r}, the order says {wanted!r}"
+    if pin.origin not in order.origins:
+        return f"key origin {pin.origin!r} is not among {', '.join(order.origins)}"
+    if not pin.origin_proven and not order.unproven_origin:
+        return "the key's origin is not proven and the order does not allow that (unproven_origin)"
+    if pin.declared.firmware_sha256 not in order.firmware:
+        return f"firmware {pin.declared.firmware_sha256[:16]}… is not on the order's list"
+    return None
+
+
+def _permits_completion(order: WorkOrder, done: Completion) -> str | None:
+    for name, found, wanted in [
+        ("cloud key", done.cloud_fingerprint, order.cloud.fingerprint),
+        ("authority key", done.authority_fingerprint, order.authority.fingerprint),
+        ("service", done.service, order.service),
+        ("host", done.host, order.host),
+        ("port", done.port, order.port),
+        ("handshake waiver", done.verification.handshake_waiver, order.handshake_waiver),
+    ]:
+        if found != wanted:
+            return f"{name} is {found!r}, the order says {wanted!r}"
+    return None
+
+
+def _keys(table: dict[str, Any]) -> dict[str, bytes]:
+    keys = {}
+    for name in ("cloud_key", "authority_key"):
+        try:
+            keys[name] = PublicKey.from_pem(str(table.get(name, ""))).spki
+        except PublicKeyError as error:
+            raise OrderError(f"order entry {name}: {error}") from error
+    return keys
