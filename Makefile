@@ -26,12 +26,16 @@ soak: setup-dev
 bench: setup-dev
 	@$(BIN)/python tests/bench/run.py
 
-lint: $(STATE)/dev $(STATE)/project
-	@$(BIN)/ruff check --quiet
-	@$(BIN)/ruff format --check --quiet || { echo 'lint: not formatted; next: make format' >&2; exit 1; }
-	@$(BIN)/python setup/check_tree.py
-	@$(BIN)/lint-imports --no-logo >$(STATE)/imports.log || { cat $(STATE)/imports.log >&2; exit 1; }
-	@$(BIN)/mypy --no-error-summary
+# each on its own, so that `make -k lint` shows everything at once
+lint: lint-style lint-tree lint-arrows lint-types
+lint-%: $(STATE)/dev $(STATE)/project
+	@$(lint_$*)
+
+lint_style  = $(BIN)/ruff check --quiet --output-format concise && \
+              { $(BIN)/ruff format --check --quiet || { echo 'lint: not formatted; next: make format' >&2; exit 1; }; }
+lint_tree   = $(BIN)/python setup/check_tree.py
+lint_arrows = $(BIN)/lint-imports --no-logo >$(STATE)/arrows.log || { cat $(STATE)/arrows.log >&2; exit 1; }
+lint_types  = $(BIN)/mypy --no-error-summary
 
 format: $(STATE)/dev
 	@$(BIN)/ruff check --quiet --fix-only --select I

@@ -91,7 +91,9 @@ class Routes:
 
 def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
     """The ASGI application. The interactive documentation stays out: it would load scripts from elsewhere."""
-    app = FastAPI(title="keystation registry", version=status.version, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="keystation registry", version=status.version, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.add_middleware(BodyLimit)
     _add_routes(app, Routes(service, status))
     _add_refusals(app)

@@ -1,4 +1,4 @@
-"""Comparisons that the flow makes before it believes somebody: registry, signer, device. Each raises the fault it finds.
+"""Comparisons that the flow makes before it believes registry, signer or device. Each raises the fault it finds.
 
 Pure; no exchange with anybody.
 """
@@ -25,11 +25,7 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
         claimed = read(record.statement, PinStatement)
         statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
         receipt(root, RecordKind.PIN, record.statement, record.receipt)
-        if record.completion is not None:
-            done = read(record.completion, Completion)
-            verify(record.completion, Completion, root.root.completion_key(done.station))
-            if done.pin_sha256 != record.statement.payload_sha256:
-                raise StatementError("the completion is about another pin statement")
+        _finished(root, record)
     except (StatementError, RootError) as error:
         raise fault("registry-wrong", str(error)) from error
     if statement.device_id != str(device):
@@ -37,11 +33,31 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
     return statement
 
 
+def _finished(root: TrustedRoot, record: PinRecord) -> None:
+    if record.completion is None or record.completion_receipt is None:
+        return
+    done = read(record.completion, Completion)
+    verify(record.completion, Completion, root.root.completion_key(done.station))
+    receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
+    if done.pin_sha256 != record.statement.payload_sha256:
+        raise StatementError("the completion is about another pin statement")
+
+
 def receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: Envelope) -> None:
     """The receipt is the registry's word on this very statement (PIN or COMPLETION)."""
     problem = receipt_problem(root, kind, statement, answer)
     if problem is not None:
         raise fault("registry-wrong", problem)
+
+
+def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answered: bool) -> Envelope:
+    """The receipt of the pin that the registry holds now; it must hold the statement sent, if it has answered at all."""
+    if held is None and not answered:
+        raise fault("registry-unreachable", "the pin did not arrive")
+    if held is None or held.statement != sent:
+        raise fault("registry-wrong", "the pin read back is not the one sent")
+    receipt(root, RecordKind.PIN, sent, held.receipt)
+    return held.receipt
 
 
 def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:
@@ -129,7 +145,7 @@ def job_to_adopt(line: Line, identity: Identity, registered: PinRecord | None) -
 def may_make_key(line: Line, identity: Identity, *, known: bool, asked: bool) -> bool:
     """Whether making a key replaces one of unknown origin; a fault if no key may be made.
 
-    `known`: ledger or registry has a key of this job, so the unit ought to carry it. `asked`: the registry has answered.
+    `known`: ledger or registry has a key of this job, so the unit ought to carry it. `asked`: the registry answered.
     """
     if known:
         raise fault("key-lost" if identity.key_type is None else "key-changed")

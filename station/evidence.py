@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fixtures.device import Anchor, Identity
+from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
 from station.jobs import Job, RecordKind
 from trust.dsse import Envelope
@@ -20,7 +21,7 @@ from trust.statement import Closing, Origin, PinStatement, Possession, Verificat
 class Inserted:
     """1: something answers in this slot."""
 
-    slot: str
+    slot: SlotConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from fixtures.device import DeviceError
 from fixtures.indicators import Lamp
 from fixtures.presence import wait_for_device, wait_for_removal
 from fixtures.slot import Slot
@@ -166,9 +165,9 @@ class Floor:
 
     async def _light(self, slot: str, lamp: Lamp) -> None:
         try:
-            await self._line.indicators.show(slot, lamp)
-        except DeviceError:
-            log.warning("slot %s: the jig's lamp does not answer", slot)
+            await self._line.light(slot, lamp)
+        except Fault as error:
+            log.warning("slot %s: %s", slot, error)
 
     async def _summary(self, seconds: float) -> BatchFinished:
         counts = {verdict: sum(each.verdict is verdict for each in self._results) for verdict in Verdict}

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fixtures.indicators import Indicators
+from fixtures.device import DeviceError
+from fixtures.indicators import Indicators, Lamp
 from hsm.signer import ChallengeRequest, Signer
 from station.cloud import Cloud
 from station.events import AnyEvent
@@ -78,6 +79,13 @@ class Line:
             purpose=purpose, order_id=job.order_id, job=str(job.job_id), device_id=str(job.device_id)
         )
         return await self.signer.challenge(request)
+
+    async def light(self, slot: str, lamp: Lamp) -> None:
+        """Light a slot's lamp; the fault `indicator-failed` if the jig does not obey."""
+        try:
+            await self.indicators.show(slot, lamp)
+        except DeviceError as error:
+            raise fault("indicator-failed", str(error)) from error
 
     @property
     def order_sha256(self) -> str:

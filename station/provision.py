@@ -6,8 +6,8 @@ Rules of the machine:
   module makes evidence, so a step in the wrong order does not type-check.
 * Every step means "make it so". Power loss, a yanked cable or a second insertion runs again from the top.
 * Write ahead, read back, then say so. Comments at the commit points say what a crash right there means.
-* Above `sign` nothing beyond the slot has changed. From `pin` on the cloud knows the device, as *provisional*: it is
-  refused in the field until the completion makes the pin active.
+* Above `sign` nothing beyond the slot has changed. From `pin` on the cloud knows the device, as *provisional*: refused
+  in the field until the completion makes the pin active.
 * Never: a PASS without a receipt; "retry and see" after an unanswered write; a signing key or a private device key.
 """
 
@@ -17,7 +17,7 @@ import contextlib
 import secrets
 from typing import Literal
 
-from fixtures.device import DeviceError, Identity
+from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
@@ -55,7 +55,7 @@ class Provisioning:
         assigned = await self.assign(identified)
         keyed = await self.key(assigned)
         proven = await self.prove(keyed)
-        if keyed.assigned.registered is not None:
+        if assigned.registered is not None:
             pinned = await self.take_over(proven)
         else:
             vetted = await self.vet(proven)
@@ -79,13 +79,13 @@ class Provisioning:
     async def insert(self) -> evidence.Inserted:
         """1: open the slot's port."""
         await self.unit.open()
-        return evidence.Inserted(self.slot_name)
+        return evidence.Inserted(self.slot.config)
 
     @step(Step.IDENTIFIED)
     async def identify(self, inserted: evidence.Inserted) -> evidence.Identified:
         """2: who it is, whether it fits the order, and what the registry says of it."""
         identity = self.seen = await self.unit.device.identify()
-        self.line.emit(unit_seen(self.line, self.slot.config, identity))
+        self.line.emit(unit_seen(self.line, inserted.slot, identity))
         checks.right_unit(self.line, identity)
         try:
             registered = await self.line.cloud.history(identity.device_id)
@@ -188,43 +188,36 @@ class Provisioning:
             raise fault("pin-refused", "on record from an earlier attempt")
         receipt = assigned.records.get(RecordKind.PIN_RECEIPT)
         if receipt is None:
-            await self._send_pin(signed)
+            answered = await self._send_pin(signed)
             # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
             held = await self.line.cloud.history(device)
-            if held is None or held.statement != signed.pin:
-                raise fault("registry-wrong", "the pin read back is not the one sent")
-            receipt = held.receipt
-            checks.receipt(self.line.root, RecordKind.PIN, signed.pin, receipt)
+            receipt = checks.read_back(self.line.root, signed.pin, held, answered=answered)
             await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, receipt)
         return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
 
-    async def _send_pin(self, signed: evidence.Signed) -> None:
-        job = signed.assigned.job.job_id
+    async def _send_pin(self, signed: evidence.Signed) -> bool:
         try:
             await self.line.cloud.pin(signed.assigned.identity.device_id, signed.pin, self.line.order)
         except CloudUnreachableError:
-            return  # the outcome is unknown: the read-back decides, and holds the unit if it gets no answer either
+            return False  # the outcome is unknown: the read-back decides
         except CloudRefusedError as error:
             if error.code in REFUSED_FOR_GOOD:
-                loss = event(
-                    self.line, "pin-refused", signed.assigned.job, signed.assigned.attempt, code=error.code.value
-                )
+                loss = event(self.line, "pin-refused", signed.assigned.job, signed.assigned.attempt, code=error.code)
                 with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
-                    await self.line.jobs.record(job, RecordKind.PIN_REFUSED, envelope(loss))
+                    await self.line.jobs.record(signed.assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
             raise
+        return True
 
     @step(Step.PINNED)
     async def take_over(self, proven: evidence.Proven) -> evidence.Pinned:
         """8, when the registry already has this very key: go on with its statement, receipt and job."""
-        assigned = proven.keyed.assigned
+        assigned, key = proven.keyed.assigned, proven.keyed.key
         registered, job = assigned.registered, assigned.job.job_id
-        if registered is None or read(registered.statement, PinStatement).spki != proven.keyed.key.spki:
+        if registered is None or read(registered.statement, PinStatement).spki != key.spki:
             raise fault("other-key-pinned")
         await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
         await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
-        return evidence.Pinned(
-            assigned=assigned, key=proven.keyed.key, pin=registered.statement, receipt=registered.receipt
-        )
+        return evidence.Pinned(assigned=assigned, key=key, pin=registered.statement, receipt=registered.receipt)
 
     @step(Step.ANCHORED)
     async def anchor(self, pinned: evidence.Pinned) -> evidence.Anchored:
@@ -289,7 +282,7 @@ class Provisioning:
             await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
         if done is None:
             done = await self._completion(locked)
-        await self._green()
+        await self.line.light(self.slot_name, Lamp.PASS)
         return evidence.Passed(job=assigned.job, key=pinned.key, completion=done, already=already, active=active)
 
     async def _completion(self, locked: evidence.Locked) -> Envelope:
@@ -305,9 +298,3 @@ class Provisioning:
         await jobs.record(job, RecordKind.COMPLETION, done)
         # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
         return done
-
-    async def _green(self) -> None:
-        try:
-            await self.line.indicators.show(self.slot_name, Lamp.PASS)
-        except DeviceError as error:
-            raise fault("indicator-failed", str(error)) from error

@@ -14,6 +14,7 @@ from hsm.signer import CheckpointRequest, SignerError, SignerStatus, SignerUnava
 from ledger.faults import StoreError
 from ledger.publish import Head
 from station import config as settings
+from station.audit import AuditReport, audit
 from station.cloud.http import HttpCloud
 from station.faults import fault
 from station.floor import Floor, MakeOutbox
@@ -185,9 +186,8 @@ def open_cloud(config: settings.Config, root: TrustedRoot) -> HttpCloud:
     )
 
 
-def audit_ledger(config_file: Path) -> 'AuditReport':
+def audit_ledger(config_file: Path) -> AuditReport:
     """Recompute the station's whole ledger, read-only."""
-    from station.audit import audit
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
     try:

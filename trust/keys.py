@@ -82,7 +82,7 @@ class PublicKey:
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether this is a SHA-256 signature over the message: ECDSA in DER (FIPS 186-5) or RSASSA-PKCS1-v1_5 (RFC 8017)."""
+        """Whether this SHA-256 signature over the message is ours: ECDSA in DER (FIPS 186-5) or RSASSA-PKCS1-v1_5."""
         key = load_der_public_key(self.spki)
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):

@@ -13,7 +13,7 @@ import msgspec
 
 from trust.dsse import Envelope
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, Text, envelope
+from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, envelope
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 

@@ -26,7 +26,7 @@ from station.readiness import Readiness
 @click.option("--order", "order_file", type=click.Path(path_type=Path), help="Check this order, too.")
 @click.option("--jsonl", is_flag=True, help="One JSON object a finding.")
 def check(config_file: Path, order_file: Path | None, jsonl: bool) -> None:
-    """Ports, presence, signer, registry, proxy, ledger, disk, clock, root, order; exits 2 if something is not in order."""
+    """Look at ports, presence, signer, registry, proxy, ledger, disk, clock, root and order; exits 2 if one is bad."""
     findings = asyncio.run(Readiness(config_file, order_file).all())
     for each in findings:
         if jsonl:

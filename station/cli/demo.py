@@ -62,12 +62,10 @@ def demo(board: str, devices: int, config_file: Path, keep: bool) -> None:
         note("signers    factory and cloud: two processes, two SoftHSM tokens (software, no protection of keys)")
         note(f"registry   {root.root.registry_url}")
         batches = plant.bench(devices)
-        note(
-            f"plant up   {time.monotonic() - began:.1f} s; everything below was typed by the demo as you would type it\n"
-        )
+        note(f"plant up   {time.monotonic() - began:.1f} s; the demo types the rest as you would\n")
         codes = [_run(config_file, batch) for batch in batches]
         codes.append(_station("ledger", "verify", "--config", str(config_file)))
-        _report(config_file, paths.state, batches)
+        _report(config_file, paths.state)
     data(f"demo       {time.monotonic() - began:.1f} s from start to end")
     sys.exit(worst(codes))
 
@@ -86,14 +84,12 @@ def _station(*words: str) -> Exit:
     return Exit(code) if code in set(Exit) else Exit.UNIT_FAILED
 
 
-def _report(config_file: Path, state: Path, batches: tuple[Batch, ...]) -> None:
+def _report(config_file: Path, state: Path) -> None:
     note("$ station ledger report")
     subprocess.run([script("station"), "ledger", "report", "--config", str(config_file)], check=False)
     note("\nlook around while nothing runs:")
     note(f"  everything the demo made is in {state}")
     note(
-        f"  station device show DEVICE-ID --config {config_file}     what is known about a device, checked with openssl: docs/statements.md"
+        f"  .venv/bin/station device show DEVICE-ID --config {config_file}   (with openssl: docs/statements.md)"
     )
-    note(
-        f"  station demo --keep … (make demo again begins anew)      orders: {', '.join(str(batch.order.name) for batch in batches)}"
-    )
+    note("  .venv/bin/station demo --keep   goes on with this plant (make demo begins anew)")

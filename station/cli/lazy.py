@@ -30,6 +30,6 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands without importing them."""
-        rows = [(name, text) for name, (_, text) in self._lazy.items()]
+        rows = [(name, self._lazy[name][1]) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

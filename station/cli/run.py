@@ -47,8 +47,8 @@ from station.readiness import rehearse
 @click.option("--dry-run", is_flag=True, help="Check order, root, slots, signer and registry; touch no device.")
 @click.option("--verbose", is_flag=True, help="A line for each step of each unit.")
 def run(
-    order_file: Path, config_file: Path, slots_file: Path | None, count: int | None, slot_names: str, retries: int | None,
-    jsonl: bool, junit: Path | None, dry_run: bool, verbose: bool,
+    order_file: Path, config_file: Path, slots_file: Path | None, count: int | None, slot_names: str,
+    retries: int | None, jsonl: bool, junit: Path | None, dry_run: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Provision a batch under an order and exit with the worst result's code."""
     plan = Plan.load(config_file, order_file, slots_file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -65,7 +65,7 @@ def batch_line(batch: BatchFinished) -> str:
 
 def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
     """The batch as JUnit XML: a test case a unit, failures for everything but PASS."""
-    suite = ElementTree.Element(
+    suite = ET.Element(
         "testsuite",
         name=f"order {batch.order}",
         tests=str(len(units)),
@@ -73,10 +73,10 @@ def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
         time=str(batch.seconds),
     )
     for unit in units:
-        case = ElementTree.SubElement(
+        case = ET.SubElement(
             suite, "testcase", name=unit.device_id or unit.slot, classname=unit.slot, time=str(unit.seconds)
         )
         if unit.verdict is not Verdict.PASS:
-            bad = ElementTree.SubElement(case, "failure", type=unit.code, message=f"{unit.verdict}: {unit.sentence}")
+            bad = ET.SubElement(case, "failure", type=unit.code, message=f"{unit.verdict}: {unit.sentence}")
             bad.text = f"{unit.detail}\n{unit.remedy}"
-    return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
+    return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

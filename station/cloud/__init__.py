@@ -40,7 +40,7 @@ class CloudRefusedError(Exception):
 
 
 class Cloud(Protocol):
-    """The registry. Raises CloudUnreachableError or CloudRefusedError only. Answers are not trusted: verify receipts."""
+    """The registry. Raises CloudUnreachableError or CloudRefusedError only. Trust no answer: verify receipts."""
 
     async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
         """Pin (provisional); the same statement again gives the same receipt."""

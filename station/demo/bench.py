@@ -1,4 +1,4 @@
-"""The demo's devices: `python -m fixtures.bench`, one process a product. The station learns of them by the slots file."""
+"""The demo's devices: `python -m fixtures.bench`, one process a product. The slots file tells the station of them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def start_bench(bench: Bench, state: Path, stack: ExitStack) -> RunningBench:
     slots = where / "slots.toml"
     slots.unlink(missing_ok=True)
     argv = [
-        sys.executable, "-m", "fixtures.bench", "--board", bench.board, "--devices", str(bench.devices), "--dir", str(where),
-        "--product", str(bench.product_id), "--prefix", bench.product,
+        sys.executable, "-m", "fixtures.bench", "--board", bench.board, "--devices", str(bench.devices),
+        "--dir", str(where), "--product", str(bench.product_id), "--prefix", bench.product,
     ]  # fmt: skip
     process = stack.enter_context(Process(argv, state / "logs" / f"bench-{bench.product}.log"))
     return RunningBench(bench, slots, process)

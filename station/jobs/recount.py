@@ -1,6 +1,6 @@
 """Comparing the state tables with what the leaves imply, in one pass beside the leaves.
 
-Each state row names the leaf that implies it; each table is read in that order and compared leaf by leaf, so memory does
+Each state row names the leaf that implies it; each table is read in that order and compared leaf by leaf: memory does
 not grow with the log. Also the schema: triggers and constraints as the migrations make them. Never changes anything.
 """
 

@@ -39,6 +39,13 @@ def board() -> Path:
     return FIRMWARE / "build" / "ast1030" / "firmware.elf"
 
 
+@pytest.fixture(scope="session")
+def wedging_board() -> Path:
+    """The planted fault: a UART that is not told, after its set-up, that there is room again."""
+    make("emulated", "BUILD=build/wedging", "PLANT=-DPLANT_UART_WEDGE")
+    return FIRMWARE / "build" / "wedging" / "ast1030" / "firmware.elf"
+
+
 @pytest.fixture
 def flash(tmp_path: Path) -> Path:
     path = tmp_path / "flash.bin"

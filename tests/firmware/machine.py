@@ -43,10 +43,13 @@ class Device:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = Client(self.slave)
 
-    def power_on(self) -> Client:
-        """Starts the device and asks until it answers: what comes before its start is lost, as on a real line."""
+    def start(self) -> None:
         self.process = subprocess.Popen(self.command, stdin=self.master, stdout=self.master)
         self.client = Client(self.slave)
+
+    def power_on(self) -> Client:
+        """Starts the device and asks until it answers: what comes before its start is lost, as on a real line."""
+        self.start()
         self.wait_ready()
         return self.client
 

@@ -7,51 +7,70 @@ import pytest
 
 from tests.firmware.machine import Device
 from tests.firmware.signatures import EC, RSA, new_job, proof_message, verify
-from tests.firmware.wire import OS, PROVISION, READ, WRITE, Refused
+from tests.firmware.wire import OS, PROVISION, READ, WRITE, Client, Refused
 
 BUSY, OTHER_JOB = 3, 6
 
 
-def test_status_is_served_and_all_else_is_busy(device: Device) -> None:
-    client = device.client
-    assert client.generate(RSA, new_job()) == 1
+ATTEMPTS = 20  # an RSA key takes 10 to 500 ms here, at random: a test that needs a slow one tries again
+
+
+def answers_while_running(client: Client) -> int:
+    """Sends one of everything while a key is made; how many came surely before it was done, each of them BUSY."""
     others = [(WRITE, OS, 0), (READ, OS, 6), (READ, OS, 7), (READ, PROVISION, 0), (WRITE, PROVISION, 1),
               (READ, PROVISION, 3), (WRITE, PROVISION, 9), (READ, PROVISION, 77), (READ, 64, 0)]  # fmt: skip
-    running = 0
-    for op, group, command in others:
+    for count, (op, group, command) in enumerate(others):
         answer = client.exchange(op, group, command, b"\xa0").fields
-        if client.status()[0] == 1:  # it was running before and after that request
-            assert answer == {"err": {"group": PROVISION, "rc": BUSY}}, (group, command)
-            running += 1
-    seen = client.wait_for_key()
-    assert running >= 3, "the key was there too soon for this test to say anything"
-    assert seen == sorted(seen)
-    assert seen[-1] == 100
-    assert client.echo("free again") == "free again"
+        if client.status()[0] != 1:
+            return count
+        assert answer == {"err": {"group": PROVISION, "rc": BUSY}}, (group, command)
+    return len(others)
+
+
+def test_status_is_served_and_all_else_is_busy(device: Device) -> None:
+    for _ in range(ATTEMPTS):
+        assert device.client.generate(RSA, new_job(), replace=True) == 1
+        busy = answers_while_running(device.client)
+        device.client.wait_for_key()
+        assert device.client.echo("free again") == "free again"
+        if busy == 9:
+            return
+    pytest.fail("every key was there before all requests had been sent")
 
 
 def test_progress_never_falls(device: Device) -> None:
-    assert device.client.generate(RSA, new_job()) == 1
-    seen = device.client.wait_for_key()
-    assert seen == sorted(seen)
-    assert len(set(seen)) > 3
+    steps = 0
+    for _ in range(ATTEMPTS):
+        assert device.client.generate(RSA, new_job(), replace=True) == 1
+        seen = device.client.wait_for_key()
+        assert seen == sorted(seen)
+        assert seen[-1] == 100
+        steps = max(steps, len(set(seen)))
+        if steps > 5:
+            return
+    pytest.fail(f"progress took {steps} steps at most")
 
 
 @pytest.mark.parametrize("old", [None, EC])
 @pytest.mark.parametrize("how", ["reset", "power cut"])
 def test_interrupted_generation_leaves_the_old_state(device: Device, flash: Path, old: int | None, how: str) -> None:
-    job = new_job()
+    job, next_job = new_job(), new_job()
     spki = device.client.make_key(old, job) if old else b""
     before = flash.read_bytes()
-    assert device.client.generate(RSA, new_job(), replace=True) == 1
-    time.sleep(0.01)
-    assert device.client.status()[0] == 1
-    if how == "reset":
-        device.reset()
-    else:
-        device.power_cycle()
+    for _ in range(ATTEMPTS):
+        assert device.client.generate(RSA, next_job, replace=True) == 1
+        if how == "reset":
+            device.reset()
+        else:
+            time.sleep(0.002)
+            device.power_cycle()
+        assert device.client.status() == (0, 0)
+        if device.client.identify()["job"] != next_job:
+            break
+        device.power_off()  # the key was faster than the interruption
+        flash.write_bytes(before)
+        device.power_on()
     assert flash.read_bytes() == before
-    assert device.client.status() == (0, 0)
     assert device.client.identify()["job"] == (job if old else b"")
     if old:
         verify(spki, device.client.prove(bytes(32), "pin"), proof_message("pin", bytes(32)))

@@ -22,7 +22,9 @@ from fixtures.families.smp.emulated import verbs
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.indicators import NoIndicators
 from fixtures.memory_slot import MemorySlot
-from hsm.signer import Signer
+from hsm.signer import ReceiptSigner, Signer
+from hsm.token import Token
+from ledger.engine import Engine
 from registry import schema as registry_schema
 from registry.database import Database, sqlite_url
 from registry.pins.errors import ReceiptUnavailableError, RefusedError
@@ -126,22 +128,37 @@ class Plant:
             plant.signer(name).policy.import_order(plant.order)
         return plant
 
+    def token(self, place: str) -> Token:
+        """The software token in that directory."""
+        return SoftwareToken(self.directory / place)
+
     def signer(self, station: str = "st-01") -> LocalSigner:
-        token = SoftwareToken(self.directory / station)
-        policy = make_factory(self.directory / station, station, self.root, token)
+        policy = make_factory(self.directory / station, station, self.root, self.token(station))
         self._open.append(policy.signatory.counters)
         return LocalSigner(policy)
 
-    def registry(self) -> PinService:
-        database = Database.open(sqlite_url(self.directory / "registry.db"))
-        self._open.append(database)
-        policy = make_registry(self.directory / "cloud", REGISTRY, self.root, SoftwareToken(self.directory / "cloud"))
+    def receipt_signer(self) -> ReceiptSigner:
+        """The registry's own signer."""
+        policy = make_registry(self.directory / "cloud", REGISTRY, self.root, self.token("cloud"))
         self._open.append(policy.signatory.counters)
-        return PinService(database, self.root, policy)
+        return policy
+
+    def registry(self) -> PinService:
+        database = self.registry_database()
+        self._open.append(database)
+        return PinService(database, self.root, self.receipt_signer())
+
+    def registry_database(self) -> Database:
+        return Database.open(sqlite_url(self.directory / "registry.db"))
+
+    def ledger(self, station: str = "st-01") -> Engine:
+        return open_database(self.directory / f"{station}.db")
+
+    def stamp(self, station: str = "st-01") -> Stamp:
+        return Stamp(station=station, environment="demo", root_sha256=self.root.sha256)
 
     def jobs(self, station: str = "st-01") -> JobStore:
-        stamp = Stamp(station=station, environment="demo", root_sha256=self.root.sha256)
-        return JobStore(open_database(self.directory / f"{station}.db"), stamp)
+        return JobStore(self.ledger(station), self.stamp(station))
 
     def parties(self, station: str = "st-01") -> Parties:
         return Parties(self.signer(station), LocalCloud(self.registry()), self.jobs(station))

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from hsm.possession import _CLOCK_BACK_S, _VALID_S
+from hsm.records import Binding
 from hsm.signer import ChallengeRequest, SignerError
-from tests.hsm.floor import Device, Floor, ec_key, make_order, public
+from tests.hsm.floor import Device, Floor, ec_key, make_order
 from tests.hsm.local_signer import Parties, make_factory
 from trust.codes import Code
 from trust.statement import PinStatement, Possession, Vetting, envelope, verify
@@ -155,8 +156,6 @@ def test_a_challenge_is_good_once(floor: Floor) -> None:
     # The same device, job and order again is refused sooner, so the challenge is tried where nothing else can refuse.
     counters = floor.factory.signatory.counters
     request = floor.challenge_request(device)
-    from hsm.possession import Binding
-
     binding = Binding(purpose="pin", order_id=request.order_id, job=request.job, device_id=request.device_id)
     assert not counters.use_challenge(challenge, binding, used_by="another", issued=(0, 2**40))
 
@@ -255,8 +254,3 @@ def test_an_emulated_device_is_refused_outside_demo(floor: Floor, parties: Parti
     with pytest.raises(SignerError) as caught:
         _judge(KnownOrder(order, envelope(order).payload_sha256, signed=False), pin)
     assert caught.value.code is Code.WRONG_ENVIRONMENT
-
-
-def test_public_keys_compare_by_their_bytes(floor: Floor) -> None:
-    device = Device()
-    assert floor.pin(device).spki == public(device.key).spki

@@ -1,13 +1,16 @@
 """Commands start fast and importing has no effects: heavy libraries load inside commands, nothing runs at import."""
 
+import importlib
 import os
 import statistics
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.imports.tree import TOP, sources
@@ -42,12 +45,13 @@ def test_planted_heavy_import_is_seen(tmp_path: Path) -> None:
     assert python(LOADED, "planted", *HEAVY, cwd=tmp_path).split() == ["sqlalchemy"]
 
 
-def start(command: str) -> tuple[float, float, str]:
-    """Processor seconds and wall-clock seconds of `command --help`, and what it prints."""
+def start(command: str, *words: str) -> tuple[float, float, str]:
+    """Processor seconds and wall-clock seconds of `command words --help`, and what it prints."""
     module, function = COMMANDS[command].split(":")
     script = f"import sys; sys.argv[0] = {command!r}; from {module} import {function}; sys.exit({function}())"
+    whole = [sys.executable, "-c", script, *words, "--help"]
     began = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", script, "--help"], cwd=TOP, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(whole, cwd=TOP, stdout=subprocess.PIPE, text=True)
     text = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -63,6 +67,45 @@ def test_help_starts_fast(command: str) -> None:
     print(f"{command} --help: {processor:.3f} s processor, {wall:.3f} s wall clock, median of {len(runs)}")
     assert processor <= START_S
     assert "Usage" in runs[0][2]
+
+
+def commands_in(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The command and all below it, with the words that lead there."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands_in(command.get_command(context, name), (*path, name))
+
+
+def unexplained(command: click.Command) -> list[str]:
+    """What of this command its `--help` does not explain."""
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    missing = [each.opts[0] for each in options if not each.help and not each.hidden]
+    return missing if command.help else ["the command itself", *missing]
+
+
+def root_command(target: str) -> click.Command:
+    """The command line behind a `module:function` entry point."""
+    module, function = target.split(":")
+    loaded = importlib.import_module(module)
+    found = [each for name in (function, "cli") if isinstance(each := getattr(loaded, name, None), click.Command)]
+    return found[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_fast(command: str) -> None:
+    silent, slow = {}, {}
+    for words, each in commands_in(root_command(COMMANDS[command])):
+        silent[words] = unexplained(each)
+        slow[words] = min(start(command, *words)[0] for _ in range(2))
+    assert {words: missing for words, missing in silent.items() if missing} == {}
+    assert {words: seconds for words, seconds in slow.items() if seconds > START_S} == {}
+
+
+def test_unexplained_option_is_seen() -> None:
+    planted = click.Command("planted", params=[click.Option(["--force"]), click.Option(["--count"], help="How many.")])
+    assert unexplained(planted) == ["the command itself", "--force"]
 
 
 EFFECTS = """

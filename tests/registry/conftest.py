@@ -37,7 +37,7 @@ def made() -> World:
 
 @pytest.fixture
 def signer(made: World) -> SoftwareReceiptSigner:
-    return SoftwareReceiptSigner(made)
+    return made.signer()
 
 
 @pytest.fixture

@@ -168,6 +168,9 @@ class World:
             + bytes([said["locked"], said["debug"], said["readout"], said["storage"], said["emulated"]])
         )  # fmt: skip
 
+    def signer(self) -> SoftwareReceiptSigner:
+        return SoftwareReceiptSigner(self.trusted, self.receipt_key)
+
     def with_order(self, **changes: Any) -> World:
         return replace(self, order=msgspec.structs.replace(self.order, **changes))
 
@@ -199,23 +202,34 @@ def world(
 
 @dataclass(slots=True)
 class SoftwareReceiptSigner:
-    """Signs receipts with a key in memory, fresh ECDSA bytes each time; `fault` is raised instead, or asked to."""
+    """Signs receipts with a key in memory, fresh ECDSA bytes each time; `fault` is raised instead; `before` runs first."""
 
-    made: World
+    trusted: TrustedRoot
+    key: ec.EllipticCurvePrivateKey
     fault: Exception | None = None
     signatures: int = 0
     before: Callable[[], None] = lambda: None
+    says: dict[str, Any] = field(default_factory=dict)
 
     def status(self) -> SignerStatus:
-        return SignerStatus(
-            role="cloud", name="cloud-01", environment="demo", root_sha256=self.made.trusted.sha256, token_label="double",
-            token_model="software", keys={"receipt": public(self.made.receipt_key).spki}, signatures={"receipt": self.signatures},
+        if self.fault is not None:
+            raise self.fault
+        said = SignerStatus(
+            role="cloud",
+            name=self.trusted.root.registry,
+            environment=self.trusted.root.environment,
+            root_sha256=self.trusted.sha256,
+            token_label="double",
+            token_model="software",
+            keys={"receipt": public(self.key).spki},
+            signatures={"receipt": self.signatures},
             resigned=0,
-        )  # fmt: skip
+        )
+        return msgspec.structs.replace(said, **self.says)
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         self.before()
         if self.fault is not None:
             raise self.fault
         self.signatures += 1
-        return signed(receipt, self.made.receipt_key)
+        return signed(receipt, self.key)

@@ -78,7 +78,7 @@ def test_crash_between_completion_and_receipt(
 
 def test_an_rsa_device_completes(database: Database) -> None:
     made = world(key_type="rsa-2048")
-    service, device = PinService(database, made.trusted, SoftwareReceiptSigner(made)), Device(key=rsa_key())
+    service, device = PinService(database, made.trusted, made.signer()), Device(key=rsa_key())
     pinned = service.pin(device.device_id, made.pin(device), made.order_envelope)
     assert service.complete(device.device_id, completion(made, device, pinned)).state == "active"
 

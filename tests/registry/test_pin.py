@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -66,7 +65,7 @@ def test_the_same_payload_signed_anew_is_the_same_statement(service: PinService,
 
 def test_an_rsa_device_is_pinned_by_modulus(database: Database) -> None:
     made = world(key_type="rsa-2048")
-    service = PinService(database, made.trusted, SoftwareReceiptSigner(made))
+    service = PinService(database, made.trusted, made.signer())
     device = Device(key=rsa_key())
     service.pin(device.device_id, made.pin(device), made.order_envelope)
     with database.read() as connection:
@@ -103,7 +102,7 @@ def test_a_receipt_that_another_thread_stored_first_is_the_answer(
 ) -> None:
     device = Device()
     statement = made.pin(device)
-    rival = PinService(service._database, made.trusted, SoftwareReceiptSigner(made))
+    rival = PinService(service._database, made.trusted, made.signer())
     faster: list[bytes] = []
 
     def overtake() -> None:
@@ -126,7 +125,7 @@ def test_a_signer_that_refuses_or_lies_is_no_receipt(
     signer.fault = SignerError(Code.TOKEN_PIN_WRONG, "user PIN refused")
     with pytest.raises(ReceiptUnavailableError, match="user PIN refused"):
         service.pin(device.device_id, statement, made.order_envelope)
-    stranger = PinService(service._database, made.trusted, SoftwareReceiptSigner(replace(made, receipt_key=ec_key())))
+    stranger = PinService(service._database, made.trusted, SoftwareReceiptSigner(made.trusted, ec_key()))
     with pytest.raises(ReceiptUnavailableError, match="no signature by key"):
         stranger.pin(device.device_id, statement, made.order_envelope)
     assert rows("receipts") == 0

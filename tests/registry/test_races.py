@@ -19,7 +19,7 @@ from registry.database import Database, sqlite_url
 from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
 from registry.tables import metadata
-from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key
+from tests.registry.make import Device, World, ec_key
 from trust.identity import DeviceId, JobId
 
 THREADS = 64
@@ -105,7 +105,7 @@ def test_control_without_the_constraint_more_than_one_wins(
     database = Database.open(sqlite_url(tmp_path / "planted.db"))
     with database.write() as connection:
         without(column).create_all(connection)
-    told = race(PinService(database, made.trusted, SoftwareReceiptSigner(made)), made, devices())
+    told = race(PinService(database, made.trusted, made.signer()), made, devices())
     database.close()
     assert told["provisional"] > 1
 

@@ -1,0 +1,113 @@
+"""The audit of a station's ledger: everything recomputed from row 1, nothing believed that is only stored.
+
+Checks 1 to 6 are the log's own (`ledger.audit`). On top of them, for each leaf in order:
+
+7. The entry is a leaf of this station's log, under the one subject and step that its bytes say.
+8. Environment, trust root and station are those asked for.
+9. Statements are signed by the key that the trust root names for their purpose; events and intents by nobody.
+10. Its turn has come: intent before statement, receipt before completion, one answer of the registry; same job, same
+    bytes.
+11. What it says holds: proofs of possession, vetting, order, receipt, closing report; one key a device, one device a
+    key.
+12. Each row of the state tables is implied by a leaf, and each row that a leaf implies is there.
+13. The schema is as the migrations make it: constraints and append-only triggers.
+
+Reads only. Never repairs; whoever finds something keeps the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ledger.audit import Finding, StoredLeaf, audit_log
+from ledger.engine import Connection, Engine, reading
+from station.audit.story import Storyteller
+from station.jobs.leaf import LeafError, parse_entry
+from station.jobs.recount import Mismatch, Recount, schema_mismatches
+from trust.root import TrustedRoot
+from trust.signed_note import NoteKey
+
+__all__ = ["AuditReport", "Finding", "audit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """What was found (empty: all holds), and what the log is. `covered` leaves are under a signed checkpoint."""
+
+    findings: tuple[Finding, ...]
+    leaves: int
+    root_hash: bytes
+    covered: int
+    jobs: int
+    pinned: int
+    passed: int
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        later = self.leaves - self.covered
+        tail = f", {later} later not covered yet" if later else ""
+        return (
+            f"{self.leaves} leaves, root {self.root_hash.hex()}, checkpoint over {self.covered}{tail}; "
+            f"{self.jobs} jobs, {self.pinned} pinned, {self.passed} passed"
+        )
+
+
+def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
+    """Audit a station's database against a trust root.
+
+    Raises RootError or NoteError when the root names no usable keys for the station, StoreError when the file cannot
+    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema.
+    """
+    key = NoteKey(trusted.root.log_origin(station), trusted.root.station(station).log)
+    with reading(engine) as connection:
+        auditor = _Auditor(connection, Storyteller(trusted, station))
+        log = audit_log(connection, key, auditor.judge)
+        rest = [*auditor.strays(), *_mismatches(schema_mismatches(connection), check=13)]
+    told = auditor.storyteller.counts
+    return AuditReport(
+        findings=(*log.findings, *rest),
+        leaves=log.size,
+        root_hash=log.root_hash,
+        covered=log.covered,
+        jobs=told.jobs,
+        pinned=told.pinned,
+        passed=told.passed,
+    )
+
+
+class _Auditor:
+    """Judges leaf after leaf, in order; the state tables are read beside them."""
+
+    def __init__(self, connection: Connection, storyteller: Storyteller) -> None:
+        self.storyteller = storyteller
+        self._recount = Recount(connection)
+
+    def judge(self, stored: StoredLeaf) -> Iterator[Finding]:
+        """Checks 7 to 12 of one leaf."""
+        try:
+            leaf = parse_entry(stored.entry)
+        except LeafError as error:
+            yield _of_leaf(stored, 7, str(error))
+            return
+        if (stored.subject, stored.step) != (leaf.subject, leaf.step):
+            text = f"stored under ({stored.subject}, {stored.step}), its bytes say ({leaf.subject}, {leaf.step})"
+            yield _of_leaf(stored, 7, text)
+        told = self.storyteller.tell(leaf, stored.index)
+        for check, text in told.problems:
+            yield _of_leaf(stored, check, text)
+        yield from _mismatches(self._recount.at(stored.index, told.rows), check=12)
+
+    def strays(self) -> Iterator[Finding]:
+        """Check 12 for the rows that name no leaf."""
+        yield from _mismatches(self._recount.end(), check=12)
+
+
+def _of_leaf(stored: StoredLeaf, check: int, text: str) -> Finding:
+    return Finding(check=check, table="leaves", row=str(stored.index), text=text)
+
+
+def _mismatches(found: Iterator[Mismatch], check: int) -> Iterator[Finding]:
+    for each in found:
+        yield Finding(check=check, table=each.table, row=each.row, text=each.text)

@@ -1,0 +1,154 @@
+"""What a leaf says, judged by itself and by the job's earlier statements: whose it is, who signed it, does it hold.
+
+Pure; each function yields problems as (number of the check, sentence). The rules are those of signer and registry,
+written again here from the contract: an auditor who asks the audited learns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from station.audit import closing
+from station.jobs import RecordKind
+from station.jobs.leaf import JobLeaf, LeafError, key_of
+from station.jobs.receipts import receipt_problem
+from trust import order as orders
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.keys import PublicKey
+from trust.order import OrderError, WorkOrder
+from trust.proof import CHALLENGE_BYTES, proves
+from trust.root import RootError, TrustedRoot
+from trust.statement import Completion, Event, PinStatement, Possession, Receipt, StatementError, read
+
+Problem = tuple[int, str]
+_RECEIPT_FOR = {
+    RecordKind.PIN_RECEIPT: RecordKind.PIN,
+    RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom the audit believes, and whose log it is."""
+
+    trusted: TrustedRoot
+    station: str
+
+
+def belongs(leaf: JobLeaf, trust: Trust) -> Iterator[Problem]:
+    """Check 8, and that what nobody signs is not signed (9)."""
+    body, trusted = leaf.body, trust.trusted
+    if body.environment != trusted.root.environment:
+        yield 8, f"environment {body.environment!r}, expected {trusted.root.environment!r}"
+    if body.root_sha256 != trusted.sha256:
+        yield 8, f"made under trust root {body.root_sha256[:16]}…, expected {trusted.sha256[:16]}…"
+    if isinstance(body, Event):
+        if body.station != trust.station:
+            yield 8, f"event of station {body.station!r}, expected {trust.station!r}"
+        if leaf.envelope.signatures:
+            yield 9, "an event carries a signature: nobody signs events"
+
+
+def order(body: WorkOrder) -> Iterator[Problem]:
+    """Check 11 of a work order's leaf. Approvals come with signed orders; `demo` has none."""
+    try:
+        orders.check(body)
+    except OrderError as error:
+        yield 11, str(error)
+
+
+def signatures(leaf: JobLeaf, trust: Trust, *, adopted: bool) -> Iterator[Problem]:
+    """Check 9: signed by the key of the station that the statement names; another station's only in adopted jobs."""
+    body, root = leaf.body, trust.trusted.root
+    if not isinstance(body, PinStatement | Completion):
+        return  # a receipt's signature is part of `content`; the rest is signed by nobody
+    if body.station != trust.station and not adopted:
+        yield 9, f"statement of station {body.station!r} in a job that this station began"
+    if not leaf.envelope.signatures:
+        return  # an intent
+    try:
+        key = root.pin_key(body.station) if isinstance(body, PinStatement) else root.completion_key(body.station)
+    except RootError as error:
+        yield 9, str(error)
+        return
+    if not leaf.envelope.signed_by(key):
+        yield 9, f"not signed by the key that the trust root names ({key.fingerprint[:16]}…)"
+
+
+def content(
+    leaf: JobLeaf, trust: Trust, order_: Envelope | None, told: Mapping[RecordKind, Envelope]
+) -> Iterator[Problem]:
+    """Check 11: what the record says holds by itself, under its order, and beside the job's earlier statements."""
+    match leaf.body:
+        case PinStatement() as pin:
+            yield from _ordered(pin, order_)
+            yield from _pin(pin)
+        case Completion() as done:
+            yield from _ordered(done, order_)
+            yield from _completion(done, order_, told)
+        case Receipt() if leaf.kind in _RECEIPT_FOR:
+            statement = told.get(_RECEIPT_FOR[leaf.kind])
+            wrong = (
+                receipt_problem(trust.trusted, _RECEIPT_FOR[leaf.kind], statement, leaf.envelope)
+                if statement is not None
+                else "a receipt for a statement that is not on record"
+            )
+            if wrong is not None:
+                yield 11, wrong
+        case _:
+            return
+
+
+def _ordered(statement: PinStatement | Completion, order_: Envelope | None) -> Iterator[Problem]:
+    if order_ is None:
+        yield 11, f"order {statement.order_id} is not in the log before it"
+        return
+    try:
+        body = read(order_, WorkOrder)
+    except StatementError as error:
+        yield 11, str(error)
+        return
+    refused = orders.permits(body, order_.payload_sha256, statement)
+    if refused is not None:
+        yield 11, f"order {body.order_id} does not permit it: {refused}"
+    if isinstance(statement, PinStatement) and statement.order_signed != bool(order_.signatures):
+        yield 11, f"says order_signed is {statement.order_signed}, the order has {len(order_.signatures)} signatures"
+
+
+def _pin(pin: PinStatement) -> Iterator[Problem]:
+    if pin.vetting.verdict != "ok":
+        yield 11, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is pinned"
+    try:
+        key = key_of(pin)
+    except LeafError as error:
+        yield 11, str(error)
+        return
+    yield from _possession(key, pin.device_id, "pin", pin.possession)
+
+
+def _completion(done: Completion, order_: Envelope | None, told: Mapping[RecordKind, Envelope]) -> Iterator[Problem]:
+    if RecordKind.PIN not in told:
+        yield 11, "a completion without a pin statement on record"
+        return
+    pin = read(told[RecordKind.PIN], PinStatement)
+    if done.fingerprint != pin.fingerprint:
+        yield 11, f"fingerprint {done.fingerprint[:16]}… is not the pinned one {pin.fingerprint[:16]}…"
+    try:
+        key = key_of(pin)
+    except LeafError as error:
+        yield 11, str(error)
+        return
+    yield from _possession(key, done.device_id, "verify", done.verification.possession)
+    for wrong in closing.problems(done, pin, key, read(order_, WorkOrder) if order_ is not None else None):
+        yield 11, wrong
+
+
+def _possession(key: PublicKey, device: str, context: str, proof: Possession) -> Iterator[Problem]:
+    if proof.context != context or len(proof.challenge) != CHALLENGE_BYTES:
+        yield 11, f"proof of possession is for {proof.context!r}, expected {context!r} and {CHALLENGE_BYTES} bytes"
+        return
+    identity = DeviceId.parse(device)
+    if not all(proves(key, identity, context, proof.challenge, each) for each in proof.signatures):
+        yield 11, "proof of possession does not verify with the device's key"

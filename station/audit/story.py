@@ -1,0 +1,145 @@
+"""What the leaves told so far, and what the next one adds: turns, owners of keys, one key a device.
+
+The memory of the audit (checks 7 to 11); what needs no memory is in `station.audit.statements`. The statements of a job
+are kept only until it is finished. Never reads a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from station.audit import statements
+from station.audit.statements import Trust
+from station.jobs import RecordKind
+from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError, key_of, signature_rs
+from station.jobs.projection import Known, Recorded, Row, problem, rows
+from trust.dsse import Envelope
+from trust.order import WorkOrder
+from trust.root import TrustedRoot
+from trust.statement import Event, PinStatement
+
+Problem = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one leaf gave: problems with their check's number, and the state rows it implies."""
+
+    problems: tuple[Problem, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Jobs as the leaves tell them."""
+
+    jobs: int = 0
+    pinned: int = 0
+    passed: int = 0
+
+
+@dataclass(slots=True)
+class _Story:
+    """One job so far. `known.records` is the same dictionary as `records`."""
+
+    known: Known
+    records: dict[RecordKind, Recorded]
+    envelopes: dict[RecordKind, Envelope] = field(default_factory=dict)
+
+
+class Storyteller:
+    """Takes the leaves in order."""
+
+    def __init__(self, trusted: TrustedRoot, station: str) -> None:
+        self.counts = Counts()
+        self._trust = Trust(trusted, station)
+        self._places: set[tuple[str, str]] = set()
+        self._orders: dict[str, Envelope] = {}
+        self._stories: dict[str, _Story] = {}
+        self._job_of: dict[tuple[str, str], str] = {}
+        self._owner: dict[str | bytes, str] = {}
+        self._key_of: dict[str, str] = {}
+
+    def tell(self, leaf: JobLeaf, index: int) -> Told:
+        """The next leaf."""
+        problems = list(statements.belongs(leaf, self._trust))
+        place = (leaf.subject, leaf.step)
+        if place in self._places:
+            problems.append((7, f"{leaf.subject} {leaf.step} is in the log before, with other bytes"))
+        self._places.add(place)
+        story = self._stories.get(leaf.job)
+        if leaf.kind is not None:
+            problems += self._record(leaf, leaf.kind, story)
+        elif isinstance(leaf.body, WorkOrder):
+            problems += statements.order(leaf.body)
+            self._orders[leaf.body.order_id] = leaf.envelope
+        elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
+            problems += self._open(leaf.body)
+        implied = self._rows(leaf, index, story, problems)
+        if leaf.kind is not None and story is not None:
+            self._remember(leaf, leaf.kind, index, story)
+        return Told(tuple(problems), implied)
+
+    def _rows(self, leaf: JobLeaf, index: int, story: _Story | None, problems: list[Problem]) -> tuple[Row, ...]:
+        try:
+            return tuple(rows(leaf, index, story.known if story else None))
+        except LeafError as error:
+            problems.append((11, str(error)))
+            return ()
+
+    def _open(self, event: Event) -> Iterator[Problem]:
+        under = (event.device_id, event.order_id)
+        if event.job in self._stories:
+            yield 10, f"job {event.job} was opened before"
+            return
+        if under in self._job_of:
+            yield 10, f"device {event.device_id} has job {self._job_of[under]} under {event.order_id} already"
+        records: dict[RecordKind, Recorded] = {}
+        adopted = event.details.get("adopted") == "yes"
+        known = Known(
+            job_id=event.job,
+            device_id=event.device_id,
+            order_id=event.order_id,
+            adopted=adopted,
+            records=records,
+        )
+        self._stories[event.job] = _Story(known, records)
+        self._job_of[under] = event.job
+        self.counts.jobs += 1
+
+    def _record(self, leaf: JobLeaf, kind: RecordKind, story: _Story | None) -> Iterator[Problem]:
+        if story is None:
+            yield 10, f"there is no job {leaf.job}"
+            return
+        wrong = problem(leaf, story.known)
+        if wrong is not None:
+            yield 10, wrong
+        yield from statements.signatures(leaf, self._trust, adopted=story.known.adopted)
+        yield from statements.content(leaf, self._trust, self._orders.get(story.known.order_id), story.envelopes)
+        if isinstance(leaf.body, PinStatement):
+            yield from self._owners(leaf.body, kind)
+
+    def _owners(self, pin: PinStatement, kind: RecordKind) -> Iterator[Problem]:
+        """One device a key, modulus and r; one key a device (among what was signed)."""
+        try:
+            owned: list[str | bytes] = [key_of(pin).fingerprint, *signature_rs(pin)]
+        except LeafError as error:
+            yield 11, str(error)
+            return
+        if len(set(owned)) != len(owned):
+            yield 11, "two different proof signatures share r: the private key is known"
+        for each in owned:
+            owner = self._owner.setdefault(each, pin.job)
+            if owner != pin.job:
+                yield 11, f"{'key' if isinstance(each, str) else 'ECDSA r'} is on record under job {owner}"
+        if kind is RecordKind.PIN and self._key_of.setdefault(pin.device_id, pin.fingerprint) != pin.fingerprint:
+            yield 11, f"device {pin.device_id} was signed for with another key"
+
+    def _remember(self, leaf: JobLeaf, kind: RecordKind, index: int, story: _Story) -> None:
+        story.records.setdefault(kind, Recorded(index, leaf.envelope.payload_sha256))
+        story.envelopes.setdefault(kind, leaf.envelope)
+        self.counts.pinned += kind is RecordKind.PIN_RECEIPT
+        self.counts.passed += kind is RecordKind.COMPLETION
+        if kind is RecordKind.COMPLETION_RECEIPT:
+            story.envelopes.clear()

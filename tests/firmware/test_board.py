@@ -1,0 +1,140 @@
+"""The same firmware on the emulated microcontroller: real UART, SPI flash and RNG registers."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.machine import Device, blank_flash, board_command, native_command, powered
+from tests.firmware.replay import boot_on, observe, prefixes, read_trace
+from tests.firmware.signatures import EC, RSA, new_anchor, new_job, proof_message, verify
+from tests.firmware.wire import OS, READ, NoAnswer, lines, request
+
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def emulated(board: Path, flash: Path) -> Iterator[Device]:
+    with powered(board_command(board, flash)) as device:
+        yield device
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_identify_and_the_image_hash(emulated: Device, board: Path) -> None:
+    found = emulated.client.identify()
+    assert found["hw"] == "ast1030-evb (QEMU)"
+    assert found["img"] == sha256(board.with_suffix(".bin").read_bytes()).digest()
+    assert (found["rng"], found["emu"], found["dbg"], found["rdp"], found["ksc"]) == (0, True, 0, 0, 0)
+
+
+@pytest.mark.parametrize("alg", [EC, RSA])
+def test_keys_survive_a_power_cut(emulated: Device, alg: int) -> None:
+    client, job, challenge, anchor = emulated.client, new_job(), os.urandom(32), new_anchor()
+    assert client.generate(alg, job) == 1
+    seen = client.wait_for_key(40)
+    assert seen == sorted(seen)
+    spki = client.public_key()["spki"]
+    verify(spki, client.prove(challenge, "pin"), proof_message("pin", challenge))
+    client.write_anchor(anchor)
+    client.lock(job)
+    client = emulated.power_cycle()
+    verify(spki, client.prove(challenge, "verify"), proof_message("verify", challenge))
+    assert observe(emulated).anchor == anchor
+    emulated.reset()
+    assert (client.identify()["lock"], client.public_key()["spki"]) == (1, spki)
+
+
+def test_reset_while_a_key_is_made_leaves_nothing(emulated: Device, flash: Path) -> None:
+    before = flash.read_bytes()
+    for _ in range(10):
+        assert emulated.client.generate(RSA, new_job()) == 1
+        emulated.reset()
+        assert emulated.client.status() == (0, 0)
+        if emulated.client.identify()["key"] == 0:
+            break
+        emulated.power_off()  # that key was faster than the reset
+        flash.write_bytes(before)
+        emulated.power_on()
+    assert flash.read_bytes() == before
+
+
+def boots_that_answer(board: Path, flash: Path, boots: int) -> int:
+    """Starts the board again and again under fire, from before its first instruction until well after its UART is up."""
+    device = Device(board_command(board, flash))
+    answered = 0
+    try:
+        for _ in range(boots):
+            device.start()
+            for _ in range(30):
+                os.write(device.slave, lines(request(READ, OS, 6, {})))
+                time.sleep(0.002)
+            with contextlib.suppress(AssertionError):
+                device.wait_ready(1.0)
+                answered += 1
+            device.power_off()
+    finally:
+        device.close()
+    return answered
+
+
+def test_bytes_sent_before_the_uart_is_ready_do_not_wedge_it(board: Path, flash: Path) -> None:
+    assert boots_that_answer(board, flash, 10) == 10
+
+
+def test_that_test_finds_a_uart_that_wedges(wedging_board: Path, flash: Path) -> None:
+    assert boots_that_answer(wedging_board, flash, 4) < 4
+
+
+def test_an_idle_board_costs_nothing(emulated: Device) -> None:
+    assert emulated.client.echo("x") == "x"
+    assert emulated.process is not None
+    before = cpu_ticks(emulated.process.pid)
+    time.sleep(1.0)
+    assert cpu_ticks(emulated.process.pid) - before <= 2
+
+
+def test_a_key_write_takes_a_real_chips_time(emulated: Device) -> None:
+    anchor = new_anchor()
+    start = time.monotonic()
+    emulated.client.write_anchor(anchor)
+    assert time.monotonic() - start >= 0.045
+    with pytest.raises(NoAnswer):
+        emulated.client.receive(0.05)
+
+
+@pytest.mark.parametrize("name", ["key", "anchor"])
+def test_every_tenth_prefix_boots_into_old_or_new(board: Path, native: Path, tmp_path: Path, name: str) -> None:
+    """The trace is the host build's: same code, same operations, which the final comparison of images proves."""
+    flash, trace = tmp_path / "flash.bin", tmp_path / "trace.txt"
+    flash.write_bytes(blank_flash())
+    job, next_job, old_anchor, next_anchor = new_job(), new_job(), new_anchor("old"), new_anchor("new")
+    with powered(native_command(native, flash)) as device:
+        device.client.make_key(EC, job)
+        device.client.write_anchor(old_anchor)
+        old = observe(device)
+    before = flash.read_bytes()
+    with powered(native_command(native, flash, "--flash-trace", str(trace))) as device:
+        if name == "key":
+            device.client.make_key(EC, next_job, replace=True)
+        else:
+            device.client.write_anchor(next_anchor)
+        new = observe(device)
+    images = list(prefixes(before, read_trace(trace)))
+    with powered(board_command(board, flash)) as device:
+        assert boot_on(device, flash, images[-1]) == new
+        states = [boot_on(device, flash, image) for image in images[::10]]
+        if name == "anchor":  # the board's own write ends in the very same bytes
+            assert boot_on(device, flash, before) == old
+            device.client.write_anchor(next_anchor)
+            assert flash.read_bytes() == images[-1]
+    assert set(map(str, states)) <= {str(old), str(new)}
+    assert states[0] == old
+    print(f"{name}: {len(states)} of {len(images)} prefixes booted on the board")

@@ -1,0 +1,115 @@
+"""A power cut at any byte of any flash write leaves the old record or the new one. Proven by trying all of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.machine import Device, blank_flash, native_command, powered
+from tests.firmware.replay import Operation, State, boot_on, observe, prefixes, read_trace, torn
+from tests.firmware.signatures import EC, RSA, new_anchor, new_job
+from tests.firmware.wire import Client
+
+JOB, NEXT_JOB = new_job(), new_job()
+OLD_ANCHOR, NEXT_ANCHOR = new_anchor("old.example"), new_anchor("new.example", 4433)
+
+Write = Callable[[Client], object]
+WRITES: dict[str, tuple[list[Write], Write]] = {
+    "first key": ([], lambda c: c.make_key(EC, JOB)),
+    "EC key over EC key": ([lambda c: c.make_key(EC, JOB)], lambda c: c.make_key(EC, NEXT_JOB, replace=True)),
+    "EC key over RSA key": ([lambda c: c.make_key(RSA, JOB)], lambda c: c.make_key(EC, NEXT_JOB, replace=True)),
+    "RSA key over EC key": ([lambda c: c.make_key(EC, JOB)], lambda c: c.make_key(RSA, NEXT_JOB, replace=True)),
+    "first anchor": ([], lambda c: c.write_anchor(OLD_ANCHOR)),
+    "anchor over anchor": ([lambda c: c.write_anchor(OLD_ANCHOR)], lambda c: c.write_anchor(NEXT_ANCHOR)),
+    "third anchor, back in slot A": (
+        [lambda c: c.write_anchor(NEXT_ANCHOR), lambda c: c.write_anchor(OLD_ANCHOR)],
+        lambda c: c.write_anchor(NEXT_ANCHOR),
+    ),
+    "lock": (
+        [lambda c: c.make_key(EC, JOB), lambda c: c.write_anchor(OLD_ANCHOR)],
+        lambda c: c.lock(JOB),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    before: bytes
+    operations: list[Operation]
+    old: State
+    new: State
+
+
+def record(binary: Path, folder: Path, name: str) -> Recording:
+    """Does one write on a real device with the trace on; the trace alone must explain the flash afterwards."""
+    flash, trace = folder / "recorded.bin", folder / "trace.txt"
+    flash.write_bytes(blank_flash())
+    preparation, write = WRITES[name]
+    with powered(native_command(binary, flash)) as device:
+        for step in preparation:
+            step(device.client)
+    before = flash.read_bytes()
+    with powered(native_command(binary, flash, "--flash-trace", str(trace))) as device:
+        old = observe(device)
+        assert not trace.read_text(), "a start on sound flash must not write"
+        write(device.client)
+        new = observe(device)
+    operations = read_trace(trace)
+    assert list(prefixes(before, operations))[-1] == flash.read_bytes()
+    assert old != new
+    return Recording(before, operations, old, new)
+
+
+@contextmanager
+def replayer(binary: Path, folder: Path) -> Iterator[Callable[[bytes], State]]:
+    flash = folder / "replayed.bin"
+    flash.write_bytes(blank_flash())
+    with ExitStack() as stack:
+        device: Device = stack.enter_context(powered(native_command(binary, flash)))
+        yield lambda image: boot_on(device, flash, image)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_every_prefix_is_old_or_new(native: Path, tmp_path: Path, name: str) -> None:
+    recording = record(native, tmp_path, name)
+    with replayer(native, tmp_path) as boot:
+        states = [boot(image) for image in prefixes(recording.before, recording.operations)]
+    neither = [i for i, state in enumerate(states) if state not in (recording.old, recording.new)]
+    assert not neither, f"after {neither[0]} of {len(states) - 1} operations the device holds neither old nor new"
+    turn = states.index(recording.new)
+    assert states == [recording.old] * turn + [recording.new] * (len(states) - turn), "new, then old again"
+    assert turn > 0
+    print(f"{name}: {len(states)} prefixes, new from operation {turn} on")
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_half_done_operations_are_old_or_new(native: Path, tmp_path: Path, name: str) -> None:
+    recording = record(native, tmp_path, name)
+    count = 0
+    with replayer(native, tmp_path) as boot:
+        for image in torn(recording.before, recording.operations, every=16):
+            assert boot(image) in (recording.old, recording.new), f"torn image {count}"
+            count += 1
+    print(f"{name}: {count} torn images")
+
+
+def test_a_replaced_key_is_gone_after_the_next_start_wherever_the_cut_was(native: Path, tmp_path: Path) -> None:
+    recording = record(native, tmp_path, "EC key over EC key")
+    secret = recording.before[0x1000 + 33 : 0x1000 + 65]
+    assert set(secret) != {0xFF}
+    with replayer(native, tmp_path) as boot:
+        for image in (*prefixes(recording.before, recording.operations), *torn(recording.before, recording.operations, 16)):
+            state = boot(image)
+            held = (tmp_path / "replayed.bin").read_bytes()
+            old, new = held[0x1000:0x2000], held[0x2000:0x3000]
+            assert set(old if state == recording.new else new) == {0xFF}
+
+
+@pytest.mark.parametrize("name", ["EC key over EC key", "anchor over anchor"])
+def test_the_replay_finds_a_store_with_a_single_slot(native: Path, single_slot: Path, tmp_path: Path, name: str) -> None:
+    recording = record(single_slot, tmp_path, name)
+    with replayer(single_slot, tmp_path) as boot:
+        states = [boot(image) for image in list(prefixes(recording.before, recording.operations))[::10]]
+    assert any(state not in (recording.old, recording.new) for state in states)

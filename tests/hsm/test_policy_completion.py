@@ -1,0 +1,234 @@
+"""The signer signs a completion only for a receipted pin, a second proof and a closing report that says what the order says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hsm.signer import SignerError
+from tests.hsm.floor import Device, Floor, make_order
+from tests.hsm.local_signer import Parties, make_factory, make_registry, make_root
+from tests.hsm.software_token import SoftwareToken
+from trust.codes import Code
+from trust.dsse import Envelope, Signature, pae
+from trust.identity import JobId
+from trust.statement import Completion, PinStatement, Possession, envelope, verify
+
+
+def refusal(floor: Floor, done: Completion, pin: Envelope, receipt: Envelope) -> Code:
+    with pytest.raises(SignerError) as caught:
+        floor.factory.sign_completion(done, pin, receipt)
+    assert str(caught.value)
+    return caught.value.code
+
+
+def test_a_right_completion_is_signed_by_the_completion_key_as_it_stands(floor: Floor) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    done = floor.completion(device, pin, receipt)
+    signed = floor.factory.sign_completion(done, pin, receipt)
+    assert verify(signed, Completion, floor.trusted.root.completion_key("st-01")) == done
+    assert floor.factory.sign_completion(done, pin, receipt) == signed
+
+
+BROKEN: list[tuple[dict[str, Any], Code]] = [
+    ({"environment": "site-a"}, Code.WRONG_ENVIRONMENT),
+    ({"root_sha256": "00" * 32}, Code.WRONG_ROOT),
+    ({"station": "st-02"}, Code.NOT_AUTHORISED),
+    ({"order_id": "order-2"}, Code.ORDER_UNKNOWN),
+    ({"order_sha256": "00" * 32}, Code.ORDER_REFUSES),
+    ({"cloud_fingerprint": "00" * 32}, Code.ORDER_REFUSES),
+    ({"authority_fingerprint": "00" * 32}, Code.ORDER_REFUSES),
+    ({"service": "tcp"}, Code.ORDER_REFUSES),
+    ({"host": "elsewhere.example"}, Code.ORDER_REFUSES),
+    ({"port": 1}, Code.ORDER_REFUSES),
+    ({"pin_sha256": "00" * 32}, Code.STATEMENT_INVALID),
+    ({"receipt_sha256": "00" * 32}, Code.STATEMENT_INVALID),
+    ({"job": "00" * 16}, Code.STATEMENT_INVALID),
+    ({"device_id": "01" * 12}, Code.STATEMENT_INVALID),
+    ({"fingerprint": "00" * 32}, Code.STATEMENT_INVALID),
+    ({"emulated": False}, Code.STATEMENT_INVALID),
+    ({"write_refused_after_lock": False}, Code.REPORT_INVALID),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), BROKEN, ids=[next(iter(c)) for c, _ in BROKEN])
+def test_each_broken_rule_is_refused_with_its_code_and_costs_nothing(
+    floor: Floor, parties: Parties, change: dict[str, Any], code: Code
+) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    right = floor.completion(device, pin, receipt)
+    assert refusal(floor, msgspec.structs.replace(right, **change), pin, receipt) is code
+    assert parties.factory_token.signed["completion"] == 0
+    floor.factory.sign_completion(right, pin, receipt)
+
+
+REPORTS: list[dict[str, Any]] = [
+    {"device": bytes([1]) * 12},
+    {"job": bytes(16)},
+    {"own": bytes(32)},
+    {"cloud": bytes(32)},
+    {"authority": bytes(32)},
+    {"service": 0},
+    {"port": 1},
+    {"host": "elsewhere.example"},
+    {"firmware": bytes(32)},
+    {"locked": 0},
+    {"locked": 2},
+]
+
+
+@pytest.mark.parametrize("change", REPORTS, ids=[f"{k}={v!r}"[:24] for each in REPORTS for k, v in each.items()])
+def test_a_closing_report_that_says_something_else_is_refused(floor: Floor, change: dict[str, Any]) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    assert refusal(floor, floor.completion(device, pin, receipt, report=change), pin, receipt) is Code.REPORT_INVALID
+
+
+def test_a_device_that_says_emulated_is_not_completed_as_real(floor: Floor) -> None:
+    device = Device()
+    statement = floor.pin(device)
+    real = msgspec.structs.replace(statement.declared, emulated=False)
+    pin = floor.factory.sign_pin(msgspec.structs.replace(statement, declared=real))
+    receipt = floor.cloud.sign_receipt(floor.receipt(device, pin))
+    assert refusal(floor, floor.completion(device, pin, receipt, emulated=False), pin, receipt) is Code.REPORT_INVALID
+    right = floor.completion(device, pin, receipt, report={"emulated": 0}, emulated=False)
+    floor.factory.sign_completion(right, pin, receipt)
+
+
+def test_a_closing_report_of_another_key_or_over_another_challenge_is_refused(floor: Floor) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    challenge = floor.challenge(device, "report")
+    stranger = Device(device_id=device.device_id, job=device.job)
+    good = device.closing(floor.order, challenge)
+    forged = msgspec.structs.replace(good, signature=stranger.closing(floor.order, challenge).signature)
+    stale = msgspec.structs.replace(device.closing(floor.order, bytes(32)), challenge=challenge)
+    cut = msgspec.structs.replace(good, report=good.report[:-1])
+    short = msgspec.structs.replace(good, challenge=challenge[:-1])
+    for closing in (forged, stale, cut, short):
+        assert refusal(floor, floor.completion(device, pin, receipt, closing=closing), pin, receipt) is Code.REPORT_INVALID
+
+
+def test_the_closing_reports_challenge_is_ours_for_a_report_and_good_once(floor: Floor) -> None:
+    device, other = Device(), Device()
+    pin, receipt = floor.pinned(device)
+    for challenge in (bytes(32), floor.challenge(device, "pin"), floor.challenge(other, "report")):
+        closing = device.closing(floor.order, challenge)
+        done = floor.completion(device, pin, receipt, closing=closing)
+        assert refusal(floor, done, pin, receipt) is Code.CHALLENGE_UNKNOWN
+
+
+def test_the_second_proof_must_hold(floor: Floor) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    right = floor.completion(device, pin, receipt)
+    proof = right.verification.possession
+    for broken in (
+        msgspec.structs.replace(proof, context="pin"),
+        device.prove("pin", bytes(32)),
+        Device(device_id=device.device_id).prove("verify", bytes(32)),
+        Possession(challenge=bytes([1]) * 32, context="verify", signatures=proof.signatures),
+    ):
+        verification = msgspec.structs.replace(right.verification, possession=broken)
+        done = msgspec.structs.replace(right, verification=verification)
+        assert refusal(floor, done, pin, receipt) is Code.PROOF_INVALID
+
+
+def forged(token: SoftwareToken, statement: Any, label: str) -> Envelope:
+    """Any statement signed by any key of a token: what a policy must be able to tell apart."""
+    import hashlib
+
+    bare = envelope(statement)
+    signature = token.sign_ecdsa(label, hashlib.sha256(pae(bare.payload_type, bare.payload)).digest())
+    return msgspec.structs.replace(bare, signatures=(Signature(hashlib.sha256(token.public_key(label)).hexdigest(), signature),))
+
+
+def test_pin_and_receipt_must_be_signed_by_the_roots_keys_for_them(floor: Floor, parties: Parties) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    done = floor.completion(device, pin, receipt)
+    statement, received = msgspec.json.decode(pin.payload, type=PinStatement), floor.receipt(device, pin)
+    for label in ("completion", "client"):
+        assert refusal(floor, done, forged(parties.factory_token, statement, label), receipt) is Code.STATEMENT_INVALID
+    for label in ("cloud-udp", "authority"):
+        assert refusal(floor, done, pin, forged(parties.cloud_token, received, label)) is Code.STATEMENT_INVALID
+    assert refusal(floor, done, envelope(statement), receipt) is Code.STATEMENT_INVALID
+    assert refusal(floor, done, pin, envelope(received)) is Code.STATEMENT_INVALID
+    assert refusal(floor, done, receipt, receipt) is Code.STATEMENT_INVALID
+    assert refusal(floor, done, pin, pin) is Code.STATEMENT_INVALID
+    stranger = msgspec.structs.replace(statement, station="st-99")
+    assert refusal(floor, done, forged(parties.factory_token, stranger, "pin"), receipt) is Code.STATEMENT_INVALID
+
+
+RECEIPTS: list[dict[str, Any]] = [
+    {"subject": "completion"},
+    {"statement_sha256": "00" * 32},
+    {"order_id": "order-2"},
+    {"job": "00" * 16},
+    {"device_id": "02" * 12},
+    {"fingerprint": "00" * 32},
+]
+
+
+@pytest.mark.parametrize("change", RECEIPTS, ids=[next(iter(each)) for each in RECEIPTS])
+def test_a_receipt_for_something_else_is_refused(floor: Floor, parties: Parties, change: dict[str, str]) -> None:
+    device = Device()
+    pin = floor.factory.sign_pin(floor.pin(device))
+    receipt = forged(parties.cloud_token, floor.receipt(device, pin, **change), "receipt")
+    assert refusal(floor, floor.completion(device, pin, receipt), pin, receipt) is Code.STATEMENT_INVALID
+
+
+def test_one_completion_a_job(floor: Floor) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    floor.factory.sign_completion(floor.completion(device, pin, receipt), pin, receipt)
+    again = floor.completion(device, pin, receipt, made_at="2026-11-22T21:00:00Z")
+    assert refusal(floor, again, pin, receipt) is Code.JOB_BYTES_DIFFER
+
+
+def test_the_completion_closes_the_pin_that_was_signed_here(floor: Floor, parties: Parties) -> None:
+    device = Device()
+    first = floor.factory.sign_pin(floor.pin(device))
+    second = forged(parties.factory_token, floor.pin(device, made_at="2026-11-22T21:00:00Z"), "pin")
+    receipt = floor.cloud.sign_receipt(floor.receipt(device, second))
+    assert first != second
+    assert refusal(floor, floor.completion(device, second, receipt), second, receipt) is Code.STATEMENT_INVALID
+
+
+def test_no_more_completions_than_quantity(parties: Parties) -> None:
+    order = make_order(parties.trusted, quantity=2, allowance=2)
+    floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
+    devices = [Device() for _ in range(3)]
+    codes = []
+    for device in devices:
+        pin, receipt = floor.pinned(device)
+        done = floor.completion(device, pin, receipt)
+        try:
+            floor.factory.sign_completion(done, pin, receipt)
+            codes.append(None)
+        except SignerError as error:
+            codes.append(error.code)
+    assert codes == [None, None, Code.ORDER_EXHAUSTED]
+
+
+def test_a_pin_of_another_station_of_the_root_is_completed_here(tmp_path: Path) -> None:
+    tokens = {name: SoftwareToken.make(tmp_path / name, "factory") for name in ("st-01", "st-02")}
+    cloud = SoftwareToken.make(tmp_path / "cloud", "cloud", rsa_keys=False)
+    trusted = make_root(tokens, "reg-01", cloud)
+    registry = make_registry(tmp_path / "cloud", "reg-01", trusted, cloud)
+    order = make_order(trusted)
+    first, second = (
+        Floor(trusted, order, make_factory(tmp_path / name, name, trusted, token), registry, name)
+        for name, token in tokens.items()
+    )
+    device = Device()
+    pin, receipt = first.pinned(device)
+    signed = second.factory.sign_completion(second.completion(device, pin, receipt), pin, receipt)
+    assert verify(signed, Completion, trusted.root.completion_key("st-02")).job == str(device.job)
+    other_job = Device(device.key, device.device_id, JobId.new())
+    assert refusal(second, second.completion(other_job, pin, receipt), pin, receipt) is Code.STATEMENT_INVALID

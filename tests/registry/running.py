@@ -1,0 +1,95 @@
+"""Starting a real registry process over HTTPS, and ending only that one."""
+
+from __future__ import annotations
+
+import re
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from registry import setup
+from registry.settings import RegistryConfig
+from tests.registry.make import World, world
+from trust import root as roots
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class Plant:
+    """A registry directory, its world and, while it runs, its process."""
+
+    directory: Path
+    made: World
+    port: int = 0
+    said: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @property
+    def tls_root(self) -> bytes:
+        return self.made.trusted.root.tls_root
+
+    def start(self) -> None:
+        argv = [
+            sys.executable,
+            "-m",
+            "tests.registry.child",
+            *map(str, (self.directory, self.root_file, self.key_file, self.port)),
+        ]
+        self.process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if found := re.match(r"ready: .* port (\d+),", line):
+                self.port = int(found[1])
+                return
+        raise AssertionError("".join(self.said))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None and self.process.stderr is not None
+        self.process.send_signal(number)
+        code = self.process.wait(10)
+        self.said += self.process.stderr.readlines()
+        self.process.stderr.close()
+        self.process = None
+        return code
+
+    @property
+    def root_file(self) -> Path:
+        return self.directory.parent / "root.json"
+
+    @property
+    def key_file(self) -> Path:
+        return self.directory.parent / "receipt-key.pem"
+
+
+def make_plant(place: Path) -> Plant:
+    """A registry directory as `init` makes it, and a root that names its certificate."""
+    home = setup.make(place / "registry", RegistryConfig(name="registry-01", environment="demo"), "localhost")
+    made = world(tls_root=ssl.PEM_cert_to_DER_cert(home.tls_certificate.read_text()))
+    plant = Plant(home.directory, made)
+    plant.root_file.write_bytes(roots.wrap(made.trusted.root).to_json())
+    plant.key_file.write_bytes(made.receipt_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return plant
+
+
+@contextmanager
+def running(place: Path) -> Iterator[Plant]:
+    plant = make_plant(place)
+    plant.start()
+    try:
+        yield plant
+    finally:
+        if plant.process is not None:
+            plant.end()
