@@ -24,8 +24,11 @@ _MAX_SLOTS = 256
 
 def initialise(module: Path, label: str, so_pin: UserPin) -> None:
     """Initialise the module's first blank token under this label; SetupError if none is blank or the label is taken."""
-    library = ctypes.CDLL(str(module))
-    started = library.C_Initialize(None)
+    try:
+        library = ctypes.CDLL(str(module))
+        started = library.C_Initialize(None)
+    except (OSError, AttributeError) as error:
+        raise SetupError(f"{module} is not a PKCS#11 module: {error}") from error
     if started not in {_OK, _ALREADY_INITIALIZED}:
         raise SetupError(f"{module}: C_Initialize failed with 0x{started:03x}: is its configuration readable?")
     try:

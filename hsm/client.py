@@ -91,7 +91,7 @@ class SignerClient:
         except TimeoutError as error:
             raise SignerUnavailableError(f"the signer has not answered {verb} for {self._timeout_s:g} s") from error
         except FrameError as error:
-            raise SignerError(error.code, f"{verb}: {error}") from error
+            raise _unreadable(verb, error) from error
         except OSError as error:
             raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
 
@@ -144,7 +144,7 @@ class ReceiptClient:
             return result(self._ask(verb, body), kind)
         except FrameError as error:
             self._drop()
-            raise SignerError(error.code, f"{verb}: {error}") from error
+            raise _unreadable(verb, error) from error
         except OSError as error:
             self._drop()
             raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
@@ -241,6 +241,12 @@ class _Connection:
 
 def _request(verb: str, number: int, body: msgspec.Struct) -> bytes:
     return frame(Request(v=1, verb=verb, id=number, body=msgspec.Raw(msgspec.json.encode(body))))
+
+
+def _unreadable(verb: str, error: FrameError) -> SignerError | SignerUnavailableError:
+    """A request too large to be sent was never asked; after an answer that cannot be read nobody knows."""
+    text = f"{verb}: {error}"
+    return SignerError(error.code, text) if error.code is Code.TOO_LARGE else SignerUnavailableError(text)
 
 
 def _exactly(line: socket.socket, size: int) -> bytes:

@@ -11,7 +11,7 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust import order as orders
 from trust.codes import Code
-from trust.dsse import Envelope
+from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
 from trust.order import OrderError, WorkOrder
 from trust.statement import Completion, PinStatement, StatementError, read
 
@@ -48,6 +48,9 @@ def import_order(signatory: Signatory, envelope: Envelope) -> None:
         )
         raise SignerError(Code.STATEMENT_INVALID, text)
     counters, data = signatory.counters, envelope.to_json()
+    if len(data) > MAX_ENVELOPE_BYTES:
+        text = f"order {body.order_id}: envelope of {len(data)} bytes, at most {MAX_ENVELOPE_BYTES} are taken"
+        raise SignerError(Code.TOO_LARGE, text)
     added = counters.add_order(body.order_id, data, pins=body.quantity + body.allowance, completions=body.quantity)
     if not added and counters.order(body.order_id) != data:
         text = f"order {body.order_id} is known with other bytes: an order never changes, give the new one a new id"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _LOCK = "serving.lock"
 
 def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT. SetupError when a check fails; nothing has been signed then."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the user PIN
     made = config.load(directory)
     check.check_places(directory, made, secret=_SECRET)
     trusted = _root(root_file)

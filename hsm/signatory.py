@@ -20,7 +20,9 @@ from trust.codes import Code
 from trust.dsse import Envelope, Signature, pae
 from trust.keys import PublicKey
 from trust.root import TrustedRoot
-from trust.statement import Completion, PinStatement, Receipt, Statement, encode
+from trust.statement import Completion, PinStatement, Receipt, Statement, StatementError, encode, read
+
+_MAX_PAYLOAD_BYTES = 48_000  # in base64, with type and signature, below the envelope's 65,535
 
 Signable = PinStatement | Completion | Receipt
 
@@ -73,7 +75,7 @@ class Signatory:
 
     def issue(self, purpose: Purpose, statement: Signable, claim: Callable[[str], None]) -> Envelope:
         """The statement, signed. `claim(payload_sha256)` runs once, in the reserving transaction; may refuse."""
-        payload = encode(statement)
+        payload = _checked(statement)
         payload_sha256 = _sha256(payload)
         with self.counters.transaction():
             row = self.counters.reserved(payload_sha256)
@@ -113,6 +115,19 @@ def refusals() -> Iterator[None]:
         raise SignerError(Code.TOKEN_UNAVAILABLE, str(error)) from error
     except StoreError as error:
         raise SignerError(Code.STORE_FAILED, str(error)) from error
+
+
+def _checked(statement: Signable) -> bytes:
+    """The statement's bytes, if they read back as what they say: a value made in process was never checked."""
+    payload = encode(statement)
+    if len(payload) > _MAX_PAYLOAD_BYTES:
+        text = f"statement of {len(payload)} bytes: at most {_MAX_PAYLOAD_BYTES} fit into an envelope"
+        raise SignerError(Code.TOO_LARGE, text)
+    try:
+        read(Envelope(payload, statement.PAYLOAD_TYPE), type(statement))
+    except StatementError as error:
+        raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
+    return payload
 
 
 def _reserved(statement: Signable, payload: bytes, payload_sha256: str) -> Reserved:

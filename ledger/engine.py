@@ -39,8 +39,16 @@ def open_engine(path: Path, *, application_id: int, read_only: bool = False, cre
     if not create and not path.is_file():
         raise StoreError(f"there is no ledger at {path}: check the path, or begin a new one on purpose")
     mode = "ro" if read_only else "rwc" if create else "rw"
-    url = f"sqlite:///file:{quote(str(path.absolute()))}?mode={mode}&uri=true"
-    engine = create_engine(url, poolclass=QueuePool, pool_size=2, max_overflow=4)
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(
+            uri, uri=True, check_same_thread=False
+        ),  # the pool hands it from thread to thread
+        poolclass=QueuePool,
+        pool_size=2,
+        max_overflow=4,
+    )
     event.listen(engine, "connect", _set_up_reader if read_only else _set_up_writer)
     event.listen(engine, "begin", _begin_reading if read_only else _begin)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _READ = "registry_read"
@@ -33,10 +34,10 @@ class DatabaseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An engine with its two kinds of transaction."""
+    """An engine with its two kinds of transaction; never one inside the other."""
 
     engine: Engine
-    _writer: threading.Lock | None
+    _turn: threading.Lock | None
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -46,27 +47,31 @@ class Database:
             return cls(engine, None)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
-        # SQLite has one writer anyway: a lock makes threads queue instead of polling the file with back-off.
+        # In rollback mode a reader holds up the commit, and a commit the readers. On a lock threads queue for
+        # microseconds; in SQLite's busy handler they would sleep for milliseconds.
         return cls(engine, threading.Lock())
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed when the block ends, rolled back when it raises."""
-        with self._writer or nullcontext(), self.engine.begin() as connection:
+        with self._turn or nullcontext(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view; writes nothing."""
-        with self.engine.connect().execution_options(**{_READ: True}) as connection:
+        with self._turn or nullcontext(), self.engine.connect().execution_options(**{_READ: True}) as connection:
             yield connection
 
     def quick_check(self) -> None:
         """Raise DatabaseError if the SQLite file is damaged."""
         if self.engine.dialect.name != "sqlite":
             return
-        with self.read() as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check").scalar_one()
+        try:
+            with self.read() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check").scalars().first()
+        except DBAPIError as error:
+            found = str(error.orig)
         if found != "ok":
             raise DatabaseError(f"the database is damaged ({found}): stop, keep the file, restore the last backup")
 

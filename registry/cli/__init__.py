@@ -22,6 +22,7 @@ _directory = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keystation", prog_name="station-registry")
 def cli() -> None:
     """The registry: what every station pins, kept once, answered with signed receipts."""
 

@@ -35,8 +35,10 @@ def tcp_anchor() -> Anchor:
 async def generated(
     device: Device, key_type: KeyType, job: JobId, *, replace: bool = False
 ) -> tuple[StoredKey, list[Generation]]:
-    """The new key, and every status on the way."""
+    """The job's key, and every status on the way."""
     first = await device.generate(key_type, job, replace=replace)
+    if first.state is GenerationState.DONE:
+        return await device.public_key(), [first]
     key, seen = await key_done(device)
     return key, [first, *seen]
 

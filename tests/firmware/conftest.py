@@ -16,7 +16,9 @@ FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware"
 def make(*arguments: str) -> None:
     with (FIRMWARE / "Makefile").open() as lock:  # one make at a time, also across xdist's workers
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(["make", "-s", "-j2", "-C", FIRMWARE, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["make", "-s", "-j2", "-C", FIRMWARE, *arguments], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -31,6 +33,20 @@ def single_slot() -> Path:
     """The planted fault: a store that writes over its only copy."""
     make("native", "BUILD=build/planted", "PLANT=-DPLANT_SINGLE_SLOT")
     return FIRMWARE / "build" / "planted" / "native" / "firmware"
+
+
+@pytest.fixture(scope="session")
+def sanitised() -> Path:
+    """The host build with AddressSanitizer and UndefinedBehaviorSanitizer; either ends the process at its first finding."""
+    make("native-asan")
+    return FIRMWARE / "build" / "native-asan" / "firmware"
+
+
+@pytest.fixture(scope="session")
+def overrunning() -> Path:
+    """The planted fault: lines without a length limit, sanitised."""
+    make("native-asan", "BUILD=build/overrunning", "PLANT=-DPLANT_LINE_OVERRUN")
+    return FIRMWARE / "build" / "overrunning" / "native-asan" / "firmware"
 
 
 @pytest.fixture(scope="session")

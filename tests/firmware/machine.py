@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.firmware.wire import OS, READ, Client, NoAnswer
+from tests.firmware.wire import OS, READ, Client, NoAnswerError
 
 FLASH_SIZE, SECTOR = 1 << 20, 4096
 FACTORY = FLASH_SIZE - SECTOR
@@ -35,16 +35,20 @@ class Device:
 
     def __init__(self, command: list[str]) -> None:
         self.command = command
+        # QEMU writes flash pages to its file after the chip has said "done": SIGKILL could lose a write that was
+        # acknowledged, which no real chip does. SIGTERM lets it finish those and nothing else.
+        self.cut = signal.SIGTERM if "qemu-system-arm" in command else signal.SIGKILL
         self.master, self.slave = os.openpty()
         tty.setraw(self.slave)
         mode = termios.tcgetattr(self.slave)
         mode[1] &= ~(termios.OPOST | termios.ONLCR)  # QEMU switches OPOST on again; without ONLCR that does nothing
         termios.tcsetattr(self.slave, termios.TCSANOW, mode)
         self.process: subprocess.Popen[bytes] | None = None
+        self.errors = subprocess.DEVNULL if self.cut == signal.SIGTERM else None  # QEMU tells who ended it
         self.client = Client(self.slave)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command, stdin=self.master, stdout=self.master)
+        self.process = subprocess.Popen(self.command, stdin=self.master, stdout=self.master, stderr=self.errors)
         self.client = Client(self.slave)
 
     def power_on(self) -> Client:
@@ -59,7 +63,7 @@ class Device:
         while True:
             try:
                 self.client.call(READ, OS, 6, wait_s)
-            except NoAnswer:
+            except NoAnswerError:
                 assert time.monotonic() < deadline, f"the device does not answer within {patience_s} s"
                 wait_s = min(2 * wait_s, 0.1)
             else:
@@ -71,8 +75,8 @@ class Device:
 
     def power_off(self) -> None:
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(5)
+            self.process.send_signal(self.cut)
+            self.process.wait(10)
             self.process = None
         termios.tcflush(self.slave, termios.TCIOFLUSH)
 
@@ -102,6 +106,7 @@ def native_command(binary: Path, flash: Path, *options: str) -> list[str]:
 
 def board_command(elf: Path, flash: Path) -> list[str]:
     return [
+        *("setpriv", "--pdeathsig", "KILL"),  # QEMU would outlive a test run that was killed
         "qemu-system-arm",
         *("-M", "ast1030-evb,fmc-model=w25q80bl,spi-model=m25p05"),
         *("-kernel", str(elf), "-drive", f"file={flash},format=raw,if=mtd"),

@@ -87,7 +87,9 @@ def error(group: int, rc: int) -> dict[str, Any]:
     return {"err": {"group": group, "rc": rc}}
 
 
-def step(seq: int, name: str, op: int, group: int, command: int, request: Any, answer: dict[str, Any]) -> dict[str, Any]:
+def step(
+    seq: int, name: str, op: int, group: int, command: int, request: Any, answer: dict[str, Any]
+) -> dict[str, Any]:
     body = request if isinstance(request, bytes) else cbor2.dumps(request)
     found = {
         "name": name,
@@ -293,7 +295,11 @@ def record(kind: int, sequence: int, payload: bytes) -> bytes:
 def flash() -> dict[str, Any]:
     page = b"FACT\x01" + DEVICE_ID + struct.pack(">H", PRODUCT)
     return {
-        "factory_page": {"id": DEVICE_ID.hex(), "prod": PRODUCT, "page": (page + struct.pack(">I", zlib.crc32(page))).hex()},
+        "factory_page": {
+            "id": DEVICE_ID.hex(),
+            "prod": PRODUCT,
+            "page": (page + struct.pack(">I", zlib.crc32(page))).hex(),
+        },
         "lock_record": {"sequence": 1, "payload": JOB.hex(), "record": record(3, 1, JOB).hex()},
         "empty_record": {"kind": 2, "sequence": 0x01020304, "payload": "", "record": record(2, 0x01020304, b"").hex()},
     }

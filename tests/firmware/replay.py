@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.firmware.machine import Device
-from tests.firmware.wire import Refused
+from tests.firmware.wire import RefusedError
 
 SECTOR = 4096
 
@@ -32,7 +32,11 @@ class Operation:
             old = image[here : here + SECTOR]
             striped = bytes(0xFF if i % 2 else byte for i, byte in enumerate(old))
             weak = bytes(byte | 0x55 for byte in old)
-            halves = [b"\xff" * (SECTOR // 2) + old[SECTOR // 2 :], old[:64] + b"\xff" * (SECTOR - 64), b"\xff" * 64 + old[64:]]
+            halves = [
+                b"\xff" * (SECTOR // 2) + old[SECTOR // 2 :],
+                old[:64] + b"\xff" * (SECTOR - 64),
+                b"\xff" * 64 + old[64:],
+            ]
             cuts = [(slice(here, here + SECTOR), sector) for sector in [*halves, striped, weak]]
         else:
             cuts = [(slice(here, here + 1), bytes([image[here] & (self.value | mask)])) for mask in (0xF0, 0x0F, 0xAA)]
@@ -80,11 +84,11 @@ def observe(device: Device) -> State:
     found = client.identify()
     try:
         spki = client.public_key()["spki"]
-    except Refused:
+    except RefusedError:
         spki = b""
     try:
         anchor = client.read_anchor()
-    except Refused:
+    except RefusedError:
         anchor = None
     assert found["anc"] == (anchor is not None)
     assert bool(found["key"]) == bool(spki)

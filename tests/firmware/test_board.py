@@ -1,7 +1,9 @@
 """The same firmware on the emulated microcontroller: real UART, SPI flash and RNG registers."""
 
 import contextlib
+import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -12,7 +14,7 @@ import pytest
 from tests.firmware.machine import Device, blank_flash, board_command, native_command, powered
 from tests.firmware.replay import boot_on, observe, prefixes, read_trace
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job, proof_message, verify
-from tests.firmware.wire import OS, READ, NoAnswer, lines, request
+from tests.firmware.wire import OS, READ, NoAnswerError, lines, request
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
 
@@ -66,31 +68,51 @@ def test_reset_while_a_key_is_made_leaves_nothing(emulated: Device, flash: Path)
     assert flash.read_bytes() == before
 
 
-def boots_that_answer(board: Path, flash: Path, boots: int) -> int:
-    """Starts the board again and again under fire, from before its first instruction until well after its UART is up."""
-    device = Device(board_command(board, flash))
-    answered = 0
+def switch_on(qmp: Path) -> None:
+    """Lets a QEMU that was started with -S run."""
+    with socket.socket(socket.AF_UNIX) as control:
+        for _ in range(500):
+            with contextlib.suppress(OSError):
+                control.connect(str(qmp))
+                break
+            time.sleep(0.01)
+        control.settimeout(5)
+        with control.makefile("rw") as channel:
+            channel.readline()
+            for command in ("qmp_capabilities", "cont"):
+                channel.write(json.dumps({"execute": command}) + "\n")
+                channel.flush()
+                while "return" not in json.loads(channel.readline()):
+                    pass
+
+
+def first_silent_boot(board: Path, flash: Path, short_dir: Path, boots: int) -> int | None:
+    """The first of `boots` boots after which nothing answers; bytes wait in the UART at each first instruction."""
+    qmp = short_dir / "qmp"
+    device = Device([*board_command(board, flash), "-S", "-qmp", f"unix:{qmp},server=on,wait=off"])
     try:
-        for _ in range(boots):
+        for boot in range(boots):
             device.start()
-            for _ in range(30):
-                os.write(device.slave, lines(request(READ, OS, 6, {})))
-                time.sleep(0.002)
-            with contextlib.suppress(AssertionError):
+            os.write(device.slave, lines(request(READ, OS, 6, {})))
+            switch_on(qmp)
+            try:
                 device.wait_ready(1.0)
-                answered += 1
+            except AssertionError:
+                return boot
             device.power_off()
+            qmp.unlink()
     finally:
         device.close()
-    return answered
+    return None
 
 
-def test_bytes_sent_before_the_uart_is_ready_do_not_wedge_it(board: Path, flash: Path) -> None:
-    assert boots_that_answer(board, flash, 10) == 10
+def test_bytes_sent_before_the_uart_is_ready_do_not_wedge_it(board: Path, flash: Path, short_dir: Path) -> None:
+    assert first_silent_boot(board, flash, short_dir, 10) is None
 
 
-def test_that_test_finds_a_uart_that_wedges(wedging_board: Path, flash: Path) -> None:
-    assert boots_that_answer(wedging_board, flash, 4) < 4
+def test_that_test_finds_a_uart_that_wedges(wedging_board: Path, flash: Path, short_dir: Path) -> None:
+    """Two boots in five go silent, so thirty find it."""
+    assert first_silent_boot(wedging_board, flash, short_dir, 30) is not None
 
 
 def test_an_idle_board_costs_nothing(emulated: Device) -> None:
@@ -106,7 +128,7 @@ def test_a_key_write_takes_a_real_chips_time(emulated: Device) -> None:
     start = time.monotonic()
     emulated.client.write_anchor(anchor)
     assert time.monotonic() - start >= 0.045
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoAnswerError):
         emulated.client.receive(0.05)
 
 

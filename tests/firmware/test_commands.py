@@ -26,13 +26,13 @@ from tests.firmware.signatures import (
     report_body,
     verify,
 )
-from tests.firmware.wire import OS, PROVISION, READ, WRITE, Refused
+from tests.firmware.wire import OS, PROVISION, READ, WRITE, RefusedError
 
 INVALID, LOCKED, NO_KEY, OTHER_JOB, FLASH_FAILED = 2, 4, 5, 6, 10
 
 
-def refused(rc: int, group: int = PROVISION) -> pytest.RaisesExc[Refused]:
-    return pytest.RaisesExc(Refused, check=lambda error: (error.group, error.rc) == (group, rc))
+def refused(rc: int, group: int = PROVISION) -> pytest.RaisesExc[RefusedError]:
+    return pytest.RaisesExc(RefusedError, check=lambda error: (error.group, error.rc) == (group, rc))
 
 
 def test_identify_tells_the_truth(device: Device, native: Path) -> None:
@@ -111,7 +111,9 @@ def test_read_anchor_asks_the_chip_and_not_a_copy(device: Device, flash: Path) -
         (b"FACT\2" + factory_page()[5:], "unknown version"),
     ],
 )
-def test_without_a_factory_page_it_is_no_device(start: Callable[..., Device], flash: Path, page: bytes, reason: str) -> None:
+def test_without_a_factory_page_it_is_no_device(
+    start: Callable[..., Device], flash: Path, page: bytes, reason: str
+) -> None:
     with flash.open("r+b") as file:
         file.seek(FACTORY)
         file.write(page)
@@ -140,9 +142,11 @@ def test_a_worn_out_flash_is_reported_and_the_old_anchor_holds(start: Callable[.
         client.public_key()
 
 
-def test_another_key_of_the_same_shape_is_not_taken_for_rsa_2048(device: Device) -> None:
-    with refused(9):
-        device.client.write_anchor({**new_anchor(), "svc": 0, "cloud": new_spki(RSA, 3072)[:294]})
+def test_rsa_keys_of_other_sizes_are_refused(device: Device) -> None:
+    for bits in (1024, 2056, 3072):
+        with refused(9):
+            device.client.write_anchor({**new_anchor(), "svc": 0, "cloud": new_spki(RSA, bits)})
+    device.client.write_anchor({**new_anchor(), "svc": 0, "cloud": new_spki(RSA, 2048)})
 
 
 def test_boot_text_does_not_disturb(start: Callable[..., Device]) -> None:
@@ -166,7 +170,9 @@ def test_it_ends_with_its_line(native: Path, flash: Path) -> None:
 
 def test_it_never_outlives_its_parent(native: Path, flash: Path) -> None:
     read, write = os.pipe()
-    script = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:], stdin=%d).pid, flush=True); time.sleep(60)"
+    script = (
+        "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:], stdin=%d).pid, flush=True); time.sleep(60)"
+    )
     command = [sys.executable, "-c", script % read, *native_command(native, flash)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=[read]) as parent:
         assert parent.stdout is not None
@@ -186,6 +192,8 @@ def test_it_never_outlives_its_parent(native: Path, flash: Path) -> None:
 def test_a_flash_file_of_the_wrong_size_is_refused(native: Path, tmp_path: Path, size: int) -> None:
     flash = tmp_path / "small.bin"
     flash.write_bytes(bytes(size))
-    done = subprocess.run(native_command(native, flash), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        native_command(native, flash), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "1048576 bytes" in done.stderr

@@ -12,6 +12,8 @@ from tests.firmware.replay import Operation, State, boot_on, observe, prefixes, 
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job
 from tests.firmware.wire import Client
 
+pytestmark = pytest.mark.timeout(60)
+
 JOB, NEXT_JOB = new_job(), new_job()
 OLD_ANCHOR, NEXT_ANCHOR = new_anchor("old.example"), new_anchor("new.example", 4433)
 
@@ -100,7 +102,10 @@ def test_a_replaced_key_is_gone_after_the_next_start_wherever_the_cut_was(native
     secret = recording.before[0x1000 + 33 : 0x1000 + 65]
     assert set(secret) != {0xFF}
     with replayer(native, tmp_path) as boot:
-        for image in (*prefixes(recording.before, recording.operations), *torn(recording.before, recording.operations, 16)):
+        for image in (
+            *prefixes(recording.before, recording.operations),
+            *torn(recording.before, recording.operations, 16),
+        ):
             state = boot(image)
             held = (tmp_path / "replayed.bin").read_bytes()
             old, new = held[0x1000:0x2000], held[0x2000:0x3000]
@@ -108,7 +113,9 @@ def test_a_replaced_key_is_gone_after_the_next_start_wherever_the_cut_was(native
 
 
 @pytest.mark.parametrize("name", ["EC key over EC key", "anchor over anchor"])
-def test_the_replay_finds_a_store_with_a_single_slot(native: Path, single_slot: Path, tmp_path: Path, name: str) -> None:
+def test_the_replay_finds_a_store_with_a_single_slot(
+    native: Path, single_slot: Path, tmp_path: Path, name: str
+) -> None:
     recording = record(single_slot, tmp_path, name)
     with replayer(single_slot, tmp_path) as boot:
         states = [boot(image) for image in list(prefixes(recording.before, recording.operations))[::10]]

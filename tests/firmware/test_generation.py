@@ -7,7 +7,7 @@ import pytest
 
 from tests.firmware.machine import Device
 from tests.firmware.signatures import EC, RSA, new_job, proof_message, verify
-from tests.firmware.wire import OS, PROVISION, READ, WRITE, Client, Refused
+from tests.firmware.wire import OS, PROVISION, READ, WRITE, Client, RefusedError
 
 BUSY, OTHER_JOB = 3, 6
 
@@ -84,7 +84,7 @@ def test_same_job_same_key_and_replace_makes_another(device: Device, flash: Path
     assert client.generate(alg, job) == 2
     assert client.generate(alg, job, replace=True) == 2
     assert client.public_key() == {"spki": spki, "job": job}
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         client.generate(alg, next_job, replace=False)
     assert (refusal.value.group, refusal.value.rc) == (PROVISION, OTHER_JOB)
     other = client.make_key(alg, next_job, replace=True)

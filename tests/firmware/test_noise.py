@@ -7,7 +7,7 @@ import pytest
 
 from tests.firmware.machine import Device
 from tests.firmware.signatures import EC, RSA, new_job, nonce_point, proof_message, verify
-from tests.firmware.wire import PROVISION, Refused
+from tests.firmware.wire import PROVISION, RefusedError
 
 RNG_FAILED = 7
 
@@ -26,7 +26,7 @@ def with_run(length: int) -> bytes:
 def with_share(count: int) -> bytes:
     """The first sample of the second window comes `count` times in that window, never twice in a row."""
     noise = counting()
-    positions = [i for i in range(512, 1024, 2)][:count]
+    positions = list(range(512, 1024, 2))[:count]
     for i in range(512, 1024):
         noise[i] = 200 if i in positions else 1 + i % 100
     return bytes(noise)
@@ -37,7 +37,7 @@ def with_share(count: int) -> bytes:
 def test_bad_noise_is_caught_and_no_key_is_made(start: Callable[..., Device], noise: str, alg: int) -> None:
     client = start("--noise", noise).client
     assert client.identify()["rng"] == 1
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         client.generate(alg, new_job())
     assert (refusal.value.group, refusal.value.rc) == (PROVISION, RNG_FAILED)
     assert client.identify()["key"] == 0

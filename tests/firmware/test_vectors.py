@@ -60,7 +60,9 @@ def test_the_story_of_one_device(device: Device) -> None:
         device.client.send_raw(stream(step["request"]))
         answer = device.client.receive()
         expected = bytes.fromhex(step["answer"]["frame"])
-        assert (answer.op, answer.group, answer.seq, answer.command) == (expected[0] & 7, *answer_key(expected)), step["name"]
+        assert (answer.op, answer.group, answer.seq, answer.command) == (expected[0] & 7, *answer_key(expected)), step[
+            "name"
+        ]
         assert answer.body == expected[8:], step["name"]
         if "then" in step:
             device.client.wait_for_key()

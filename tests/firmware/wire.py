@@ -20,11 +20,11 @@ FIRST, NEXT = b"\x06\x09", b"\x04\x14"
 PART = 93
 
 
-class NoAnswer(AssertionError):
+class NoAnswerError(AssertionError):
     """Nothing, or nothing that decodes, came back in time."""
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The device answered with an error; `group` and `rc` are its own."""
 
     def __init__(self, group: int, rc: int) -> None:
@@ -115,7 +115,7 @@ class Client:
         while not self._frames:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.fd], [], [], left)[0]:
-                raise NoAnswer(f"no answer within {timeout_s} s")
+                raise NoAnswerError(f"no answer within {timeout_s} s")
             self._frames += self._reader.feed(os.read(self.fd, 4096))
         return parse_frame(self._frames.pop(0))
 
@@ -126,10 +126,15 @@ class Client:
             data += os.read(self.fd, size - len(data))
         return data
 
+    def drain(self) -> None:
+        """Takes what has come in without waiting, and forgets it."""
+        while select.select([self.fd], [], [], 0)[0]:
+            self._reader.feed(os.read(self.fd, 4096))
+
     def silent(self, wait_s: float = 0.05) -> bool:
         try:
             self.receive(wait_s)
-        except NoAnswer:
+        except NoAnswerError:
             return True
         return False
 
@@ -146,7 +151,7 @@ class Client:
     def call(self, op: int, group: int, command: int, timeout_s: float = 3.0, /, **fields: Any) -> dict[str, Any]:
         found = self.exchange(op, group, command, cbor2.dumps(fields), timeout_s).fields
         if "err" in found:
-            raise Refused(found["err"]["group"], found["err"]["rc"])
+            raise RefusedError(found["err"]["group"], found["err"]["rc"])
         return found
 
     def echo(self, text: str) -> str:
@@ -177,7 +182,7 @@ class Client:
                 assert (state, percent) == (2, 100), f"generation ended in state {state} at {percent} %"
                 return seen
             time.sleep(0.002)
-        raise NoAnswer(f"no key within {timeout_s} s")
+        raise NoAnswerError(f"no key within {timeout_s} s")
 
     def make_key(self, alg: int, job: bytes, **more: Any) -> bytes:
         assert self.generate(alg, job, **more) == 1

@@ -165,10 +165,10 @@ class Plant:
 
     def line(self, parties: Parties, station: str = "st-01", **changes: Any) -> Line:
         settings = {"indicators": NoIndicators(), "emit": self.events.append, "poll_s": 0.002, **changes}
-        return Line(
-            station=station, root=self.root, order=self.order, work=self.work,
-            jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings,
-        )  # fmt: skip
+        return self.line_of(station, jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings)
+
+    def line_of(self, station: str, **parts: Any) -> Line:
+        return Line(station=station, root=self.root, order=self.order, work=self.work, **{"poll_s": 0.002, **parts})
 
     def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:
         raw = b"\xe0\x0f" + secrets.token_bytes(10)

@@ -84,7 +84,9 @@ class Device:
 
     def closing(self, order: WorkOrder, challenge: bytes, **changes: Any) -> Closing:
         report = self.report(order, **changes)
-        return Closing(challenge=challenge, report=report, signature=self.sign(b"device-report-v1\x00" + challenge + report))
+        return Closing(
+            challenge=challenge, report=report, signature=self.sign(b"device-report-v1\x00" + challenge + report)
+        )
 
 
 def make_order(trusted: TrustedRoot, **changes: Any) -> WorkOrder:

@@ -114,7 +114,9 @@ def make_root(stations: dict[str, SoftwareToken], registry: str, cloud: Software
         registry=registry,
         registry_url="https://registry.example",
         tls_root=b"",
-        stations={each: StationKeys(**{key: token.public_key(key) for key in names}) for each, token in stations.items()},
+        stations={
+            each: StationKeys(**{key: token.public_key(key) for key in names}) for each, token in stations.items()
+        },
         registry_keys=RegistryKeys(receipt=cloud.public_key("receipt")),
     )
     return parse(wrap(root).to_json())

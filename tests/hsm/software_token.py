@@ -42,7 +42,9 @@ class SoftwareToken:
         for label, kind in KEYS[role].items():
             if kind is KeyKind.RSA_2048 and not rsa_keys:
                 continue
-            pem = _new_key(kind, ed25519_log=ed25519_log).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            pem = _new_key(kind, ed25519_log=ed25519_log).private_bytes(
+                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+            )
             (directory / f"{label}.pem").write_bytes(pem)
         return cls(directory)
 

@@ -50,7 +50,11 @@ class Log:
 def request(size: int, old_size: int, *, fork: bool = False, origin: str = ORIGIN) -> CheckpointRequest:
     log = Log([f"{'fork' if fork else 'leaf'} {n}".encode() for n in range(size)])
     return CheckpointRequest(
-        origin=origin, size=size, root_hash=log.root(), old_size=old_size, proof=log.proof(old_size) if old_size <= size else ()
+        origin=origin,
+        size=size,
+        root_hash=log.root(),
+        old_size=old_size,
+        proof=log.proof(old_size) if old_size <= size else (),
     )
 
 
@@ -106,7 +110,9 @@ def test_a_first_checkpoint_starts_from_nothing(parties: Parties) -> None:
     assert refusal(parties.factory, with_proof) is Code.CHECKPOINT_CONFLICT
 
 
-@pytest.mark.parametrize("origin", ["factory.example/st-02/log", "st-01x", "st 01", "", "a+b/st-01", "st-01/\n5", "x" * 300 + "/st-01"])
+@pytest.mark.parametrize(
+    "origin", ["factory.example/st-02/log", "st-01x", "st 01", "", "a+b/st-01", "st-01/\n5", "x" * 300 + "/st-01"]
+)
 def test_another_stations_log_or_no_log_is_refused(parties: Parties, origin: str) -> None:
     assert refusal(parties.factory, request(1, 0, origin=origin)) in {Code.NOT_AUTHORISED, Code.MALFORMED}
 

@@ -36,7 +36,9 @@ def test_header_claims_and_signature(parties: Parties) -> None:
 
 
 def test_each_assertion_is_a_new_one_and_counted(parties: Parties) -> None:
-    identifiers = {json.loads(_decoded(parties.factory.client_assertion(ISSUER).split(".")[1]))["jti"] for _ in range(5)}
+    identifiers = {
+        json.loads(_decoded(parties.factory.client_assertion(ISSUER).split(".")[1]))["jti"] for _ in range(5)
+    }
     assert len(identifiers) == 5
     assert parties.factory.status().signatures["client"] == parties.factory_token.signed["client"] == 5
 

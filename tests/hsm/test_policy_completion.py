@@ -111,7 +111,9 @@ def test_a_closing_report_of_another_key_or_over_another_challenge_is_refused(fl
     cut = msgspec.structs.replace(good, report=good.report[:-1])
     short = msgspec.structs.replace(good, challenge=challenge[:-1])
     for closing in (forged, stale, cut, short):
-        assert refusal(floor, floor.completion(device, pin, receipt, closing=closing), pin, receipt) is Code.REPORT_INVALID
+        assert (
+            refusal(floor, floor.completion(device, pin, receipt, closing=closing), pin, receipt) is Code.REPORT_INVALID
+        )
 
 
 def test_the_closing_reports_challenge_is_ours_for_a_report_and_good_once(floor: Floor) -> None:
@@ -145,7 +147,9 @@ def forged(token: SoftwareToken, statement: Any, label: str) -> Envelope:
 
     bare = envelope(statement)
     signature = token.sign_ecdsa(label, hashlib.sha256(pae(bare.payload_type, bare.payload)).digest())
-    return msgspec.structs.replace(bare, signatures=(Signature(hashlib.sha256(token.public_key(label)).hexdigest(), signature),))
+    return msgspec.structs.replace(
+        bare, signatures=(Signature(hashlib.sha256(token.public_key(label)).hexdigest(), signature),)
+    )
 
 
 def test_pin_and_receipt_must_be_signed_by_the_roots_keys_for_them(floor: Floor, parties: Parties) -> None:

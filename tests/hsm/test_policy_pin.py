@@ -60,6 +60,8 @@ BROKEN: list[tuple[dict[str, Any], Code]] = [
     ({"key_type": "rsa-2048"}, Code.ORDER_REFUSES),
     ({"spki": b"no key"}, Code.STATEMENT_INVALID),
     ({"fingerprint": "00" * 32}, Code.STATEMENT_INVALID),
+    ({"made_at": "yesterday"}, Code.STATEMENT_INVALID),
+    ({"vetting": Vetting(verdict="ok", checks=("x" * 200,) * 300)}, Code.TOO_LARGE),
     (_wrong_vetting("weak"), Code.KEY_WEAK),
     (_wrong_vetting("unknown"), Code.KEY_WEAK),
 ]
@@ -102,10 +104,14 @@ def _proof(device: Device, challenge: bytes, what: str) -> Possession:
         "other context": device.prove("verify", challenge),
         "other key": stranger.prove("pin", challenge),
         "one signature by another key": Possession(
-            challenge=challenge, context="pin", signatures=(good.signatures[0], stranger.prove("pin", challenge).signatures[0])
+            challenge=challenge,
+            context="pin",
+            signatures=(good.signatures[0], stranger.prove("pin", challenge).signatures[0]),
         ),
         "other device": Device(device.key).prove("pin", challenge),
-        "other challenge": Possession(challenge=challenge, context="pin", signatures=device.prove("pin", bytes(32)).signatures),
+        "other challenge": Possession(
+            challenge=challenge, context="pin", signatures=device.prove("pin", bytes(32)).signatures
+        ),
         "short challenge": Possession(challenge=challenge[:31], context="pin", signatures=good.signatures),
         "no signature": Possession(challenge=challenge, context="pin", signatures=(b"", b"")),
         "same r, other s": Possession(
@@ -161,7 +167,8 @@ def test_a_challenge_is_good_once(floor: Floor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "good"), [(0, True), (_VALID_S, True), (_VALID_S + 1, False), (-_CLOCK_BACK_S, True), (-_CLOCK_BACK_S - 1, False)]
+    ("age", "good"),
+    [(0, True), (_VALID_S, True), (_VALID_S + 1, False), (-_CLOCK_BACK_S, True), (-_CLOCK_BACK_S - 1, False)],
 )
 def test_a_challenge_is_good_for_one_hour(parties: Parties, tmp_path, age: int, good: bool) -> None:
     clock = [1_800_000_000.0]

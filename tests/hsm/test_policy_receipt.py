@@ -28,7 +28,9 @@ def test_a_receipt_is_signed_once(floor: Floor, parties: Parties) -> None:
         ({"registry": "reg-02"}, Code.NOT_AUTHORISED),
     ],
 )
-def test_another_registrys_receipt_is_refused(floor: Floor, parties: Parties, change: dict[str, str], code: Code) -> None:
+def test_another_registrys_receipt_is_refused(
+    floor: Floor, parties: Parties, change: dict[str, str], code: Code
+) -> None:
     device = Device()
     pin = floor.factory.sign_pin(floor.pin(device))
     with pytest.raises(SignerError) as caught:

@@ -164,7 +164,8 @@ def test_settings_that_hold_on_every_connection(filled: Database) -> None:
         "recursive_triggers": 1,
         "trusted_schema": 0,
     }
-    with filled.read() as first, filled.read() as second:
+    reading = filled.engine.execution_options(registry_read=True)
+    with reading.connect() as first, reading.connect() as second:
         for connection in (first, second):
             assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted} == wanted
 

@@ -180,14 +180,14 @@ def world(
     environment: str = "demo",
     tls_root: bytes = b"",
     key_type: str = "ec-p256",
-    root_changes: dict[str, Any] | None = None,
+    receipt_spki: bytes | None = None,
 ) -> World:
     stations = {"station-01": StationSigner(), "station-02": StationSigner()}
     receipt_key = ec_key()
     root = Root(
         environment="demo", version=1, registry="registry-01", registry_url="https://localhost:8443", tls_root=tls_root,
         stations={name: each.keys for name, each in stations.items()},
-        registry_keys=RegistryKeys(receipt=public(receipt_key).spki), **(root_changes or {}),
+        registry_keys=RegistryKeys(receipt=receipt_spki or public(receipt_key).spki),
     )  # fmt: skip
     trusted = roots.parse(roots.wrap(root).to_json())
     order = WorkOrder(

@@ -113,7 +113,7 @@ def test_inclusion_of_every_leaf(size: int) -> None:
 def test_consistency_of_every_pair(new: int) -> None:
     for old in range(new + 1):
         proof = consistency_proof(NODES, old, new)
-        assert list(proof) == (subproof(old, LEAVES[:new], True) if 0 < old else [])
+        assert list(proof) == (subproof(old, LEAVES[:new], True) if old > 0 else [])
         assert verify_consistency(old, new, ROOTS[old], ROOTS[new], proof)
         for false in mutants(proof):
             assert not verify_consistency(old, new, ROOTS[old], ROOTS[new], false)

@@ -1,0 +1,31 @@
+"""A signer's server inside this process, on a real socket: for tests that need many clients or planted faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from hsm.policy import CloudPolicy, FactoryPolicy
+from hsm.server import SignerServer
+
+
+@asynccontextmanager
+async def served(
+    policy: FactoryPolicy | CloudPolicy, path: Path, allowed_uids: Collection[int] | None = None
+) -> AsyncIterator[SignerServer]:
+    """Listening when entered, ended when left."""
+    import os
+
+    ready = asyncio.Event()
+    server = SignerServer(policy, path, {os.geteuid()} if allowed_uids is None else allowed_uids)
+    task = asyncio.create_task(server.serve(ready.set))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    try:
+        yield server
+    finally:
+        server.stop()
+        await task

@@ -1,0 +1,196 @@
+"""The clients turn every way of not answering into one error, find a restarted signer again, and serve many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hsm.client import ReceiptClient, SignerClient
+from hsm.messages import LENGTH, frame, refused
+from hsm.signer import CheckpointRequest, Signer, SignerError, SignerUnavailableError
+from hsm.token import TokenPinWrongError, TokenUnavailableError
+from tests.hsm.floor import Device, Floor
+from tests.hsm.local_signer import Parties
+from tests.hsm.served import served
+from trust.codes import Code
+from trust.merkle import EMPTY_ROOT
+
+
+@pytest.fixture
+def path(short_dir: Path) -> Path:
+    return short_dir / "signer.sock"
+
+
+def test_every_verb_of_the_factory_role(floor: Floor, parties: Parties, path: Path) -> None:
+    async def main() -> None:
+        async with served(floor.factory, path):
+            client: Signer = SignerClient(path)
+            await client.import_order(floor.order_envelope)
+            device = Device()
+            pin = await client.sign_pin(floor.pin(device, await client.challenge(floor.challenge_request(device))))
+            receipt = floor.cloud.sign_receipt(floor.receipt(device, pin))
+            report = await client.challenge(floor.challenge_request(device, "report"))
+            done = floor.completion(device, pin, receipt, closing=device.closing(floor.order, report))
+            signed = await client.sign_completion(done, pin, receipt)
+            assert signed.signed_by(floor.trusted.root.completion_key("st-01"))
+            request = CheckpointRequest(origin="x/st-01", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
+            assert (await client.sign_checkpoint(request)).startswith("x/st-01\n0\n")
+            assert (await client.client_assertion("https://registry.example")).count(".") == 2
+            status = await client.status()
+            assert status.signatures == {"pin": 1, "completion": 1, "log": 1, "client": 1}
+            assert status == floor.factory.status()
+            assert isinstance(client, SignerClient)
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_no_signer_is_unavailable(path: Path) -> None:
+    with pytest.raises(SignerUnavailableError):
+        asyncio.run(SignerClient(path).status())
+    with pytest.raises(SignerUnavailableError):
+        ReceiptClient(path).status()
+
+
+def test_a_restarted_signer_is_found_again(floor: Floor, path: Path) -> None:
+    async def main() -> None:
+        client, receipts = SignerClient(path), ReceiptClient(path)
+        for _ in range(3):
+            async with served(floor.factory, path):
+                assert (await client.status()).name == "st-01"
+                assert (await asyncio.to_thread(receipts.status)).name == "st-01"
+            with pytest.raises(SignerUnavailableError):
+                await client.status()
+            with pytest.raises(SignerUnavailableError):
+                await asyncio.to_thread(receipts.status)
+        await client.close()
+
+    asyncio.run(main())
+
+
+async def _stalled(path: Path, say: bytes | None) -> asyncio.Server:
+    """A server that answers each request with these bytes, or with nothing and stays, or (b"") closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(LENGTH.size)
+        if say is None:
+            await asyncio.sleep(5)
+        else:
+            writer.write(say)
+        writer.close()
+
+    return await asyncio.start_unix_server(serve, path)
+
+
+@pytest.mark.parametrize("say", [None, b"", b"\x00\x00\x00\x05junk!", b"\x00\x00", b"\xff\xff\xff\xff"])
+def test_a_signer_that_does_not_answer_sensibly_is_unavailable_or_malformed(path: Path, say: bytes | None) -> None:
+    async def main() -> None:
+        server = await _stalled(path, say)
+        client, receipts = SignerClient(path, timeout_s=0.3), ReceiptClient(path, timeout_s=0.3)
+        with pytest.raises(SignerUnavailableError):
+            await client.status()
+        with pytest.raises((SignerUnavailableError, SignerError)):
+            await asyncio.to_thread(receipts.status)
+        await client.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_code_that_is_not_known_here_is_internal(path: Path) -> None:
+    async def main() -> None:
+        answer = refused(1, Code.INTERNAL, "from the future")
+        data = frame(answer).replace(b'"internal"', b'"obsolete"')
+        server = await _stalled(path, data)
+        client = SignerClient(path)
+        with pytest.raises(SignerError) as caught:
+            await client.status()
+        assert caught.value.code is Code.INTERNAL
+        await client.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_token_that_is_away_is_an_unavailable_signer_a_wrong_pin_is_not(
+    floor: Floor, parties: Parties, path: Path
+) -> None:
+    parties.factory_token.fail_next = [TokenUnavailableError("away"), TokenPinWrongError("refused")]
+
+    async def main() -> None:
+        async with served(floor.factory, path):
+            client = SignerClient(path)
+            with pytest.raises(SignerUnavailableError, match="away"):
+                await client.client_assertion("https://registry.example")
+            with pytest.raises(SignerError) as caught:
+                await client.client_assertion("https://registry.example")
+            assert caught.value.code is Code.TOKEN_PIN_WRONG
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_leaves(floor: Floor, path: Path) -> None:
+    async def main() -> None:
+        async with served(floor.factory, path):
+            client = SignerClient(path)
+            with pytest.raises(SignerError) as caught:
+                await client.client_assertion("x" * 70_000)
+            assert caught.value.code is Code.TOO_LARGE
+            assert (await client.status()).role == "factory"
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_gives_up_does_not_disturb_the_others(floor: Floor, path: Path) -> None:
+    async def main() -> None:
+        async with served(floor.factory, path):
+            client = SignerClient(path)
+            await client.status()
+            asked = [asyncio.create_task(client.status()) for _ in range(50)]
+            await asyncio.sleep(0)
+            for each in asked[::2]:
+                each.cancel()
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(not isinstance(each, BaseException) for each in done[1::2])
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_receipts_from_many_threads(floor: Floor, parties: Parties, path: Path) -> None:
+    devices = [Device() for _ in range(24)]
+    pins = {id(each): floor.factory.sign_pin(floor.pin(each)) for each in devices[:4]}
+    receipts = [floor.receipt(each, pins[id(each)]) for each in devices[:4]] * 6
+    stop = threading.Event()
+    ready = threading.Event()
+
+    def serve() -> None:
+        async def main() -> None:
+            async with served(floor.cloud, path):
+                ready.set()
+                await asyncio.to_thread(stop.wait)
+
+        asyncio.run(main())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert ready.wait(5)
+        client = ReceiptClient(path)
+        with ThreadPoolExecutor(8) as pool:
+            signed = list(pool.map(client.sign_receipt, receipts))
+        assert len({each.to_json() for each in signed}) == 4
+        assert parties.cloud_token.signed["receipt"] == 4
+        with pytest.raises(SignerError) as caught:
+            client.sign_receipt(floor.receipt(devices[0], pins[id(devices[0])], registry="reg-02"))
+        assert caught.value.code is Code.NOT_AUTHORISED
+        client.close()
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,199 @@
+"""The socket: who may connect, what is a frame, many requests on one connection, and a bug that harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsm import policy_pin, server
+from hsm.client import SignerClient
+from hsm.messages import MAX_FRAME_BYTES
+from hsm.signer import SignerError
+from tests.hsm.floor import Device, Floor
+from tests.hsm.served import served
+from trust.codes import Code
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+def framed(message: object) -> bytes:
+    data = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return struct.pack(">I", len(data)) + data
+
+
+async def answer(reader: asyncio.StreamReader) -> dict[str, Any]:
+    (length,) = struct.unpack(">I", await asyncio.wait_for(reader.readexactly(4), 5))
+    return dict(json.loads(await reader.readexactly(length)))
+
+
+def talk(floor: Floor, path: Path, work: Talk, **options: Any) -> Any:
+    async def main() -> Any:
+        async with served(floor.factory, path, **options):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                return await work(reader, writer)
+            finally:
+                writer.close()
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def path(short_dir: Path) -> Path:
+    return short_dir / "signer.sock"
+
+
+def test_a_request_by_hand(floor: Floor, path: Path) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(framed({"v": 1, "verb": "status", "id": 7, "body": {}}))
+        got = await answer(reader)
+        assert (got["v"], got["id"], got["ok"]["role"]) == (1, 7, "factory")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o660  # noqa: PTH116 - one look, not worth a thread
+
+    talk(floor, path, work)
+    assert not path.exists(), "the socket goes with the server"
+
+
+MALFORMED = [
+    struct.pack(">I", 0),
+    struct.pack(">I", MAX_FRAME_BYTES + 1),
+    struct.pack(">I", 0xFFFFFFFF),
+    framed(b"not json"),
+    framed(b"\xff\xfe"),
+    framed([]),
+    framed({"v": 2, "verb": "status", "id": 1, "body": {}}),
+    framed({"verb": "status", "id": 1, "body": {}}),
+    framed({"v": 1, "verb": "status", "id": "1", "body": {}}),
+    framed({"v": 1, "verb": "status", "id": 1, "body": {}, "more": 1}),
+    framed({"v": 1, "verb": "status", "id": 1}),
+    struct.pack(">I", 20) + b"half",
+]
+
+
+@pytest.mark.parametrize("data", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_frame_is_answered_and_ends_the_connection(floor: Floor, path: Path, data: bytes) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        writer.write_eof()
+        got = await answer(reader)
+        assert got["id"] == 0
+        assert got["error"]["code"] in {Code.MALFORMED, Code.TOO_LARGE}
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+    talk(floor, path, work)
+
+
+def test_a_frame_of_the_largest_size_is_read(floor: Floor, path: Path) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = json.dumps({"v": 1, "verb": "status", "id": 1, "body": {}}).encode()
+        writer.write(framed(data + b" " * (MAX_FRAME_BYTES - len(data))))
+        assert "ok" in await answer(reader)
+
+    talk(floor, path, work)
+
+
+def test_a_frame_that_never_ends_is_given_up(floor: Floor, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FRAME_TIMEOUT_S", 0.1)
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(struct.pack(">I", 20) + b"half")
+        assert (await answer(reader))["error"]["code"] == Code.MALFORMED
+
+    talk(floor, path, work)
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "code"),
+    [
+        ("sign", {"bytes": "AAAA"}, Code.NOT_AUTHORISED),
+        ("sign_receipt", {"receipt": {}}, Code.NOT_AUTHORISED),
+        ("sign_pin", {}, Code.MALFORMED),
+        ("sign_pin", {"statement": {"type": "completion"}}, Code.MALFORMED),
+        ("challenge", {"purpose": "other", "order_id": "order-1", "job": "00", "device_id": "00"}, Code.MALFORMED),
+        ("status", {"more": 1}, Code.MALFORMED),
+        ("client_assertion", {"audience": 1}, Code.MALFORMED),
+    ],
+)
+def test_a_request_that_is_not_one_is_refused_and_the_connection_lives(
+    floor: Floor, path: Path, verb: str, body: object, code: Code
+) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(framed({"v": 1, "verb": verb, "id": 3, "body": body}))
+        got = await answer(reader)
+        assert (got["id"], got["error"]["code"]) == (3, code)
+        writer.write(framed({"v": 1, "verb": "status", "id": 4, "body": {}}))
+        assert (await answer(reader))["id"] == 4
+
+    talk(floor, path, work)
+
+
+def test_many_requests_under_way_on_one_connection(floor: Floor, path: Path) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(1, 201):
+            writer.write(framed({"v": 1, "verb": "status", "id": number, "body": {}}))
+        assert {(await answer(reader))["id"] for _ in range(200)} == set(range(1, 201))
+
+    talk(floor, path, work)
+
+
+def test_another_user_is_refused(floor: Floor, path: Path) -> None:
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got = await answer(reader)
+        assert (got["id"], got["error"]["code"]) == (0, Code.NOT_AUTHORISED)
+        assert await reader.read() == b""
+
+    talk(floor, path, work, allowed_uids={os.geteuid() + 1})
+
+
+def test_another_user_gets_the_code_through_the_client(floor: Floor, path: Path) -> None:
+    async def main() -> None:
+        async with served(floor.factory, path, {os.geteuid() + 1}):
+            with pytest.raises(SignerError) as caught:
+                await SignerClient(path).status()
+            assert caught.value.code is Code.NOT_AUTHORISED
+
+    asyncio.run(main())
+
+
+def test_a_bug_in_a_verb_is_answered_and_nothing_stays_behind(
+    floor: Floor, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin = floor.pin(Device())
+    monkeypatch.setattr(policy_pin, "use_challenge", lambda *args: 1 / 0)
+
+    async def main() -> None:
+        async with served(floor.factory, path):
+            client = SignerClient(path)
+            with pytest.raises(SignerError) as caught:
+                await client.sign_pin(pin)
+            assert caught.value.code is Code.INTERNAL
+            monkeypatch.undo()
+            assert (await client.sign_pin(pin)).signatures
+            assert (await client.status()).resigned == 0
+            await client.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_under_way_is_answered_before_the_server_ends(floor: Floor, path: Path) -> None:
+    async def main() -> None:
+        async with served(floor.factory, path) as running:
+            client = SignerClient(path)
+            await client.status()
+            asked = [asyncio.create_task(client.client_assertion("https://registry.example")) for _ in range(20)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            running.stop()
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            counted = floor.factory.status().signatures["client"]
+            assert counted == sum(isinstance(each, str) for each in done), "each counted signature was answered"
+            await client.close()
+
+    asyncio.run(main())

@@ -1,0 +1,73 @@
+"""A user PIN comes from a closed place and shows itself nowhere."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from hsm.user_pin import UserPin, UserPinError, read_user_pin
+
+
+@pytest.fixture
+def pin_file(tmp_path: Path) -> Path:
+    path = tmp_path / "user-pin"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_every_source(pin_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_user_pin("file:user-pin", tmp_path).reveal() == "hunter2"
+    assert read_user_pin(f"file:{pin_file}", Path("/")).reveal() == "hunter2"
+    monkeypatch.setenv("KS_PIN", "from env")
+    assert read_user_pin("env:KS_PIN", tmp_path).reveal() == "from env"
+    assert "KS_PIN" not in os.environ
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_user_pin("cred:user-pin", tmp_path).reveal() == "hunter2"
+    reading, writing = os.pipe()
+    os.write(writing, b"from fd\n")
+    os.close(writing)
+    assert read_user_pin(f"fd:{reading}", tmp_path).reveal() == "from fd"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
+def test_a_file_that_others_may_open_is_refused(pin_file: Path, tmp_path: Path, mode: int) -> None:
+    pin_file.chmod(mode)
+    with pytest.raises(UserPinError, match="0600"):
+        read_user_pin("file:user-pin", tmp_path)
+
+
+def test_a_link_is_refused(pin_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(pin_file)
+    with pytest.raises(UserPinError, match="symbolic link"):
+        read_user_pin("file:link", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source", ["", "hunter2", "file:", "prompt:x", "env:NO_SUCH", "fd:x", "fd:99", "file:none", "cred:x"]
+)
+def test_a_source_that_gives_nothing_is_refused_without_saying_a_secret(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(UserPinError):
+        read_user_pin(source, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"x" * 300, b"\xff\xfe"])
+def test_a_file_without_a_usable_pin_is_refused(pin_file: Path, tmp_path: Path, content: bytes) -> None:
+    pin_file.write_bytes(content)
+    with pytest.raises(UserPinError):
+        read_user_pin("file:user-pin", tmp_path)
+
+
+def test_it_shows_itself_nowhere() -> None:
+    pin = UserPin("hunter2")
+    assert "hunter2" not in f"{pin!r} {pin!s} {[pin]}"
+    for leak in (lambda: f"{pin}", lambda: pickle.dumps(pin), lambda: copy.copy(pin), lambda: copy.deepcopy(pin)):
+        with pytest.raises(TypeError):
+            leak()

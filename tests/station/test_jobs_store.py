@@ -1,0 +1,480 @@
+"""JobStore against the Jobs protocol, on a real file: what a restart finds, what is refused, what commits together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from station.jobs import DuplicateKeyError, Job, Jobs, RecordConflictError, RecordKind
+from station.jobs.queries import Tally
+from station.jobs.store import JobStore
+from tests.registry.make import Device, World, signed, world
+from tests.station import ledgerkit as kit
+from trust.identity import JobId
+from trust.statement import Possession, envelope
+
+ORDER = "order-7"
+
+
+@pytest.fixture(scope="module")
+def made() -> World:
+    return world()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "station.db"
+
+
+def through(path: Path, made: World, *steps: Callable[[JobStore], Awaitable[None]]) -> None:
+    """Run each step on a store of its own, as after a restart."""
+
+    async def one(step: Callable[[JobStore], Awaitable[None]]) -> None:
+        store = kit.store_at(path, made)
+        try:
+            await step(store)
+        finally:
+            await store.close()
+
+    for step in steps:
+        kit.run(one(step))
+
+
+def counts(path: Path) -> dict[str, int]:
+    return {table: kit.rows(path, f'SELECT count(*) FROM "{table}"')[0][0] for table in kit.tables(path)}
+
+
+def test_it_is_a_jobs(path: Path, made: World) -> None:
+    store = kit.store_at(path, made)
+    jobs: Jobs = store
+    assert jobs is store
+    kit.run(store.close())
+
+
+def test_a_job_is_for_life(path: Path, made: World) -> None:
+    device = Device().device_id
+    first: list[Job] = []
+
+    async def begin(store: JobStore) -> None:
+        first.append(await store.open(device, ORDER))
+        assert await store.open(device, ORDER) == first[0]
+
+    async def again(store: JobStore) -> None:
+        assert await store.open(device, ORDER) == first[0]
+        assert await store.find(first[0].job_id) == first[0]
+        assert await store.find(JobId.new()) is None
+        other = await store.open(device, "order-8")
+        assert other.job_id != first[0].job_id
+        assert await store.jobs_of(device) == (first[0], other)
+        assert await store.jobs_of(Device().device_id) == ()
+
+    through(path, made, begin, again)
+    assert counts(path)["jobs"] == counts(path)["leaves"] == 2
+
+
+def test_an_adopted_job_keeps_its_id(path: Path, made: World) -> None:
+    device, job = Device().device_id, JobId.new()
+
+    async def work(store: JobStore) -> None:
+        adopted = await store.open(device, ORDER, adopt=job)
+        assert (adopted.job_id, adopted.adopted) == (job, True)
+        assert await store.open(device, ORDER) == adopted
+        assert await store.open(device, ORDER, adopt=job) == adopted
+        with pytest.raises(RecordConflictError, match=str(job)):
+            await store.open(device, ORDER, adopt=JobId.new())
+        with pytest.raises(RecordConflictError, match="another device or order"):
+            await store.open(Device().device_id, ORDER, adopt=job)
+
+    through(path, made, work)
+    assert counts(path)["jobs"] == 1
+
+
+def test_the_whole_way_survives_a_restart_after_each_step(path: Path, made: World) -> None:
+    device = Device()
+    unit: list[kit.Papers] = []
+
+    async def begin(store: JobStore) -> None:
+        unit.append(kit.papers(made, await kit.open_as(store, made, device)))
+
+    through(path, made, begin)
+    done: dict[RecordKind, object] = {}
+    for kind, statement in unit[0].steps.items():
+        job = unit[0].device.job
+
+        async def step(store: JobStore, kind: RecordKind = kind, job: JobId = job) -> None:
+            await store.record(job, kind, unit[0].steps[kind])
+            await store.record(job, kind, unit[0].steps[kind])
+
+        done[kind] = statement
+
+        async def look(store: JobStore, job: JobId = job) -> None:
+            assert await store.records(job) == done
+
+        through(path, made, step, look)
+    filled = counts(path)
+    assert (filled["records"], filled["outbox"], filled["deliveries"], filled["leaves"]) == (6, 2, 2, 7)
+
+
+def test_other_bytes_are_refused_and_change_nothing(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        unit = await kit.bring_to(store, made, RecordKind.COMPLETION_RECEIPT)
+        before = counts(path)
+        for kind in unit.steps:
+            other = kit.papers(made, unit.device).steps[kind]
+            assert other != unit.steps[kind]
+            with pytest.raises(RecordConflictError):
+                await store.record(unit.device.job, kind, other)
+        assert counts(path) == before
+        assert await store.records(unit.device.job) == unit.steps
+
+    through(path, made, work)
+
+
+def test_no_step_before_its_turn(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        kinds = list(kit.papers(made, Device()).steps)
+        for place, kind in enumerate(kinds[1:], start=1):
+            unit = kit.papers(made, await kit.open_as(store, made, Device()))
+            for earlier in kinds[: place - 1]:
+                await store.record(unit.device.job, earlier, unit.steps[earlier])
+            with pytest.raises(RecordConflictError, match=f"{kind.value} before {kinds[place - 1].value}"):
+                await store.record(unit.device.job, kind, unit.steps[kind])
+
+    through(path, made, work)
+
+
+def test_refused_and_received_exclude_each_other(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        for first, then in [
+            (RecordKind.PIN_REFUSED, RecordKind.PIN_RECEIPT),
+            (RecordKind.PIN_RECEIPT, RecordKind.PIN_REFUSED),
+        ]:
+            unit = await kit.bring_to(store, made, RecordKind.PIN)
+            job = await store.find(unit.device.job)
+            assert job is not None
+            answers = {**unit.steps, RecordKind.PIN_REFUSED: kit.refusal(made, job)}
+            await store.record(job.job_id, first, answers[first])
+            with pytest.raises(RecordConflictError, match="does not change"):
+                await store.record(job.job_id, then, answers[then])
+        assert await store.pending() == ()
+
+    through(path, made, work)
+
+
+def test_a_statement_is_its_intent_and_names_what_is_on_record(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        unit = await kit.bring_to(store, made, RecordKind.INTENT)
+        with pytest.raises(RecordConflictError, match="does not belong to the intent"):
+            await store.record(unit.device.job, RecordKind.PIN, made.pin(unit.device))
+        await store.record(unit.device.job, RecordKind.PIN, unit.steps[RecordKind.PIN])
+        strange = kit.receipt_for(made, unit.steps[RecordKind.PIN], statement_sha256="00" * 32)
+        with pytest.raises(RecordConflictError, match="does not belong to the pin"):
+            await store.record(unit.device.job, RecordKind.PIN_RECEIPT, strange)
+
+    through(path, made, work)
+
+
+@pytest.mark.parametrize(("field", "value"), [("job", "11" * 16), ("device_id", "11" * 12), ("order_id", "order-9")])
+def test_a_record_is_of_its_job(path: Path, made: World, field: str, value: str) -> None:
+    async def work(store: JobStore) -> None:
+        device = await kit.open_as(store, made, Device())
+        foreign = envelope(made.pin_statement(device, **{field: value}))
+        with pytest.raises(RecordConflictError, match="the job is for"):
+            await store.record(device.job, RecordKind.INTENT, foreign)
+
+    through(path, made, work)
+
+
+def test_what_is_not_a_record_is_refused(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        device = await kit.open_as(store, made, Device())
+        pin = made.pin(device)
+        for kind, bytes_ in [
+            (RecordKind.INTENT, pin),
+            (RecordKind.PIN, kit.unsigned(pin)),
+            (RecordKind.PIN, made.order_envelope),
+            (RecordKind.PIN, msgspec.structs.replace(pin, payload_type="application/x-other")),
+            (RecordKind.PIN, msgspec.structs.replace(pin, payload=pin.payload + b" ")),
+        ]:
+            with pytest.raises(RecordConflictError):
+                await store.record(device.job, kind, bytes_)
+        with pytest.raises(RecordConflictError, match="open it first"):
+            await store.record(JobId.new(), RecordKind.INTENT, kit.unsigned(pin))
+        wrong_key = envelope(made.pin_statement(device, fingerprint="00" * 32))
+        with pytest.raises(RecordConflictError, match="fingerprint"):
+            await store.record(device.job, RecordKind.INTENT, wrong_key)
+
+    through(path, made, work)
+    assert (counts(path)["leaves"], counts(path)["records"]) == (1, 0)
+
+
+def test_a_key_of_another_job_is_named(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        first = await kit.bring_to(store, made, RecordKind.INTENT)
+        before = counts(path)
+        clone = await kit.open_as(store, made, Device(first.device.key))
+        with pytest.raises(DuplicateKeyError, match="key is on record") as caught:
+            await store.record(clone.job, RecordKind.INTENT, envelope(made.pin_statement(clone)))
+        assert caught.value.job == first.device.job
+        assert counts(path)["records"] == before["records"]
+        assert counts(path)["leaves"] == before["leaves"] + 1  # the clone's job alone
+
+    through(path, made, work)
+
+
+def test_an_rsa_modulus_of_another_job_is_named(path: Path, made: World) -> None:
+    from tests.registry.make import rsa_key
+
+    async def work(store: JobStore) -> None:
+        first = await kit.bring_to(store, made, RecordKind.INTENT, Device(rsa_key()))
+        assert kit.rows(path, "SELECT length(modulus) FROM keys") == [(256,)]
+        clone = await kit.open_as(store, made, Device(rsa_key()))
+        with pytest.raises(DuplicateKeyError) as caught:
+            await store.record(clone.job, RecordKind.INTENT, envelope(made.pin_statement(clone)))
+        assert caught.value.job == first.device.job
+
+    through(path, made, work)
+
+
+def test_an_ecdsa_r_of_another_job_is_named(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        first = await kit.bring_to(store, made, RecordKind.INTENT)
+        stolen = made.pin_statement(first.device).possession
+        on_record = kit.read(first.steps[RecordKind.INTENT], kit.PinStatement).possession
+        second = await kit.open_as(store, made, Device())
+        fresh = made.pin_statement(second)
+        mixed = Possession(
+            challenge=fresh.possession.challenge,
+            context="pin",
+            signatures=(fresh.possession.signatures[0], on_record.signatures[1]),
+        )
+        assert stolen != on_record
+        with pytest.raises(DuplicateKeyError, match="ECDSA r") as caught:
+            await store.record(second.job, RecordKind.INTENT, envelope(made.pin_statement(second, possession=mixed)))
+        assert caught.value.job == first.device.job
+
+    through(path, made, work)
+    assert counts(path)["signature_r"] == 2
+
+
+def test_a_deterministic_signer_is_no_duplicate(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        device = await kit.open_as(store, made, Device())
+        once = device.possession("pin")
+        twice = Possession(challenge=once.challenge, context="pin", signatures=(once.signatures[0],) * 2)
+        await store.record(device.job, RecordKind.INTENT, envelope(made.pin_statement(device, possession=twice)))
+
+    through(path, made, work)
+    assert counts(path)["signature_r"] == 1
+
+
+def test_the_outbox_is_oldest_first_and_closes_by_answer(path: Path, made: World) -> None:
+    units: list[kit.Papers] = []
+
+    async def fill(store: JobStore) -> None:
+        units.extend([await kit.bring_to(store, made, RecordKind.PIN) for _ in range(4)])
+        assert [item.job.job_id for item in await store.pending()] == [unit.device.job for unit in units]
+
+    async def answer(store: JobStore) -> None:
+        for unit in (units[1], units[0]):
+            await store.record(unit.device.job, RecordKind.PIN_RECEIPT, unit.steps[RecordKind.PIN_RECEIPT])
+        left = await store.pending()
+        assert [item.envelope for item in left] == [unit.steps[RecordKind.PIN] for unit in units[2:]]
+        for kind in (RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION):
+            await store.record(units[0].device.job, kind, units[0].steps[kind])
+        assert [item.kind for item in await store.pending()] == [RecordKind.PIN] * 2 + [RecordKind.COMPLETION]
+        refused = await store.find(units[2].device.job)
+        assert refused is not None
+        await store.record(refused.job_id, RecordKind.PIN_REFUSED, kit.refusal(made, refused))
+        await store.record(units[3].device.job, RecordKind.PIN_RECEIPT, units[3].steps[RecordKind.PIN_RECEIPT])
+        last = units[0].steps[RecordKind.COMPLETION_RECEIPT]
+        await store.record(units[0].device.job, RecordKind.COMPLETION_RECEIPT, last)
+        assert await store.pending() == ()
+        units.append(await kit.bring_to(store, made, RecordKind.PIN))
+        assert [item.job.job_id for item in await store.pending()] == [units[4].device.job]
+
+    through(path, made, fill, answer)
+
+
+def test_unfinished_and_tally(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        for kind in RecordKind:
+            if kind is not RecordKind.PIN_REFUSED:
+                await kit.bring_to(store, made, kind)
+        await store.open(Device().device_id, ORDER)
+        lost = await kit.bring_to(store, made, RecordKind.PIN)
+        job = await store.find(lost.device.job)
+        assert job is not None
+        await store.record(job.job_id, RecordKind.PIN_REFUSED, kit.refusal(made, job))
+        tally = await store.tally(ORDER)
+        assert tally == Tally(opened=1, intended=1, signed=1, refused=1, pinned=2, completed=1, active=1)
+        assert (tally.jobs, tally.passed) == (8, 2)
+        assert len(await store.unfinished(ORDER)) == 3  # signed, receipted, completion intended
+        assert await store.unfinished("order-8") == ()
+        assert await store.tally("order-8") == Tally()
+
+    through(path, made, work)
+
+
+def test_attempts_and_verdicts(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        job = await store.open(Device().device_id, ORDER)
+        assert await store.attempts(job.job_id) == 0
+        for attempt in (1, 2):
+            await store.note(kit.happened(made, "attempt", job, attempt))
+            await store.note(kit.happened(made, "verdict", job, attempt, verdict="FAIL", nr=str(attempt)))
+        assert await store.attempts(job.job_id) == 2
+        (latest,) = await store.latest_verdicts(ORDER)
+        assert latest.details["nr"] == "2"
+        passed = await kit.bring_to(store, made, RecordKind.COMPLETION)
+        done = await store.find(passed.device.job)
+        assert done is not None
+        await store.note(kit.happened(made, "verdict", done, 1, verdict="FAIL"))
+        assert [event.job for event in await store.latest_verdicts(ORDER)] == [str(job.job_id)]
+
+    through(path, made, work)
+
+
+def test_an_event_is_once_a_job_attempt_and_kind(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        job = await store.open(Device().device_id, ORDER)
+        event = kit.happened(made, "attempt", job, 1)
+        await store.note(event)
+        await store.note(event)
+        with pytest.raises(RecordConflictError):
+            await store.note(msgspec.structs.replace(event, details={"slot": "2"}))
+        for reserved in ("job", "pin-refused"):
+            with pytest.raises(RecordConflictError, match="use another"):
+                await store.note(kit.happened(made, reserved, job, 1))
+        loose = kit.stamp(made).event("station-started")
+        await store.note(loose)
+        await store.note(loose)
+
+    through(path, made, work)
+    assert counts(path)["events"] == 2
+
+
+def test_an_order_is_kept_once(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        assert await store.order(ORDER) is None
+        await store.keep_order(made.order_envelope)
+        await store.keep_order(made.order_envelope)
+        assert await store.order(ORDER) == made.order_envelope
+        with pytest.raises(RecordConflictError):
+            await store.keep_order(made.with_order(quantity=7).order_envelope)
+        with pytest.raises(RecordConflictError, match="not a work order"):
+            await store.keep_order(made.pin(Device()))
+
+    through(path, made, work)
+
+
+def test_thirty_two_slots_at_once(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        units = await asyncio.gather(*(kit.bring_to(store, made, RecordKind.PIN_RECEIPT) for _ in range(32)))
+        assert len({unit.device.job for unit in units}) == 32
+        assert (await store.tip()).size == 32 * 4
+        assert await store.pending() == ()
+
+    through(path, made, work)
+
+
+def test_the_same_device_in_two_slots_gets_one_job(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        device = Device().device_id
+        opened = await asyncio.gather(*(store.open(device, ORDER) for _ in range(8)))
+        assert len(set(opened)) == 1
+
+    through(path, made, work)
+    assert counts(path)["jobs"] == 1
+
+
+def test_two_processes_on_one_file_agree(path: Path, made: World) -> None:
+    """Two stores on one file stand for two processes: locks and constraints are the database's, not the object's."""
+
+    async def work(one: JobStore) -> None:
+        other = kit.store_at(path, made)
+        device = Device().device_id
+        try:
+            opened = await asyncio.gather(*(store.open(device, ORDER) for store in (one, other) * 8))
+            assert len(set(opened)) == 1
+            units = await asyncio.gather(*(kit.bring_to(store, made, RecordKind.PIN) for store in (one, other) * 8))
+            assert len(await one.pending()) == len(await other.pending()) == len(units) == 16
+        finally:
+            await other.close()
+
+    through(path, made, work)
+
+
+def test_a_commit_does_not_slow_down_with_the_log(path: Path, made: World) -> None:
+    """Not a benchmark: refuses work per append that grows with the log (a scan of it takes many times as long)."""
+
+    async def timed(store: JobStore) -> float:
+        unit = kit.papers(made, await kit.open_as(store, made, Device()))
+        seconds = []
+        for kind in (RecordKind.INTENT, RecordKind.PIN, RecordKind.PIN_RECEIPT):
+            began = time.perf_counter()
+            await store.record(unit.device.job, kind, unit.steps[kind])
+            await store.pending()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    async def work(store: JobStore) -> None:
+        job = await store.open(Device().device_id, ORDER)
+        early = [await timed(store) for _ in range(5)]
+        for batch in range(40):
+            events = [kit.happened(made, f"kind-{batch}-{each}", job, 1) for each in range(64)]
+            await asyncio.gather(*(store.note(event) for event in events))
+        late = [await timed(store) for _ in range(5)]
+        assert min(late) < 5 * min(early)
+
+    through(path, made, work)
+
+
+def test_a_caller_that_goes_away_harms_no_neighbour(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        opening = [asyncio.create_task(store.open(Device().device_id, ORDER)) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in opening[::2]:
+            task.cancel()
+        answers = await asyncio.wait_for(asyncio.gather(*opening, return_exceptions=True), 10)
+        assert [isinstance(each, Job) for each in answers] == [False, True] * 10
+        for job in answers[1::2]:
+            assert isinstance(job, Job)
+            assert await store.find(job.job_id) == job
+
+    through(path, made, work)
+
+
+def test_a_refused_neighbour_leaves_nothing_and_harms_nobody(path: Path, made: World) -> None:
+    async def work(store: JobStore) -> None:
+        first = await kit.bring_to(store, made, RecordKind.INTENT)
+        clones = [await kit.open_as(store, made, Device(first.device.key)) for _ in range(5)]
+        others = [await kit.open_as(store, made, Device()) for _ in range(5)]
+        both = [each for pair in zip(clones, others, strict=True) for each in pair]
+        intents = [store.record(each.job, RecordKind.INTENT, envelope(made.pin_statement(each))) for each in both]
+        answers = await asyncio.gather(*intents, return_exceptions=True)
+        assert [isinstance(each, DuplicateKeyError) for each in answers] == [True, False] * 5
+        assert answers[1::2] == [None] * 5
+
+    through(path, made, work)
+    assert counts(path)["records"] == counts(path)["keys"] == 6
+
+
+def test_a_signature_by_nobody_is_not_the_stores_to_judge(path: Path, made: World) -> None:
+    """The store keeps what the signer gave; the audit names it. Kept here so that nobody relies on the store for it."""
+
+    async def work(store: JobStore) -> None:
+        unit = await kit.bring_to(store, made, RecordKind.INTENT)
+        statement = made.pin_statement(unit.device)
+        forged = signed(statement, Device().key)
+        with pytest.raises(RecordConflictError, match="other bytes"):
+            await store.record(unit.device.job, RecordKind.PIN, forged)
+        intent = kit.read(unit.steps[RecordKind.INTENT], kit.PinStatement)
+        await store.record(unit.device.job, RecordKind.PIN, signed(intent, Device().key))
+
+    through(path, made, work)
