@@ -96,7 +96,8 @@ def main(board: str) -> None:
     screen = Screen()
     screen.feed(f"\x1b[1m$ station demo --bench {board}\x1b[0m\n" + output.replace(f"{directory}/", ""))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi("\n".join(screen.lines).rstrip()), soft_wrap=False)
+    console.print(Text.from_ansi("\n".join(screen.lines).rstrip()))
+    console.print("\n")  # the page is one line short
     picture = console.export_svg(theme=MONOKAI, code_format=PAGE, unique_id="demo")
     (TOP / "docs" / "demo.svg").write_text(picture, "utf-8")
 

@@ -148,8 +148,9 @@ class Pkcs11Token:
                 session, model = self._log_in()
             try:
                 self._open = _look_up(session, model)
-            except TokenError:
-                session.close()
+            except (TokenError, pkcs11.PKCS11Error):
+                with suppress(pkcs11.PKCS11Error):
+                    session.close()
                 raise
         return self._open
 

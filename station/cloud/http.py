@@ -54,7 +54,7 @@ class HttpCloud:
             verify=_tls(tls_root_der),
             proxy=proxy,
             trust_env=False,
-            timeout=None,
+            timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
             limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=_KEPT_IDLE_S),
             headers={"accept": "application/json", "accept-encoding": "identity"},
         )
@@ -88,7 +88,9 @@ class HttpCloud:
             try:
                 return _record(answer)
             except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError) as error:
-                raise CloudUnreachableError(f"{asked}: 200, but no answer of the registry: {error}") from error
+                raise CloudUnreachableError(
+                    f"{asked}: 200, but no answer of the registry: {printable(str(error))}"
+                ) from error
         raise _refusal(asked, status, answer)
 
     async def _ask(self, asked: str, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:

@@ -137,12 +137,13 @@ class Plant:
         for bench in benches:
             found = read_slots(bench.wait())
             configs += found
-            order = self._order(bench.bench.product, len(found))
+            order = self.write_order(bench.bench.product, len(found))
             batches.append(Batch(order=order, slots=tuple(config.name for config in found)))
         write_slots(self._paths.slots, configs)
         return tuple(batches)
 
-    def _order(self, product: _Product, quantity: int) -> Path:
+    def write_order(self, product: _Product, quantity: int) -> Path:
+        """The plain TOML order for one product of the demo."""
         cloud = self._public("cloud")
         udp = product == "ec"
         key = PublicKey.from_der(cloud["cloud-udp" if udp else "cloud-tcp"]).to_pem()

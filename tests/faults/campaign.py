@@ -7,17 +7,23 @@ several). Prints one JSON object: points, trials, violations, seconds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-
-from tests.faults.points import KILLS, Met, plans
+from station.events import Step
+from station.jobs import Jobs
+from station.jobs.store import JobStore
+from tests.faults.ashore import Ashore, registry_state
+from tests.faults.planted import ForgottenJob, LateIntent
+from tests.faults.points import KILLS, Met, Mode, Plan, plans
 from tests.faults.rig import Insertion, Outcome, Rig
 from tests.faults.trial import Trial
 
@@ -40,6 +46,25 @@ class Result(msgspec.Struct, kw_only=True):
         self.verdicts[name] = self.verdicts.get(name, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of a campaign to run, and whether to run cases that leave equal disks one by one."""
+
+    part: int = 0
+    of: int = 1
+    every: bool = False
+
+    def mine(self, number: int) -> bool:
+        return number % self.of == self.part
+
+    def cases(self, disks: list[str]) -> list[tuple[int, int]]:
+        """The first point of each stretch of equal disks, with the stretch's length."""
+        if self.every:
+            return [(at, 1) for at in range(len(disks))]
+        lengths = [len(list(same)) for _, same in itertools.groupby(disks)]
+        return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
+
+
 # What a fault at a party may be called. Anything else is a wrong name, and a wrong name sends people the wrong way.
 _NAMES = {
     "device": {"no-answer", "link-lost", "garbled", "device-busy", "device-refused", "outcome-unknown", "generation-failed"},
@@ -50,6 +75,15 @@ _NAMES = {
     "cloud": {"registry-unreachable", "registry-refused"},
     "ledger": {"ledger-failed"},
     "lamp": {"indicator-failed"},
+}
+# What a unit that was finished elsewhere may meet when it comes back.
+_CONFLICTS = {"job-conflict", "pin-refused"}
+_NO_PIN = {"none"}
+_CLOUD_AFTER = {
+    **dict.fromkeys(list(Step)[: list(Step).index(Step.SIGNED)], _NO_PIN),
+    Step.SIGNED: {"none", "provisional"},
+    **dict.fromkeys([Step.PINNED, Step.ANCHORED, Step.VERIFIED, Step.LOCKED], {"provisional"}),
+    Step.PASSED: {"active"},
 }
 
 
@@ -62,12 +96,12 @@ def first_run(rig: Rig) -> list[Met]:
     return outcome.points
 
 
-def single(rig: Rig, shard: Callable[[int], bool], result: Result) -> None:
+def single(rig: Rig, shard: Shard, result: Result) -> None:
     """Every fault at every point of a first insertion, then an insertion without faults: it must pass."""
     met = first_run(rig)
     result.points = len(met)
     for number, plan in enumerate(plans(met)):
-        if not shard(number):
+        if not shard.mine(number):
             continue
         point = met[plan.at]
         trial = Trial.of(rig, f"{plan.at} {point.name} {plan.mode} {plan.failure}")
@@ -81,7 +115,121 @@ def single(rig: Rig, shard: Callable[[int], bool], result: Result) -> None:
         result.trials += 1
 
 
-CAMPAIGNS: dict[str, Callable[[Rig, Callable[[int], bool], Result], None]] = {"single": single}
+def pairs(rig: Rig, shard: Shard, result: Result) -> None:
+    """Killed at a, the recovery killed at b, then left alone: it must pass, for all ordered pairs (a, b).
+
+    Points between which nothing on any disk changed are one case: the recovery cannot tell them apart. `pairs` counts
+    all of them; with `all` each is run.
+    """
+    survey = Trial.of(rig, "undisturbed")
+    met = survey.insert(Insertion(survey=True))
+    assert survey.finish(passed=True) == []
+    result.points = len(met.points)
+    for number, (a, same_as_a) in enumerate(shard.cases(met.disks)):
+        if shard.mine(number):
+            _pairs_after(rig, a, met.points[a].name, same_as_a, shard, result)
+
+
+def _pairs_after(rig: Rig, a: int, name: str, same_as_a: int, shard: Shard, result: Result) -> None:
+    killed = Trial.of(rig, f"killed at {a} {name}")
+    killed.wants(killed.insert(Insertion(plan=Plan(a, Mode.KILLED_BEFORE))).killed, "was not killed")
+    alone = Trial.of(rig, f"{killed.name}, recovered", killed)
+    met = alone.insert(Insertion(survey=True))
+    alone.wants(met.verdict == "PASS", f"after one crash: {met}")
+    result.violations += alone.finish(passed=True)
+    result.trials += 1
+    result.pairs += same_as_a * len(met.points)
+    for b, _ in shard.cases(met.disks):
+        twice = Trial.of(rig, f"{killed.name}, killed again at {b} {met.points[b].name}", killed)
+        twice.wants(twice.insert(Insertion(plan=Plan(b, Mode.KILLED_BEFORE))).killed, "was not killed again")
+        last = twice.insert()
+        twice.wants(last.verdict == "PASS", f"after two crashes: {last}")
+        result.violations += twice.finish(passed=True)
+        result.trials += 1
+    killed.drop()
+
+
+def two_stations(rig: Rig, shard: Shard, result: Result) -> None:
+    """Killed at a on the first station, finished on the second; then the first comes back and empties its outbox."""
+    survey = Trial.of(rig, "undisturbed")
+    met = survey.insert(Insertion(survey=True))
+    survey.finish(passed=True, stations=("st-01",))
+    result.points = len(met.points)
+    for number, (a, _) in enumerate(shard.cases(met.disks)):
+        if shard.mine(number):
+            _moved(rig, a, met.points[a].name, result)
+
+
+def _moved(rig: Rig, a: int, name: str, result: Result) -> None:
+    trial = Trial.of(rig, f"killed at {a} {name} on st-01")
+    trial.wants(trial.insert(Insertion(plan=Plan(a, Mode.KILLED_BEFORE))).killed, "was not killed")
+    before = Ashore.of(trial)
+    second = trial.insert(Insertion(station="st-02"))
+    result.count(second)
+    trial.wants(second.verdict == "PASS", f"st-02 did not finish it: {second}")
+    trial.insert(Insertion(only_outbox=True))
+    for sentence in before.broken(Ashore.of(trial)):
+        trial.wants(None, sentence)
+    back = trial.insert()
+    trial.wants(back.verdict == "PASS" or back.code in _CONFLICTS, f"back on st-01: {back}")
+    trial.wants(before.broken(Ashore.of(trial)) == [], "back on st-01: the story changed")
+    result.violations += trial.finish(passed=True, replaced=not before.pinned)
+    result.trials += 1
+
+
+def taken_away(rig: Rig, shard: Shard, result: Result) -> None:
+    """The unit is pulled out when a state is reached: what may the cloud know of it? Then it is put in again."""
+    cases = [(step, unplug) for step in Step for unplug in (True, False)]
+    result.points = len(cases)
+    for number, (step, unplug) in enumerate(cases):
+        if not shard.mine(number):
+            continue
+        trial = Trial.of(rig, f"{'pulled out' if unplug else 'without power'} after {step}")
+        first = trial.insert(Insertion(taken_after=step, unplug=unplug))
+        state = registry_state(trial.place)
+        trial.wants(state in _CLOUD_AFTER[step], f"the registry has {state}, allowed: {_CLOUD_AFTER[step]}")
+        trial.wants((first.verdict == "PASS") == (step is Step.PASSED), f"verdict {first}")
+        result.count(first)
+        last = trial.insert()
+        trial.wants(last.verdict == "PASS", f"put in again: {last}")
+        result.violations += trial.finish(passed=True)
+        result.trials += 1
+
+
+def late_intent(rig: Rig, shard: Shard, result: Result) -> None:
+    """Negative control: a station that writes its intent after the fact. Crashes must show it."""
+    _control(rig, LateIntent, result)
+
+
+def forgotten_job(rig: Rig, shard: Shard, result: Result) -> None:
+    """Negative control: a station whose job is not durable when the device makes its key. Crashes must show it."""
+    _control(rig, ForgottenJob, result)
+
+
+def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], result: Result) -> None:
+    """The undisturbed run passes all checks: only the crashes tell. The watch on write-ahead is off."""
+    whole = Trial.of(rig, "undisturbed")
+    met = whole.insert(Insertion(survey=True, watched=False, wrap_jobs=wrap))
+    assert met.verdict == "PASS", met
+    assert whole.finish(passed=True) == []
+    result.points = len(met.points)
+    for at, _ in Shard().cases(met.disks):
+        trial = Trial.of(rig, f"killed at {at} {met.points[at].name}")
+        trial.insert(Insertion(plan=Plan(at, Mode.KILLED_BEFORE), watched=False, wrap_jobs=wrap))
+        last = trial.insert(Insertion(watched=False, wrap_jobs=wrap))
+        trial.wants(last.verdict == "PASS", f"not finished: {last}")
+        result.violations += trial.finish(passed=last.verdict == "PASS")
+        result.trials += 1
+
+
+CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {
+    "single": single,
+    "pairs": pairs,
+    "two-stations": two_stations,
+    "taken-away": taken_away,
+    "late-intent": late_intent,
+    "forgotten-job": forgotten_job,
+}
 STATIONS = {"two-stations": ("st-01", "st-02")}
 
 
@@ -90,6 +238,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="campaign", description=__doc__)
     parser.add_argument("name", choices=[*CAMPAIGNS])
     parser.add_argument("--part", default="0/1", help="which of how many parts")
+    parser.add_argument("--all", action="store_true", help="also cases that leave equal disks")
     chosen = parser.parse_args(argv)
     mine, of = (int(each) for each in chosen.part.split("/"))
     result = Result(name=chosen.name)
@@ -98,7 +247,7 @@ def main(argv: list[str]) -> int:
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="ks-faults-", dir=shm if shm.is_dir() else None) as base:
         rig = Rig(Path(base), STATIONS.get(chosen.name, ("st-01",))).make()
-        CAMPAIGNS[chosen.name](rig, lambda number: number % of == mine, result)
+        CAMPAIGNS[chosen.name](rig, Shard(mine, of, every=chosen.all), result)
         result.children = rig.children
     result.seconds = round(time.monotonic() - began, 1)
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")

@@ -93,12 +93,14 @@ def root_command(target: str) -> click.Command:
     return found[0]
 
 
+@pytest.mark.timeout(60)  # a dozen interpreters start, beside whatever else is running
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_fast(command: str) -> None:
     silent, slow = {}, {}
     for words, each in commands_in(root_command(COMMANDS[command])):
         silent[words] = unexplained(each)
-        slow[words] = min(start(command, *words)[0] for _ in range(2))
+        took, *_ = start(command, *words)
+        slow[words] = took if took <= START_S else min(took, start(command, *words)[0])
     assert {words: missing for words, missing in silent.items() if missing} == {}
     assert {words: seconds for words, seconds in slow.items() if seconds > START_S} == {}
 

@@ -85,6 +85,7 @@ def site(worker_dir: Path) -> Site:
     return Site(place, made)
 
 
+@pytest.mark.timeout(60)  # starts the signer twice and the registry once
 def test_receipts_come_from_the_token_and_survive_its_absence(site: Site) -> None:
     made, devices = site.made, [Device() for _ in range(12)]
     statements = [made.pin(each) for each in devices]

@@ -154,6 +154,7 @@ def pin_all(plant: Plant, devices: list[Device], statements: list[Envelope]) -> 
     return asyncio.run(run())
 
 
+@pytest.mark.timeout(60)  # starts the program twice
 def test_sigterm_is_a_clean_end_and_the_address_is_free_again(tmp_path: Path) -> None:
     plant = make_plant(tmp_path)
     plant.start()
@@ -167,6 +168,7 @@ def test_sigterm_is_a_clean_end_and_the_address_is_free_again(tmp_path: Path) ->
     assert plant.end(signal.SIGINT) == 0
 
 
+@pytest.mark.timeout(60)  # starts the program three times
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """Killed under load twice; every acknowledged pin is there afterwards, receipt byte for byte."""
     plant = make_plant(tmp_path)

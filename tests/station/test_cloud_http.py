@@ -275,6 +275,7 @@ NO_ANSWERS = {
     "no receipt": answer(200, held(receipt=None)),
     "envelope is not one": answer(200, held(statement={"payload": "AA=="})),
     "envelope with spaces": answer(200, held().replace(b'"statement":{', b'"statement":{ ')),
+    "control characters": answer(200, held(statement={"payload": "AA==", "\x1b[31m": 1})),
     "two documents": answer(200, held() + b"{}"),
     "not utf-8": answer(200, b"\xff\xfe"),
     "compressed": answer(200, b"\x1f\x8b\x08\x00", "content-encoding: gzip"),
@@ -291,6 +292,7 @@ def test_what_is_not_exactly_an_answer_is_no_answer(what: str, tmp_path: Path) -
     error = told(tmp_path, saying(NO_ANSWERS[what]))
     assert isinstance(error, CloudUnreachableError)
     assert f"/v1/pins/{ANY}" in str(error)
+    assert str(error).isprintable()
 
 
 def test_a_silent_and_a_dripping_server_cost_no_more_than_the_time_out(tmp_path: Path) -> None:

@@ -144,8 +144,11 @@ def away(_: Envelope) -> None:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
+    for _ in range(10_000):
+        if await condition():
+            return
         await asyncio.sleep(0.001)
+    raise AssertionError("it never came true")
 
 
 async def emptied(store: JobStore) -> bool:
