@@ -120,11 +120,13 @@ class Counters:
         """The job's statement of this kind (not for receipts)."""
         return self._one_reserved("kind = ? AND job = ? AND kind <> 'receipt'", kind, job)
 
-    def reserved_of_device(self, kind: Kind, order_id: str, device_id: str) -> Reserved | None:
-        """The device's statement of this kind under this order (not for receipts)."""
-        return self._one_reserved(
-            "kind = ? AND order_id = ? AND device_id = ? AND kind <> 'receipt'", kind, order_id, device_id
-        )
+    def pin_of_device(self, device_id: str) -> Reserved | None:
+        """The device's pin statement, whatever the order: a signer makes one for a device."""
+        return self._one_reserved("kind = 'pin' AND device_id = ?", device_id)
+
+    def completion_of_device(self, order_id: str, device_id: str) -> Reserved | None:
+        """The device's completion under this order."""
+        return self._one_reserved("kind = 'completion' AND order_id = ? AND device_id = ?", order_id, device_id)
 
     def claim_key(self, fingerprint: str, device_id: str) -> str:
         """The device that this key belongs to: this one if it is new, else the first that was signed for with it."""

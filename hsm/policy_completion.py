@@ -143,7 +143,7 @@ def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sh
     counters = signatory.counters
     if counters.reserved_of_job("completion", done.job) is not None:
         raise SignerError(Code.JOB_BYTES_DIFFER, f"job {done.job} has another completion already: send that one")
-    if counters.reserved_of_device("completion", done.order_id, done.device_id) is not None:
+    if counters.completion_of_device(done.order_id, done.device_id) is not None:
         raise SignerError(
             Code.PINNED_UNDER_OTHER_JOB, f"device {done.device_id} was completed under another job of this order"
         )

@@ -71,9 +71,9 @@ def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_s
     counters = signatory.counters
     if counters.reserved_of_job("pin", pin.job) is not None:
         raise SignerError(Code.JOB_BYTES_DIFFER, f"job {pin.job} has another pin statement already: send that one")
-    other = counters.reserved_of_device("pin", pin.order_id, pin.device_id)
+    other = counters.pin_of_device(pin.device_id)
     if other is not None and other.fingerprint != pin.fingerprint:
-        text = f"device {pin.device_id} was signed for with key {other.fingerprint[:16]}… under this order"
+        text = f"device {pin.device_id} was signed for with key {other.fingerprint[:16]}… under order {other.order_id}"
         raise SignerError(Code.DEVICE_HAS_OTHER_KEY, f"{text}: quarantine it")
     if other is not None:
         text = f"device {pin.device_id} was signed for with this key under job {other.job}"

@@ -1,6 +1,6 @@
 """Proof that a device holds its private key, judged by the signer itself, and the challenges it gives out for that.
 
-A challenge is 32 random bytes, durable, good for one hour and for one statement. Never takes the station's word.
+A challenge is 32 random bytes, durable, good for 90 days and for one statement. Never takes the station's word.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trust.keys import KeyType, PublicKey
 from trust.proof import CHALLENGE_BYTES, proves
 from trust.statement import Completion, PinStatement, Possession
 
-_VALID_S = 3600
+_VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signature (docs/decisions/0008)
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
 
 
@@ -54,7 +54,7 @@ def use_challenge(
         challenge, binding, used_by=used_by, issued=(now - _VALID_S, now + _CLOCK_BACK_S)
     ):
         text = (
-            f"this {purpose} challenge was not given for this order, job and device, is older than an hour, or was used"
+            f"this {purpose} challenge was not given for this order, job and device, is older than 90 days, or was used"
         )
         raise SignerError(Code.CHALLENGE_UNKNOWN, f"{text}: ask for a new one and let the device sign again")
 

@@ -61,7 +61,8 @@ CREATE TABLE statements (
     FOREIGN KEY (fingerprint, device_id) REFERENCES keys (fingerprint, device_id)
 ) STRICT;
 CREATE UNIQUE INDEX one_a_job ON statements (kind, job) WHERE kind <> 'receipt';
-CREATE UNIQUE INDEX one_a_device_and_order ON statements (kind, order_id, device_id) WHERE kind <> 'receipt';
+CREATE UNIQUE INDEX one_pin_a_device ON statements (device_id) WHERE kind = 'pin';
+CREATE UNIQUE INDEX one_completion_a_device_and_order ON statements (order_id, device_id) WHERE kind = 'completion';
 CREATE TABLE signatures (
     purpose TEXT PRIMARY KEY,
     payloads INTEGER NOT NULL,

@@ -78,7 +78,7 @@ class Signer(Protocol):
         """Make an order known; the same bytes again are fine, other bytes under its id are ORDER_CONFLICT."""
 
     async def challenge(self, request: ChallengeRequest) -> bytes:
-        """32 random bytes, remembered for this order, job, device and purpose; valid for one hour."""
+        """32 random bytes, remembered for this order, job, device and purpose; valid for 90 days."""
 
     async def sign_pin(self, statement: PinStatement) -> Envelope:
         """The pin statement, signed, if proof, order and count allow it."""

@@ -254,12 +254,9 @@ class Provisioning:
         anchored = verified.anchored
         pinned, job = anchored.pinned, anchored.pinned.assigned.job.job_id
         await make_so(
-            True,
-            read=self.unit.locked,
-            write=lambda: self.unit.device.lock(job),
-            reopen=self.unit.open,
+            True, read=self.unit.locked, write=lambda: self.unit.device.lock(job), reopen=self.unit.open,
             differs="lock-not-holding",
-        )
+        )  # fmt: skip
         await self.unit.cycle()
         identity = await self._unchanged(anchored)
         await self.unit.write_refused(anchored.anchor)
@@ -274,12 +271,14 @@ class Provisioning:
     async def complete(self, locked: evidence.Locked) -> evidence.Passed:
         """12: the completion is signed and durable; only then green."""
         pinned = locked.verified.anchored.pinned
+        await self.unit.still_here(pinned.assigned.identity)
         assigned, registered = pinned.assigned, pinned.assigned.registered
         done = assigned.records.get(RecordKind.COMPLETION)
         already, active = done is not None, RecordKind.COMPLETION_RECEIPT in assigned.records
         if registered is not None and registered.completion is not None:
             done, already, active = registered.completion, True, True
-            await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
+            with contextlib.suppress(RecordConflictError):  # finished elsewhere: what this ledger has of it stays
+                await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
         if done is None:
             done = await self._completion(locked)
         await self.line.light(self.slot_name, Lamp.PASS)

@@ -117,6 +117,10 @@ class Unit:
             raise fault("anchor-differs", "after the power cycle")
         return identity
 
+    async def still_here(self, before: Identity) -> None:
+        """The last look before the completion: green is never for an empty slot, nor for a unit put in since."""
+        checks.same_unit(before, await self.device.identify())
+
     async def read_anchor(self) -> Anchor | None:
         """The anchor as the flash chip holds it now."""
         return await self.device.read_anchor()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, create_engine, select
 from sqlalchemy import Row as SqlRow
@@ -120,7 +121,7 @@ def schema_mismatches(connection: Connection) -> Iterator[Mismatch]:
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version != SCHEMA_VERSION:
         yield Mismatch("schema", "user_version", f"is {version}, expected {SCHEMA_VERSION}")
-    found, wanted = _schema(connection), _fresh_schema()
+    found, wanted = _schema(connection), dict(_fresh_schema())
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found:
             yield Mismatch("schema", " ".join(name), "missing: somebody dropped it")
@@ -130,11 +131,13 @@ def schema_mismatches(connection: Connection) -> Iterator[Mismatch]:
             yield Mismatch("schema", " ".join(name), "is not as the migrations make it")
 
 
-def _fresh_schema() -> dict[tuple[str, str], str]:
+@cache
+def _fresh_schema() -> tuple[tuple[tuple[str, str], str], ...]:
+    """What this version's migrations make; the same for the life of the process."""
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
         migrate(connection)
-        schema = _schema(connection)
+        schema = tuple(_schema(connection).items())
     engine.dispose()
     return schema
 

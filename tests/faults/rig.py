@@ -68,7 +68,6 @@ class Insertion:
     station: str = "st-01"
     plan: Plan | None = None
     taken_after: Step | None = None
-    unplug: bool = True
     only_outbox: bool = False
     survey: bool = False
     retries: int = 0
@@ -236,7 +235,7 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         signer=FaultySigner(plant.signer(station), points, watch),
         cloud=FaultyCloud(LocalCloud(plant.registry()), points, watch),
         indicators=FaultyIndicators(points, watch, _device_id(place)),
-        emit=_Taking(insertion, bare, said, device.power_off).emit,
+        emit=_Taking(insertion, bare, said).emit,
     )
     floor = Floor(line, [FaultySlot(bare, points, watch)], _outbox(line, store, jobs, plant), Voice())
     slots = ("none",) if insertion.only_outbox else ()
@@ -271,14 +270,11 @@ class _Taking:
     insertion: Insertion
     slot: MemorySlot
     said: list[AnyEvent]
-    power_off: Callable[[], None]
 
     def emit(self, event: AnyEvent) -> None:
         self.said.append(event)
         if isinstance(event, StepDone) and event.step is self.insertion.taken_after:
-            self.power_off()
-            if self.insertion.unplug:
-                self.slot.unplug()
+            self.slot.unplug()
 
 
 def _patience(plan: Plan | None) -> Patience:

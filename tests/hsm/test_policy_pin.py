@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_challenge_is_good_once(floor: Floor) -> None:
     ("age", "good"),
     [(0, True), (_VALID_S, True), (_VALID_S + 1, False), (-_CLOCK_BACK_S, True), (-_CLOCK_BACK_S - 1, False)],
 )
-def test_a_challenge_is_good_for_one_hour(parties: Parties, tmp_path, age: int, good: bool) -> None:
+def test_a_challenge_is_good_for_90_days(parties: Parties, tmp_path, age: int, good: bool) -> None:
     clock = [1_800_000_000.0]
     factory = make_factory(tmp_path / "factory", "st-01", parties.trusted, parties.factory_token, lambda: clock[0])
     floor = Floor(parties.trusted, make_order(parties.trusted), factory, parties.cloud)
@@ -261,3 +262,10 @@ def test_an_emulated_device_is_refused_outside_demo(floor: Floor, parties: Parti
     with pytest.raises(SignerError) as caught:
         _judge(KnownOrder(order, envelope(order).payload_sha256, signed=False), pin)
     assert caught.value.code is Code.WRONG_ENVIRONMENT
+
+
+def test_a_device_is_signed_for_once_whatever_the_order(floor: Floor) -> None:
+    device = Device()
+    floor.factory.sign_pin(floor.pin(device))
+    later = dataclasses.replace(floor, order=make_order(floor.trusted, order_id="order-later"))
+    assert refusal(later, later.pin(Device(device_id=device.device_id))) is Code.DEVICE_HAS_OTHER_KEY

@@ -23,7 +23,7 @@ from registry.cli import cli
 from station.cloud import CloudUnreachableError, PinRecord
 from station.cloud.http import HttpCloud
 from tests.registry.make import Device
-from tests.registry.running import REPOSITORY, Plant, make_plant, running
+from tests.registry.running import REPOSITORY, Plant, make_plant, plant_at, running
 from trust.dsse import Envelope
 
 
@@ -31,6 +31,13 @@ from trust.dsse import Envelope
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     with running(tmp_path_factory.mktemp("plant")) as started:
         yield started
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Plant]:
+    """A plant of the test's own, not started; whatever it starts is gone afterwards."""
+    with plant_at(tmp_path) as made:
+        yield made
 
 
 def inside(*argv: str | Path) -> Result:
@@ -155,51 +162,49 @@ def pin_all(plant: Plant, devices: list[Device], statements: list[Envelope]) -> 
 
 
 @pytest.mark.timeout(60)  # starts the program twice
-def test_sigterm_is_a_clean_end_and_the_address_is_free_again(tmp_path: Path) -> None:
-    plant = make_plant(tmp_path)
-    plant.start()
+def test_sigterm_is_a_clean_end_and_the_address_is_free_again(own: Plant) -> None:
+    own.start()
     device = Device()
-    statement = plant.made.pin(device)
-    before = pin_all(plant, [device], [statement])
-    assert plant.end(signal.SIGTERM) == 0
-    assert not [line for line in plant.said if "ERROR" in line or "Traceback" in line]
-    plant.start()
-    assert pin_all(plant, [device], [statement]) == before
-    assert plant.end(signal.SIGINT) == 0
+    statement = own.made.pin(device)
+    before = pin_all(own, [device], [statement])
+    assert own.end(signal.SIGTERM) == 0
+    assert not [line for line in own.said if "ERROR" in line or "Traceback" in line]
+    own.start()
+    assert pin_all(own, [device], [statement]) == before
+    assert own.end(signal.SIGINT) == 0
 
 
 @pytest.mark.timeout(60)  # starts the program three times
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_kill_9(own: Plant) -> None:
     """Killed under load twice; every acknowledged pin is there afterwards, receipt byte for byte."""
-    plant = make_plant(tmp_path)
     devices = [Device() for _ in range(60)]
-    statements = [plant.made.pin(each) for each in devices]
+    statements = [own.made.pin(each) for each in devices]
     kept: dict[int, PinRecord] = {}
 
     async def load(enough: int) -> None:
-        cloud, kill = HttpCloud(plant.url, plant.tls_root), asyncio.Event()
+        cloud, kill = HttpCloud(own.url, own.tls_root), asyncio.Event()
 
         async def one(number: int) -> None:
-            kept[number] = await cloud.pin(devices[number].device_id, statements[number], plant.made.order_envelope)
+            kept[number] = await cloud.pin(devices[number].device_id, statements[number], own.made.order_envelope)
             if len(kept) >= enough:
                 kill.set()
 
         waiting = [asyncio.create_task(one(number)) for number in range(60) if number not in kept]
         await kill.wait()
-        assert plant.process is not None
-        plant.process.send_signal(signal.SIGKILL)
+        assert own.process is not None
+        own.process.send_signal(signal.SIGKILL)
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(each is None or isinstance(each, CloudUnreachableError) for each in results)
         await cloud.close()
 
     for enough in (10, 30):
-        plant.start()
+        own.start()
         asyncio.run(load(enough))
-        plant.end(signal.SIGKILL)
+        own.end(signal.SIGKILL)
     acknowledged = dict(kept)
-    plant.start()
-    found = pin_all(plant, devices, statements)
-    assert plant.end() == 0
+    own.start()
+    found = pin_all(own, devices, statements)
+    assert own.end() == 0
     assert {number: found[number] for number in acknowledged} == acknowledged
     assert 30 <= len(acknowledged) < 60
 
@@ -228,14 +233,10 @@ def test_serve_without_its_signer_refuses_with_the_remedy(tmp_path: Path) -> Non
     assert "start station-signer serve" in found.stderr and "Traceback" not in found.stderr
 
 
-def test_an_address_that_is_taken_is_refused_with_the_remedy(plant: Plant, tmp_path: Path) -> None:
-    other = make_plant(tmp_path)
-    other.port = plant.port
+def test_an_address_that_is_taken_is_refused_with_the_remedy(plant: Plant, own: Plant) -> None:
+    own.port = plant.port
     with pytest.raises(AssertionError, match="choose another --host or --port"):
-        other.start()
-    assert other.process is not None and other.process.stderr is not None
-    other.process.wait(10)
-    other.process.stderr.close()
+        own.start()
 
 
 @pytest.mark.parametrize(

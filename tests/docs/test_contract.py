@@ -1,0 +1,176 @@
+"""Documents and code say the same: codes, steps, records, payload types, fields, verbs, words."""
+
+import importlib
+import re
+from dataclasses import is_dataclass
+
+import msgspec
+import pytest
+
+import fixtures.slots
+import station.evidence
+from hsm import verbs
+from registry import app
+from station.config import Config
+from station.events import Step
+from station.jobs import RecordKind
+from tests.docs.pages import TOP, page, quoted, rows, section
+from trust.codes import Code
+from trust.order import WorkOrder
+from trust.root import ROOT_TYPE, Root
+from trust.statement import Completion, Event, PinStatement, Receipt, Statement
+
+STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
+KINDS: dict[str, type[Statement]] = {
+    "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
+}  # fmt: skip
+SECTIONS = {"pin": "### Pin", "completion": "### Completion", "receipt": "### Receipt", "event": "### Event",
+            "order": "## 5. Work order"}  # fmt: skip
+
+
+def first_cells(text: str) -> list[str]:
+    return [name for row in rows(text) for name in quoted(row[0])]
+
+
+def test_every_code_has_its_row_and_none_is_invented() -> None:
+    assert sorted(first_cells(section(STATEMENTS, "## 11. Codes"))) == sorted(Code)
+
+
+def test_statuses_of_refusals_are_the_registrys() -> None:
+    table = section(STATEMENTS, "## 9. Registry API").split("| status | codes |")[1]
+    told = {(code, int(status)) for status, codes in rows(f"| status | codes |{table}") for code in quoted(codes)}
+    known = {(code.value, status) for code, status in app._STATUS.items()}
+    special = {("not-pinned", 404), ("internal", 500), ("token-unavailable", 503), ("store-failed", 503)}
+    refused = {(code, status) for code, status in told if status == app._REFUSED}
+    assert told == known | special | refused
+    assert not {code for code, _ in refused} & {code for code, _ in known | special}
+
+
+def test_every_step_has_its_row_in_its_place() -> None:
+    table = [row for row in rows(section(FLOW, "## Steps")) if quoted(row[0])]
+    assert [quoted(row[0])[0] for row in table] == [step.value for step in Step]
+    types = {name for name, each in vars(station.evidence).items() if is_dataclass(each) and
+             each.__module__ == "station.evidence"}  # fmt: skip
+    assert {quoted(row[1])[0] for row in table} == types
+
+
+def test_every_fault_in_the_flow_exists() -> None:
+    from station.faults import TABLE
+
+    named = {code.strip() for row in rows(section(FLOW, "## Steps")) for code in row[3].split(",") if code.strip()}
+    assert named <= set(TABLE)
+    assert len(named) > 20
+
+
+def test_every_record_has_its_row() -> None:
+    assert first_cells(section(FLOW, "## What is on record")) == [kind.value for kind in RecordKind]
+
+
+def test_payload_types_are_the_codes_own() -> None:
+    told = {row[0]: quoted(row[1])[0] for row in rows(section(STATEMENTS, "## 2. Payload types"))}
+    assert told == {**{name: kind.PAYLOAD_TYPE for name, kind in KINDS.items()}, "root": ROOT_TYPE}
+    assert {name: kind.__struct_config__.tag for name, kind in KINDS.items()} == {name: name for name in KINDS}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_field_has_its_row(name: str) -> None:
+    common = {"type", *Statement.__struct_fields__}
+    assert set(first_cells(STATEMENTS.split("### Pin")[0].split("## 3. Statements")[1])) == common
+    told = first_cells(section(STATEMENTS, SECTIONS[name]))
+    assert sorted(told) == sorted(set(KINDS[name].__struct_fields__) - common)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_field_of_an_inner_object_is_named(name: str) -> None:
+    named = set(quoted(section(STATEMENTS, "## 3. Statements" if name != "order" else SECTIONS[name])))
+    for field in msgspec.structs.fields(KINDS[name]):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            assert set(field.type.__struct_fields__) <= named, field.name
+
+
+def test_every_field_of_the_root_has_its_row() -> None:
+    assert sorted(first_cells(section(STATEMENTS, "## 4. Trust root"))) == sorted({"type", *Root.__struct_fields__})
+
+
+def test_a_field_that_is_left_out_is_seen() -> None:
+    without = STATEMENTS.replace("| `origin_proven` |", "| `origin` |", 1)
+    assert sorted(first_cells(section(without, "### Pin"))) != sorted(first_cells(section(STATEMENTS, "### Pin")))
+
+
+def test_verbs_are_the_signers() -> None:
+    told = {(quoted(row[0])[0], row[1]) for row in rows(section(STATEMENTS, "## 10. Signer socket"))}
+    both = set(verbs._FACTORY) & set(verbs._CLOUD)
+    known = {(name, "both") for name in both} | {(name, "factory") for name in set(verbs._FACTORY) - both}
+    assert told == known | {(name, "cloud") for name in set(verbs._CLOUD) - both}
+
+
+def test_routes_are_the_registrys() -> None:
+    told = {tuple(name.split()) for name in first_cells(section(STATEMENTS, "## 9. Registry API")) if " " in name}
+    source = (TOP / "registry/app.py").read_text()
+    known = set(re.findall(r'"(/v1/[^"]*)"', source))
+    assert {path for _, path in told} == known
+    assert all(method in {"GET", "PUT"} for method, _ in told)
+
+
+def test_the_slots_file_of_the_document_is_taken(tmp_path) -> None:
+    example = re.search(r"```toml\n(.*?)```", section(FLOW, "## Slots file"), re.DOTALL)
+    (tmp_path / "slots.toml").write_text(example[1])
+    (slot,) = fixtures.slots.read_slots(tmp_path / "slots.toml")
+    assert (slot.name, slot.power, slot.emulated) == ("slot-01", "", False)
+
+
+def test_the_example_settings_show_every_entry() -> None:
+    import tomllib
+
+    shown = tomllib.loads(page("config.example.toml"))
+    for field in msgspec.structs.fields(Config):
+        assert set(shown[field.name]) == set(field.type.__struct_fields__), field.name
+
+
+MODULES = ["trust.order", "trust.statement", "trust.root", "trust.identity", "station.jobs", "station.faults",
+           "fixtures.device", "registry.pins.record"]  # fmt: skip
+PACKAGES = ("trust.", "ledger.", "hsm.", "fixtures.", "station.", "registry.")
+
+
+def missing(reference: str) -> bool:
+    """Whether a dotted name of the glossary's last column is not in the code."""
+    if reference.endswith("/") or "/" in reference:
+        return not (TOP / reference).exists()
+    if not reference.startswith(PACKAGES):
+        name, _, attribute = reference.partition(".")
+        homes = [vars(importlib.import_module(module)) for module in MODULES]
+        found = next((each[name] for each in homes if name in each), None)
+        return (found is None and not attribute.isidentifier()) or not has(found, attribute)
+    parts = reference.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found is None
+    return True
+
+
+def has(found: object, attribute: str) -> bool:
+    return not attribute or attribute in dir(found) or attribute in getattr(found, "__annotations__", {})
+
+
+def references() -> list[str]:
+    text = page("docs/glossary.md")
+    cells = [row[-1] for row in rows(text) if len(row) == 3]
+    names = [name for cell in cells for name in quoted(cell)]
+    return [name for name in names if re.fullmatch(r"[A-Za-z_][\w./]*", name) and ("." in name or "/" in name)]
+
+
+def test_the_glossarys_places_exist() -> None:
+    assert [name for name in references() if missing(name)] == []
+    assert len(references()) > 60
+
+
+@pytest.mark.parametrize(
+    "planted", ["station.nothing", "trust.order.Nothing", "WorkOrder.nothing", "Nothing.else", "no/"]
+)
+def test_a_place_that_is_not_there_is_seen(planted: str) -> None:
+    assert missing(planted)

@@ -1,0 +1,163 @@
+"""The shell blocks of docs/statements.md, run as they stand on statements made here: good ones pass, touched ones do not."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hsm.signer import CheckpointRequest
+from ledger.publish import Head
+from station.history import Reader, device_history
+from station.jobs import RecordKind
+from station.provision import Provisioning
+from tests.docs.pages import blocks, page
+from tests.flow.plant import Parties, Plant
+from trust.identity import DeviceId
+from trust.merkle import leaf_hash
+from trust.signed_note import NoteKey, assemble, checkpoint_text
+
+BLOCKS = blocks(page("docs/statements.md"))
+PIN, DONE = "order-1.pin", "order-1.completion"
+
+
+def shell(block: str, directory: Path, **variables: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a block of the document in a directory."""
+    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+    command = ["bash", "-eu", "-c", BLOCKS[block]]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+async def provision(plant: Plant, parties: Parties, device: DeviceId, saved: Path) -> None:
+    """One device to PASS and active, a checkpoint, and what `station device show --save` writes."""
+    flow = Provisioning(plant.line(parties), plant.slot())
+    done = await flow.run()
+    await flow.close()
+    answer = await parties.cloud.complete(device, done.completion)
+    await parties.jobs.record(done.job.job_id, RecordKind.COMPLETION_RECEIPT, answer.completion_receipt)
+
+    async def sign(head: Head) -> str:
+        request = CheckpointRequest(
+            origin=head.origin, size=head.size, root_hash=head.root_hash, old_size=head.old_size, proof=head.proof
+        )
+        return await parties.signer.sign_checkpoint(request)
+
+    key = NoteKey(plant.root.root.log_origin("st-01"), plant.root.root.station("st-01").log)
+    await parties.jobs.publish(key, sign)
+    found = await device_history(Reader(root=plant.root, jobs=parties.jobs, cloud=parties.cloud), device)
+    found.save(saved)
+    await parties.jobs.close()
+
+
+@pytest.fixture(scope="module", params=["ec-p256", "rsa-2048"])
+def made(request, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("made")
+    plant = Plant.make(directory, key_type=request.param)
+    device = plant.new_device()
+    asyncio.run(provision(plant, plant.parties(), device, directory / "saved"))
+    plant.close()
+    return directory
+
+
+@pytest.fixture
+def saved(made: Path, tmp_path: Path) -> Path:
+    """A copy of the saved files, with ledger and trust root beside them."""
+    shutil.copytree(made / "saved", tmp_path / "saved")
+    for name in ("st-01.db", "root.json"):
+        shutil.copyfile(made / name, tmp_path / "saved" / name)
+    return tmp_path / "saved"
+
+
+def flip(path: Path, *, back: int = 1) -> None:
+    """Change one bit near the end of a file."""
+    raw = bytearray(path.read_bytes())
+    raw[-back] ^= 1
+    path.write_bytes(raw)
+
+
+def rewrite(path: Path, change) -> None:
+    """Change a saved envelope's payload."""
+    envelope = json.loads(path.read_text())
+    payload = json.loads(base64.b64decode(envelope["payload"]))
+    change(payload)
+    envelope["payload"] = base64.b64encode(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).decode()
+    path.write_text(json.dumps(envelope))
+
+
+def test_every_block_is_tried_here() -> None:
+    assert set(BLOCKS) == {"statement", "envelope", "root", "possession", "report", "checkpoint"}
+
+
+def test_all_four_statements_verify_and_touched_ones_do_not(saved: Path) -> None:
+    names = sorted(path.stem for path in saved.glob("*.pem"))
+    assert [name.removeprefix("order-1.") for name in names] == [
+        "completion", "completion-receipt", "pin", "pin-receipt",
+    ]  # fmt: skip
+    for name in names:
+        assert shell("statement", saved, NAME=name).stdout == "Verified OK\n"
+        flip(saved / f"{name}.pae")
+        assert shell("statement", saved, NAME=name).returncode != 0
+
+
+def test_the_envelope_and_the_root_alone_are_enough(saved: Path) -> None:
+    kept = {path.name: path.read_bytes() for path in saved.glob("*.p*")}
+    for path in [*saved.glob("*.pae"), *saved.glob("*.sig"), *saved.glob("*.pem")]:
+        path.unlink()
+    assert shell("root", saved, ROOT="root.json", STATION="st-01").returncode == 0
+    for name, key in {PIN: "pin", DONE: "completion", f"{PIN}-receipt": "receipt"}.items():
+        assert shell("envelope", saved, NAME=name).returncode == 0
+        assert (saved / f"{name}.pae").read_bytes() == kept[f"{name}.pae"]
+        shutil.copyfile(saved / f"{key}.pem", saved / f"{name}.pem")
+        assert shell("statement", saved, NAME=name).stdout == "Verified OK\n"
+    shutil.copyfile(saved / "completion.pem", saved / f"{PIN}.pem")  # another purpose's key
+    assert shell("statement", saved, NAME=PIN).returncode != 0
+
+
+def test_the_device_own_words_verify_and_changed_ones_do_not(saved: Path) -> None:
+    assert shell("possession", saved, NAME=PIN).stdout == "Verified OK\nVerified OK\n"
+    assert shell("report", saved, NAME=DONE).stdout == "Verified OK\n"
+
+    def other_port(payload: dict) -> None:
+        report = bytearray(base64.b64decode(payload["closing"]["report"]))
+        report[130] ^= 1
+        payload["closing"]["report"] = base64.b64encode(report).decode()
+
+    rewrite(saved / f"{DONE}.json", other_port)
+    assert shell("report", saved, NAME=DONE).returncode != 0
+    rewrite(saved / f"{PIN}.json", lambda payload: payload.update(device_id="0" * 23 + "1"))
+    assert shell("possession", saved, NAME=PIN).returncode != 0
+
+
+def test_the_ledgers_head_verifies_and_another_does_not(saved: Path) -> None:
+    assert shell("root", saved, ROOT="root.json", STATION="st-01").returncode == 0
+    good = shell("checkpoint", saved, LEDGER="st-01.db")
+    assert (good.returncode, "Verified" in good.stdout) == (0, True), good.stderr
+    shutil.copyfile(saved / "pin.pem", saved / "log.pem")
+    assert shell("checkpoint", saved, LEDGER="st-01.db").returncode != 0
+
+
+@pytest.mark.parametrize("key", [ed25519.Ed25519PrivateKey.generate, lambda: ec.generate_private_key(ec.SECP256R1())])
+@pytest.mark.parametrize("touched", [False, True])
+def test_both_kinds_of_log_key(key, touched: bool, tmp_path: Path) -> None:
+    private = key()
+    text = checkpoint_text("demo/st-01/log", 1, leaf_hash(b"entry"))
+    signed = text.replace("\n1\n", "\n2\n") if touched else text
+    parameters = () if isinstance(private, ed25519.Ed25519PrivateKey) else (ec.ECDSA(hashes.SHA256()),)
+    public = private.public_key()
+    note_key = NoteKey("demo/st-01/log", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    note = assemble(text, note_key.line(private.sign(signed.encode(), *parameters)))
+    (tmp_path / "log.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    ledger = sqlite3.connect(tmp_path / "ledger.db")
+    with ledger:
+        ledger.execute("CREATE TABLE checkpoints (size INTEGER, note TEXT)")
+        ledger.execute("INSERT INTO checkpoints VALUES (1, ?)", (note,))
+    ledger.close()
+    assert (shell("checkpoint", tmp_path, LEDGER="ledger.db").returncode != 0) is touched
