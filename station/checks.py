@@ -51,7 +51,7 @@ def receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: En
 
 
 def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answered: bool) -> Envelope:
-    """The receipt of the pin that the registry holds now; it must hold the statement sent, if it has answered at all."""
+    """The receipt of the pin that the registry holds now; if it has answered at all, it holds the statement sent."""
     if held is None and not answered:
         raise fault("registry-unreachable", "the pin did not arrive")
     if held is None or held.statement != sent:

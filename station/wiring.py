@@ -178,12 +178,15 @@ def stamp_of(config: settings.Config, root: TrustedRoot) -> Stamp:
 
 def open_cloud(config: settings.Config, root: TrustedRoot) -> HttpCloud:
     """The registry at the root's address, trusted by the root's TLS certificate only."""
-    return HttpCloud(
-        root.root.registry_url,
-        root.root.tls_root,
-        timeout_s=config.registry.timeout_s,
-        proxy=config.registry.proxy or None,
-    )
+    try:
+        return HttpCloud(
+            root.root.registry_url,
+            root.root.tls_root,
+            timeout_s=config.registry.timeout_s,
+            proxy=config.registry.proxy or None,
+        )
+    except ValueError as error:
+        raise fault("setup", f"trust root: {error}") from error
 
 
 def audit_ledger(config_file: Path) -> AuditReport:

@@ -13,7 +13,9 @@ import msgspec
 
 from trust.dsse import Envelope
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, envelope
+from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode, envelope
+
+MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -95,6 +97,8 @@ def check(order: WorkOrder) -> None:
         raise OrderError(f"order {order.order_id}: the authority key must be ec-p256")
     if authority.spki == cloud.spki:
         raise OrderError(f"order {order.order_id}: authority key and cloud key must be different keys")
+    if len(encode(order)) > MAX_ORDER_BYTES:
+        raise OrderError(f"order {order.order_id}: more than {MAX_ORDER_BYTES} bytes; shorten the list of firmware")
     if order.quantity == 0:
         raise OrderError(f"order {order.order_id}: quantity is 0")
     if "injected" in order.origins:

@@ -140,7 +140,7 @@ def missing(reference: str) -> bool:
         name, _, attribute = reference.partition(".")
         homes = [vars(importlib.import_module(module)) for module in MODULES]
         found = next((each[name] for each in homes if name in each), None)
-        return (found is None and not attribute.isidentifier()) or not has(found, attribute)
+        return found is None or not has(found, attribute)
     parts = reference.split(".")
     for length in range(len(parts), 0, -1):
         try:

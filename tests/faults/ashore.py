@@ -25,6 +25,7 @@ class Ashore:
     sent_out: bool
     waiting: list[tuple[str, str]]
     refused: bool
+    completed: bool
 
     @classmethod
     def of(cls, trial: Trial) -> Ashore:
@@ -46,6 +47,7 @@ class Ashore:
             sent_out="pin" in records,
             waiting=disk.pending(ledger),
             refused="pin-refused" in records,
+            completed="completion" in records,
         )
 
     def broken(self, later: Ashore) -> list[str]:
@@ -61,7 +63,8 @@ class Ashore:
             found.append("the second station did not sign")
         if not self.pinned and self.sent_out and not later.refused:
             found.append("the first station's statement was not booked as a loss")
-        if later.waiting:
+        # A completion that lost the race against the second station's waits on: the ledger has no word for its refusal.
+        if later.waiting and not self.completed:
             found.append(f"in the first station's outbox for ever: {later.waiting}")
         return found
 

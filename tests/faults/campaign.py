@@ -78,13 +78,18 @@ _NAMES = {
 }
 # What a unit that was finished elsewhere may meet when it comes back.
 _CONFLICTS = {"job-conflict", "pin-refused"}
-_CLOUD_AFTER = {
-    **dict.fromkeys([Step.INSERTED, Step.IDENTIFIED, Step.ASSIGNED, Step.KEYED], {"none"}),
-    # The device is not asked again until state 9: the cloud may come to know it, but provisionally.
-    **dict.fromkeys([Step.PROVEN, Step.VETTED, Step.INTENDED, Step.SIGNED], {"none", "provisional"}),
-    **dict.fromkeys([Step.PINNED, Step.ANCHORED, Step.VERIFIED, Step.LOCKED], {"provisional"}),
-    Step.PASSED: {"active"},
-}
+_EARLY = (Step.INSERTED, Step.IDENTIFIED, Step.ASSIGNED, Step.KEYED)
+_LATE = (Step.PINNED, Step.ANCHORED, Step.VERIFIED, Step.LOCKED)
+
+
+def allowed_after(step: Step) -> set[str]:
+    """What the registry may say of a unit that was pulled out when this step was done."""
+    if step in _EARLY:
+        return {"none"}
+    if step in _LATE:
+        return {"provisional"}
+    # From its proof to state 9 the device is not asked again: the cloud may come to know it, but provisionally.
+    return {"active"} if step is Step.PASSED else {"none", "provisional"}
 
 
 def first_run(rig: Rig) -> list[Met]:
@@ -186,7 +191,7 @@ def taken_away(rig: Rig, shard: Shard, result: Result) -> None:
         trial = Trial.of(rig, f"pulled out after {step}")
         first = trial.insert(Insertion(taken_after=step))
         state = registry_state(trial.place)
-        trial.wants(state in _CLOUD_AFTER[step], f"the registry has {state}, allowed: {_CLOUD_AFTER[step]}")
+        trial.wants(state in allowed_after(step), f"the registry has {state}, allowed: {allowed_after(step)}")
         trial.wants((first.verdict == "PASS") == (step is Step.PASSED), f"verdict {first}")
         result.count(first)
         last = trial.insert()

@@ -33,6 +33,17 @@ def query(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
         connection.close()
 
 
+def everything(path: Path) -> bytes:
+    """All values of all tables, and the payloads inside envelopes in the clear."""
+    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True)
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = [row for name in names for row in connection.execute(f'SELECT * FROM "{name}"')]
+    connection.close()
+    held = [value.encode() if isinstance(value, str) else value for row in rows for value in row]
+    texts = [each for each in held if isinstance(each, bytes)]
+    return b"\n".join([*texts, *(Sealed.of(each).payload for each in texts if each.startswith(b'{"payload"'))])
+
+
 def digest(place: Path) -> str:
     """One hash over everything in a plant's directory that a run can change: equal digests, equal recoveries."""
     changing = sorted((*place.glob("*.db"), *place.glob("*/*.db"), *place.glob("*.flash")))

@@ -125,7 +125,7 @@ def one_statement_and_one_count(scene: Scene) -> Iterator[str]:
     for station in scene.stations:
         counters = scene.place / station / "counters.db"
         rows = query(counters, "SELECT kind, device_id, envelope IS NOT NULL, resigned FROM statements")
-        (pins, completions) = query(counters, "SELECT pins, completions FROM orders")[0]
+        pins, completions = query(counters, "SELECT pins, completions FROM orders")[0]
         for kind, counted in (("pin", pins), ("completion", completions)):
             devices = [device for each, device, _, _ in rows if each == kind]
             if len(devices) != len(set(devices)):
@@ -133,8 +133,8 @@ def one_statement_and_one_count(scene: Scene) -> Iterator[str]:
             if counted != len(set(devices)):
                 yield f"{station}: {counted} {kind}s counted, {len(set(devices))} devices signed for"
         yield from _token_against_count(counters, scene.place / station / SIGNED, rows, station)
-    if scene.passed and len(scene.stations) == 1 and pins != 1:
-        yield f"passed, and {pins} units counted"
+        if scene.passed and len(scene.stations) == 1 and pins != 1:
+            yield f"passed, and {pins} units counted"
 
 
 def _token_against_count(
@@ -240,16 +240,21 @@ def log_hashes_to_its_frontier(scene: Scene) -> Iterator[str]:
 
 
 def no_private_key_in_any_record(scene: Scene) -> Iterator[str]:
-    secrets = {"device": scene.device.scalar}
-    for path in [*scene.place.glob("*/*.pem")]:
-        key = load_pem_private_key(path.read_bytes(), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            secrets[f"{path.parent.name}/{path.stem}"] = key.private_numbers().private_value.to_bytes(32)
+    secrets = {"device": scene.device.scalar, **_signing_keys(scene)}
     for path in [*scene.place.glob("*.db"), *scene.place.glob("*/*.db")]:
-        held = path.read_bytes()
+        held = disk.everything(path)
         for name, secret in secrets.items():
             if secret is not None and any(each in held for each in _spellings(secret)):
                 yield f"the private key of {name} is in {path.name}"
+
+
+def _signing_keys(scene: Scene) -> dict[str, bytes]:
+    keys = {path: load_pem_private_key(path.read_bytes(), None) for path in scene.place.glob("*/*.pem")}
+    return {
+        f"{path.parent.name}/{path.stem}": key.private_numbers().private_value.to_bytes(32)
+        for path, key in keys.items()
+        if isinstance(key, ec.EllipticCurvePrivateKey)
+    }
 
 
 def _spellings(secret: bytes) -> list[bytes]:

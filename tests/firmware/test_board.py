@@ -86,7 +86,7 @@ def switch_on(qmp: Path) -> None:
                     pass
 
 
-def first_silent_boot(board: Path, flash: Path, short_dir: Path, boots: int) -> int | None:
+def first_silent_boot(board: Path, flash: Path, short_dir: Path, boots: int, patience_s: float) -> int | None:
     """The first of `boots` boots after which nothing answers; bytes wait in the UART at each first instruction."""
     qmp = short_dir / "qmp"
     device = Device([*board_command(board, flash), "-S", "-qmp", f"unix:{qmp},server=on,wait=off"])
@@ -96,23 +96,23 @@ def first_silent_boot(board: Path, flash: Path, short_dir: Path, boots: int) -> 
             os.write(device.slave, lines(request(READ, OS, 6, {})))
             switch_on(qmp)
             try:
-                device.wait_ready(1.0)
+                device.wait_ready(patience_s)
             except AssertionError:
                 return boot
             device.power_off()
-            qmp.unlink()
+            qmp.unlink(missing_ok=True)
     finally:
         device.close()
     return None
 
 
 def test_bytes_sent_before_the_uart_is_ready_do_not_wedge_it(board: Path, flash: Path, short_dir: Path) -> None:
-    assert first_silent_boot(board, flash, short_dir, 10) is None
+    assert first_silent_boot(board, flash, short_dir, boots=10, patience_s=5.0) is None
 
 
 def test_that_test_finds_a_uart_that_wedges(wedging_board: Path, flash: Path, short_dir: Path) -> None:
     """Two boots in five go silent, so thirty find it."""
-    assert first_silent_boot(wedging_board, flash, short_dir, 30) is not None
+    assert first_silent_boot(wedging_board, flash, short_dir, boots=30, patience_s=1.0) is not None
 
 
 def test_an_idle_board_costs_nothing(emulated: Device) -> None:

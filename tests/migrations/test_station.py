@@ -61,12 +61,27 @@ def test_columns_and_constraints_are_those_the_code_believes(filled: Path, tmp_p
         Base.metadata.create_all(made)
     engine.dispose()
     for table in TABLES:
-        for pragma in ("table_xinfo", "foreign_key_list", "index_list"):
-            wanted = kit.rows(declared, f"SELECT * FROM pragma_{pragma}('{table}')")
-            assert sorted(map(str, kit.rows(filled, f"SELECT * FROM pragma_{pragma}('{table}')"))) == sorted(
-                map(str, wanted)
-            ), (table, pragma)
+        for question in (
+            f"SELECT cid, name, type, \"notnull\", pk FROM pragma_table_info('{table}')",
+            f'SELECT "table", "from", "to" FROM pragma_foreign_key_list(\'{table}\') ORDER BY "from", "table"',
+        ):
+            assert kit.rows(filled, question) == kit.rows(declared, question), (table, question)
+        assert _indexes(filled, table) == _indexes(declared, table)
         assert _constraints(filled, table) == _constraints(declared, table)
+
+
+def _indexes(path: Path, table: str) -> set[tuple[object, ...]]:
+    """Columns, whether unique, and why it is there; SQLite names and numbers its own as they come."""
+    found = kit.rows(path, f"SELECT name, \"unique\", origin FROM pragma_index_list('{table}')")
+    return {
+        (
+            unique,
+            origin,
+            name if origin == "c" else "",
+            *kit.rows(path, f"SELECT name FROM pragma_index_info('{name}')"),
+        )
+        for name, unique, origin in found
+    }
 
 
 def _constraints(path: Path, table: str) -> set[str]:
@@ -86,10 +101,8 @@ def test_no_row_is_changed_or_deleted(connection: sqlite3.Connection, table: str
     (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert count
     for column in columns:
-        for change in (
-            f'UPDATE {table} SET "{column}" = "{column}"',
-            f'UPDATE OR IGNORE {table} SET "{column}" = NULL',
-        ):
+        for update in ("UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE"):
+            change = f'{update} {table} SET "{column}" = "{column}"'
             with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
                 connection.execute(change)
     for delete in (f"DELETE FROM {table}", f"DELETE FROM {table} WHERE rowid = 1"):
@@ -269,3 +282,17 @@ def _migrates(engine: Engine, stop_after: int) -> bool:
     except KeyboardInterrupt:
         return False
     return True
+
+
+@pytest.mark.parametrize("database", ["station", "registry"])
+def test_a_new_migration_follows_the_last_one_and_refuses_until_written(tmp_path: Path, database: str) -> None:
+    from migrations.new import begin
+
+    path = begin(database, "What it does!", tmp_path)
+    made: dict[str, object] = {}
+    exec(compile(path.read_text(), path, "exec"), made)
+    assert path.name == f"{made['revision']}_what_it_does.py"
+    assert int(str(made["revision"])) == int(str(made["down_revision"])) + 1
+    for step in ("upgrade", "downgrade"):
+        with pytest.raises(NotImplementedError):
+            made[step]()  # type: ignore[operator]

@@ -16,6 +16,14 @@ _TABLES = ("orders", "pins", "completions", "receipts", "signature_r")
 
 
 def upgrade() -> None:
+    _orders_and_pins()
+    _completions()
+    _receipts_and_nonces()
+    for table in _TABLES:
+        _make_append_only(table)
+
+
+def _orders_and_pins() -> None:
     op.create_table(
         "orders",
         sa.Column("order_sha256", sa.Text(), nullable=False),
@@ -44,6 +52,9 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_pins_order_sha256", "pins", ["order_sha256"])
+
+
+def _completions() -> None:
     op.create_table(
         "completions",
         sa.Column("device_id", sa.Text(), nullable=False),
@@ -58,6 +69,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pin_sha256"], ["pins.statement_sha256"], name="fk_completions_pin_sha256"),
         sqlite_strict=True,
     )
+
+
+def _receipts_and_nonces() -> None:
     op.create_table(
         "receipts",
         sa.Column("statement_sha256", sa.Text(), nullable=False),
@@ -74,8 +88,6 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_signature_r_device_id", "signature_r", ["device_id"])
-    for table in _TABLES:
-        _make_append_only(table)
 
 
 def downgrade() -> None:

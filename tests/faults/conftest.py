@@ -1,0 +1,30 @@
+"""Runs a campaign in a process of its own and tells the terminal what it counted."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.faults.campaign import Result
+
+TOP = Path(__file__).resolve().parents[2]
+RunCampaign = Callable[..., Result]
+
+
+@pytest.fixture
+def campaign(record_property) -> RunCampaign:
+    def run(name: str, part: str = "0/1", *more: str) -> Result:
+        argv = [sys.executable, "-m", "tests.faults.campaign", name, "--part", part, *more]
+        done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False, env=os.environ)
+        assert done.returncode == 0, done.stderr
+        result = msgspec.json.decode(done.stdout, type=Result)
+        pairs = f"{result.pairs} ordered pairs, " if result.pairs else ""
+        told = f"{result.points} points, {pairs}{result.trials} trials, {len(result.violations)} violations"
+        record_property("figures", f"faults {name} {part}: {told}, {result.children} killed, {result.seconds} s")
+        return result
+
+    return run
