@@ -56,7 +56,9 @@ def use_challenge(
         text = (
             f"this {purpose} challenge was not given for this order, job and device, is older than 90 days, or was used"
         )
-        raise SignerError(Code.CHALLENGE_UNKNOWN, f"{text}: ask for a new one and let the device sign again")
+        raise SignerError(
+            Code.CHALLENGE_UNKNOWN, f"{text}: this job cannot be finished with these bytes; call the engineer"
+        )
 
 
 def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from mako.template import Template
+from alembic.util import template_to_file
 
 _HERE = Path(__file__).parent
 
@@ -24,13 +24,19 @@ def begin(database: str, what: str, versions: Path | None = None) -> Path:
     number = f"{int(head or 0) + 1:04d}"
     slug = re.sub(r"[^a-z0-9]+", "_", what.lower()).strip("_")
     path = (versions or _HERE / database / "versions") / f"{number}_{slug}.py"
-    template = Template(filename=str(_HERE / "script.py.mako"))  # noqa: S702 - Python source, no web page
-    filled = template.render_unicode(
-        message=what, up_revision=number, down_revision=head, branch_labels=None, depends_on=None, upgrades=""
+    template_to_file(
+        str(_HERE / "script.py.mako"),
+        str(path),
+        "utf-8",
+        message=what,
+        up_revision=number,
+        down_revision=head,
+        branch_labels=None,
+        depends_on=None,
+        upgrades="",
     )
-    path.write_text(filled, encoding="utf-8")
     return path
 
 
 if __name__ == "__main__":
-    begin(*sys.argv[1:3])
+    begin(sys.argv[1], sys.argv[2])

@@ -102,8 +102,20 @@ class LineStopped(FloorEvent, frozen=True, kw_only=True, tag="line-stopped"):
     exit_code: int
 
 
+class SlotSuspect(FloorEvent, frozen=True, kw_only=True, tag="slot-suspect"):
+    """So many different units failed in this slot in a row: it is not served any more in this batch."""
+
+    count: int
+    sentence: str
+    remedy: str
+
+
 class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished"):
-    """All units of a batch have a verdict. `outbox` counts statements that the registry has not acknowledged."""
+    """All units of a batch have a verdict.
+
+    `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read.
+    `finish_me` are the ids of the order's held devices: insert them again when the registry answers.
+    """
 
     order: str
     passed: int
@@ -111,9 +123,10 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     held: int
     quarantined: int
     already: int
-    outbox: int
+    outbox: int | None
     seconds: float
     exit_code: int
+    finish_me: tuple[str, ...] = ()
 
 
-AnyEvent = AttemptBegan | StepBegan | StepDone | UnitSeen | UnitFinished | LineStopped | BatchFinished
+AnyEvent = AttemptBegan | StepBegan | StepDone | UnitSeen | UnitFinished | LineStopped | SlotSuspect | BatchFinished

@@ -7,29 +7,34 @@ from collections.abc import AsyncIterator
 
 from station.events import AnyEvent
 
+_Ears = asyncio.Queue[AnyEvent | None]
+
 
 class Voice:
     """Hands each event to everyone who listens."""
 
     def __init__(self) -> None:
-        self._listeners: list[asyncio.Queue[AnyEvent | None]] = []
+        self._listeners: list[_Ears] = []
 
     def say(self, event: AnyEvent) -> None:
         """Give the event to all."""
-        for queue in self._listeners:
-            queue.put_nowait(event)
+        for ears in self._listeners:
+            ears.put_nowait(event)
 
     def end(self) -> None:
         """No more events in this batch."""
-        for queue in self._listeners:
-            queue.put_nowait(None)
+        for ears in self._listeners:
+            ears.put_nowait(None)
 
-    async def listen(self) -> AsyncIterator[AnyEvent]:
-        """Events from now on until the end."""
-        queue: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-        self._listeners.append(queue)
+    def listen(self) -> AsyncIterator[AnyEvent]:
+        """Events from this call on, whenever they are asked for, until the end."""
+        ears = _Ears()
+        self._listeners.append(ears)
+        return self._heard(ears)
+
+    async def _heard(self, ears: _Ears) -> AsyncIterator[AnyEvent]:
         try:
-            while (event := await queue.get()) is not None:
+            while (event := await ears.get()) is not None:
                 yield event
         finally:
-            self._listeners.remove(queue)
+            self._listeners.remove(ears)

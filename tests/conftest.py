@@ -31,6 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(f"not installed: {', '.join(absent)}; see setup/packages-board.txt"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests counted, `record_property("figures", text)`, whichever worker ran them."""
+    reports = [each for found in terminalreporter.stats.values() for each in found if getattr(each, "when", "") == "call"]
+    figures = sorted(str(text) for each in reports for name, text in each.user_properties if name == "figures")
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write("".join(f"{line}\n" for line in figures))
+
+
 @pytest.fixture(scope="session")
 def worker_dir() -> Iterator[Path]:
     """A directory of this worker's own with a short path: UNIX socket names end at 107 bytes."""

@@ -98,3 +98,6 @@ class Jobs(Protocol):
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
         """Jobs with a pin statement and no completion: held, or left on the way (*finish me*)."""
+
+    async def latest_verdicts(self, order_id: str) -> tuple[Event, ...]:
+        """The newest verdict event of each job without completion (a completion is the PASS), in log order."""

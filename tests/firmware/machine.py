@@ -43,6 +43,7 @@ class Device:
         mode = termios.tcgetattr(self.slave)
         mode[1] &= ~(termios.OPOST | termios.ONLCR)  # QEMU switches OPOST on again; without ONLCR that does nothing
         termios.tcsetattr(self.slave, termios.TCSANOW, mode)
+        os.set_blocking(self.slave, False)  # a device that has died takes no bytes
         self.process: subprocess.Popen[bytes] | None = None
         self.errors = subprocess.DEVNULL if self.cut == signal.SIGTERM else None  # QEMU tells who ended it
         self.client = Client(self.slave)

@@ -5,6 +5,7 @@ Must never import the product's driver: a shared codec would hide a bug from bot
 
 import base64
 import binascii
+import contextlib
 import os
 import select
 import struct
@@ -106,9 +107,12 @@ class Client:
         self._reader = FrameReader()
         self._frames: list[bytes] = []
 
-    def send_raw(self, data: bytes) -> None:
+    def send_raw(self, data: bytes, patience_s: float = 10.0) -> None:
         while data:
-            data = data[os.write(self.fd, data) :]
+            if not select.select([], [self.fd], [], patience_s)[1]:
+                raise NoAnswerError(f"the device took no byte for {patience_s} s")
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(self.fd, data) :]
 
     def receive(self, timeout_s: float = 3.0) -> Answer:
         deadline = time.monotonic() + timeout_s
