@@ -1,4 +1,4 @@
-"""All slots being served: one task a slot, one attempt after the other, lamps, verdicts, line stop.
+"""All slots being served: one task a slot, one attempt after the other, lamps, verdicts, suspect slots, line stop.
 
 Knows no screen and no protocol. Reached only through `station.port.FloorPort`.
 """
@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from fixtures.device import DeviceError, RefusedError
 from fixtures.indicators import Lamp
 from fixtures.presence import wait_for_device, wait_for_removal
 from fixtures.slot import Slot
 from station.attempt import Attempt
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
 from station.exits import Exit, worst
-from station.faults import Disposition, Fault, fault
+from station.faults import Fault, LineStop, fault
+from station.held import finish_me
 from station.jobs import LedgerError
 from station.line import Line
 from station.outbox import Outbox
 from station.port import Batch
+from station.suspicion import Suspicion
 from station.voice import Voice
 from trust.identity import DeviceId
 
@@ -31,6 +35,8 @@ _LAMPS = {
     Verdict.HELD: Lamp.HELD,
     Verdict.QUARANTINE: Lamp.QUARANTINE,
 }
+
+_LOOK_AGAIN_S = 0.5
 
 MakeOutbox = Callable[[Callable[[LedgerError], None]], Outbox]
 """Makes the outbox, which tells the given function when the ledger fails."""
@@ -46,6 +52,7 @@ class Floor:
         self._voice = voice
         self._results: list[UnitFinished] = []
         self._halt = asyncio.Event()
+        self._told = False
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -88,31 +95,28 @@ class Floor:
         self._stop_line(fault("ledger-failed", str(error)))
 
     async def _serve(self, slot: Slot, places: Places, batch: Batch) -> None:
-        """One slot's life: wait for a unit, bring it to a verdict, wait for the next one."""
-        previous = ""
-        while not self._halt.is_set() and places.take():
-            if previous and not await self._another_unit(slot, DeviceId.parse(previous)):
-                places.give_back()
-                return
+        """One slot's life: take a unit, bring it to a verdict, wait for the next one."""
+        suspicion = Suspicion(slot.config.name)
+        result: UnitFinished | None = None
+        while await self._next_unit(slot, result, places):
             result = await self._bring_to_verdict(slot, batch.retries)
-            previous = result.device_id
             self._results.append(result)
             self._outbox.wake()
+            if (suspect := suspicion.raised_by(result)) is not None:
+                self._line.emit(suspect)
+                return
 
-    async def _another_unit(self, slot: Slot, previous: DeviceId) -> bool:
-        """Wait until the unit is out and another one is in; False when the floor halts first."""
-        changed = asyncio.create_task(self._changed(slot, previous))
-        halted = asyncio.create_task(self._halt.wait())
-        try:
-            await asyncio.wait({changed, halted}, return_when=asyncio.FIRST_COMPLETED)
-            return changed.done() and changed.exception() is None
-        finally:
-            changed.cancel()
-            halted.cancel()
-
-    async def _changed(self, slot: Slot, previous: DeviceId) -> None:
-        await wait_for_removal(slot, previous)
-        await wait_for_device(slot)
+    async def _next_unit(self, slot: Slot, last: UnitFinished | None, places: Places) -> bool:
+        """Take a place for this slot's next unit, once it is in; False when the floor halts or nothing is wanted."""
+        if last is not None:
+            ways = (_swapped(slot, last.device_id), self._halt.wait(), places.all_taken.wait())
+            tasks = [asyncio.create_task(way) for way in ways]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        return not self._halt.is_set() and places.take()
 
     async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
         for left in range(retries, -1, -1):
@@ -140,28 +144,30 @@ class Floor:
         return result
 
     async def _ended_by(self, attempt: Attempt, found: Fault) -> UnitFinished:
-        if found.row.disposition is Disposition.LINE_STOP:
+        if isinstance(found, LineStop):
             self._stop_line(found)
         result = await attempt.failed(found)
+        if self._line.stop.cause is not None:  # the verdict itself could not be written
+            self._stop_line(self._line.stop.cause)
         await self._light(attempt.slot_name, _LAMPS[result.verdict])
         return result
 
     def _stop_line(self, cause: Fault) -> None:
-        first = self._line.stop.cause is None
         self._line.stop.set(cause)
         self._halt.set()
-        if first:
-            row = cause.row
-            self._line.emit(
-                LineStopped(
-                    at=self._line.clock.utc(),
-                    code=cause.code,
-                    sentence=row.sentence,
-                    remedy=row.remedy,
-                    detail=cause.detail,
-                    exit_code=row.exit,
-                )
+        if self._told:
+            return
+        self._told = True
+        self._line.emit(
+            LineStopped(
+                at=self._line.clock.utc(),
+                code=cause.code,
+                sentence=cause.row.sentence,
+                remedy=cause.row.remedy,
+                detail=cause.detail,
+                exit_code=cause.row.exit,
             )
+        )
 
     async def _light(self, slot: str, lamp: Lamp) -> None:
         try:
@@ -170,7 +176,8 @@ class Floor:
             log.warning("slot %s: %s", slot, error)
 
     async def _summary(self, seconds: float) -> BatchFinished:
-        counts = {verdict: sum(each.verdict is verdict for each in self._results) for verdict in Verdict}
+        waiting, held = await self._left_open()
+        counts = Counter(each.verdict for each in self._results)
         codes = [Exit(each.exit_code) for each in self._results]
         cause = self._line.stop.cause
         if cause is not None:
@@ -183,10 +190,20 @@ class Floor:
             held=counts[Verdict.HELD],
             quarantined=counts[Verdict.QUARANTINE],
             already=sum(each.already for each in self._results),
-            outbox=len(await self._line.jobs.pending()),
+            outbox=waiting,
             seconds=round(seconds, 3),
             exit_code=worst(codes),
+            finish_me=held,
         )
+
+    async def _left_open(self) -> tuple[int | None, tuple[str, ...]]:
+        """How many statements wait for the registry, and which devices are held; unknown without the ledger."""
+        jobs = self._line.jobs
+        try:
+            return len(await jobs.pending()), await finish_me(jobs, self._line.work.order_id)
+        except LedgerError as error:
+            self.broken(error)
+            return None, ()
 
 
 class Places:
@@ -194,14 +211,29 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._left = count
+        self.all_taken = asyncio.Event()
 
     def take(self) -> bool:
         """One place, if there is one."""
         if self._left == 0:
             return False
         self._left -= 1
+        if self._left == 0:
+            self.all_taken.set()
         return True
 
-    def give_back(self) -> None:
-        """The place was not used."""
-        self._left += 1
+
+async def _swapped(slot: Slot, previous: str) -> None:
+    """Return when another unit is in, or the same one again; without a previous id, when a unit says who it is."""
+    while True:
+        try:
+            if previous:
+                await wait_for_removal(slot, DeviceId.parse(previous))
+            await wait_for_device(slot)
+        except DeviceError as error:
+            if previous and isinstance(error, RefusedError):
+                return  # somebody is there and will not say who: the attempt names what is wrong
+            log.info("slot %s: %s", slot.config.name, error)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        else:
+            return
