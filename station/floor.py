@@ -10,9 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from fixtures.device import DeviceError, RefusedError
 from fixtures.indicators import Lamp
-from fixtures.presence import wait_for_device, wait_for_removal
 from fixtures.slot import Slot
 from station.attempt import Attempt
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
@@ -22,10 +20,10 @@ from station.held import finish_me
 from station.jobs import LedgerError
 from station.line import Line
 from station.outbox import Outbox
+from station.places import Places, another_unit, first_of
 from station.port import Batch
 from station.suspicion import Suspicion
 from station.voice import Voice
-from trust.identity import DeviceId
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +33,6 @@ _LAMPS = {
     Verdict.HELD: Lamp.HELD,
     Verdict.QUARANTINE: Lamp.QUARANTINE,
 }
-
-_LOOK_AGAIN_S = 0.5
 
 MakeOutbox = Callable[[Callable[[LedgerError], None]], Outbox]
 """Makes the outbox, which tells the given function when the ledger fails."""
@@ -109,13 +105,7 @@ class Floor:
     async def _next_unit(self, slot: Slot, last: UnitFinished | None, places: Places) -> bool:
         """Take a place for this slot's next unit, once it is in; False when the floor halts or nothing is wanted."""
         if last is not None:
-            ways = (_swapped(slot, last.device_id), self._halt.wait(), places.all_taken.wait())
-            tasks = [asyncio.create_task(way) for way in ways]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in tasks:
-                    task.cancel()
+            await first_of(another_unit(slot, last.device_id), self._halt.wait(), places.all_taken.wait())
         return not self._halt.is_set() and places.take()
 
     async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
@@ -204,36 +194,3 @@ class Floor:
         except LedgerError as error:
             self.broken(error)
             return None, ()
-
-
-class Places:
-    """How many units may still begin; shared by the slots of a batch."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-        self.all_taken = asyncio.Event()
-
-    def take(self) -> bool:
-        """One place, if there is one."""
-        if self._left == 0:
-            return False
-        self._left -= 1
-        if self._left == 0:
-            self.all_taken.set()
-        return True
-
-
-async def _swapped(slot: Slot, previous: str) -> None:
-    """Return when another unit is in, or the same one again; without a previous id, when a unit says who it is."""
-    while True:
-        try:
-            if previous:
-                await wait_for_removal(slot, DeviceId.parse(previous))
-            await wait_for_device(slot)
-        except DeviceError as error:
-            if previous and isinstance(error, RefusedError):
-                return  # somebody is there and will not say who: the attempt names what is wrong
-            log.info("slot %s: %s", slot.config.name, error)
-            await asyncio.sleep(_LOOK_AGAIN_S)
-        else:
-            return

@@ -29,7 +29,7 @@ from station.line import Line
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit
-from station.vetting import vet_key
+from station.vetting import fresh_nonces, vet_key
 from station.writes import make_so
 from trust.dsse import Envelope
 from trust.proof import CHALLENGE_BYTES
@@ -263,9 +263,9 @@ class Provisioning:
         challenge = await self.line.challenge("report", pinned.assigned.job)
         signed = await self.unit.device.report(challenge)
         checks.closing_report(challenge, signed, key=pinned.key, job=job, identity=identity, anchor=anchored.anchor)
-        return evidence.Locked(
-            verified=verified, closing=Closing(challenge=challenge, report=signed.report, signature=signed.signature)
-        )
+        closing = Closing(challenge=challenge, report=signed.report, signature=signed.signature)
+        fresh_nonces(pinned.key, pinned.pin, verified.verification, closing)
+        return evidence.Locked(verified=verified, closing=closing)
 
     @step(Step.PASSED)
     async def complete(self, locked: evidence.Locked) -> evidence.Passed:

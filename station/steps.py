@@ -21,6 +21,7 @@ from fixtures.device import (
 from fixtures.link import LinkError, PortBusyError, PortMissingError, PortNotAllowedError
 from fixtures.power import PowerError
 from hsm.signer import SignerError, SignerUnavailableError
+from ledger.publish import PublishError
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.events import Step, StepBegan, StepDone
 from station.faults import Fault, fault
@@ -50,6 +51,7 @@ _LEAVES: tuple[tuple[type[Exception], str], ...] = (
     (DuplicateKeyError, "key-duplicate"),
     (RecordConflictError, "ledger-conflict"),
     (LedgerError, "ledger-failed"),
+    (PublishError, "signer-wrong"),
 )
 
 _SIGNER_CODES = {

@@ -9,7 +9,7 @@ from station.events import SlotSuspect, UnitFinished, Verdict
 
 UNITS = 3
 _NOT_THE_SLOT = {"wrong-product", "firmware-not-allowed", "registry-needed", "line-stopped"}
-_REMEDY = "Check this slot's contacts, cable and power with a unit that is known to be good, then start the batch again."
+_REMEDY = "Check this slot's contacts, cable and power with a unit known to be good, then start the batch again."
 
 
 class Suspicion:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fixtures.indicators import NoIndicators
 from fixtures.slots import SerialSlot
 from hsm.client import SignerClient
-from hsm.signer import CheckpointRequest, SignerError, SignerStatus, SignerUnavailableError
+from hsm.signer import CheckpointRequest, SignerStatus
 from ledger.faults import StoreError
-from ledger.publish import Head
+from ledger.publish import Head, PublishError
 from station import config as settings
+from station.alone import alone_with
 from station.audit import AuditReport, audit
 from station.cloud.http import HttpCloud
 from station.faults import fault
@@ -28,7 +29,7 @@ from station.line import Line
 from station.outbox import Outbox
 from station.plan import Plan
 from station.root import load_root
-from station.steps import classify
+from station.steps import LEAF_ERRORS, classify
 from station.voice import Voice
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
@@ -39,8 +40,12 @@ async def open_floor(plan: Plan, slot_names: tuple[str, ...] = ()) -> AsyncItera
     """The floor for one batch: parties connected, order imported, log published at the end."""
     slots = [SerialSlot(config) for config in plan.chosen(slot_names)]
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
-    signer, cloud, store = SignerClient(plan.paths.signer_socket), open_cloud(plan.config, plan.root), open_store(plan)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(alone_with(plan.paths.database))
+        signer, cloud = SignerClient(plan.paths.signer_socket), open_cloud(plan.config, plan.root)
+        store = open_store(plan)
+        for party in (signer, cloud, store):
+            stack.push_async_callback(party.close)
         await admit_order(plan, signer, store)
         voice = Voice()
         line = Line(
@@ -58,10 +63,6 @@ async def open_floor(plan: Plan, slot_names: tuple[str, ...] = ()) -> AsyncItera
         )
         yield Floor(line, slots, outbox_maker(line, store, stamp_of(plan.config, plan.root)), voice)
         await publish(plan, signer, store)
-    finally:
-        await store.close()
-        await cloud.close()
-        await signer.close()
 
 
 def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
@@ -87,9 +88,9 @@ async def admit_order(plan: Plan, signer: SignerClient, store: JobStore) -> Sign
         status = await signer.status()
         check_signer(plan.config, plan.root, status)
         await signer.import_order(plan.order)
-    except (SignerError, SignerUnavailableError) as error:
+        await store.keep_order(plan.order)
+    except LEAF_ERRORS as error:
         raise classify(error) from error
-    await store.keep_order(plan.order)
     return status
 
 
@@ -118,7 +119,7 @@ async def publish(plan: Plan, signer: SignerClient, store: JobStore) -> None:
 
     try:
         await store.publish(log_key(plan.root, plan.config.station.name), sign)
-    except (SignerError, SignerUnavailableError) as error:
+    except (*LEAF_ERRORS, PublishError) as error:
         raise classify(error) from error
 
 

@@ -1,0 +1,31 @@
+"""One station process a ledger: a lock file beside the database, held while the floor is open.
+
+The kernel drops the lock when the process dies, however it dies; the file itself means nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from station.faults import fault
+
+
+@contextmanager
+def alone_with(database: Path) -> Iterator[None]:
+    """Hold the database's lock; the fault `setup` if another station process has it."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    path = database.with_name(database.name + ".lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            text = f"another station process is at work with {database}: let it end, or give this one its own state"
+            raise fault("setup", text) from error
+        yield
+    finally:
+        os.close(lock)
