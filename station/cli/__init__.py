@@ -29,8 +29,9 @@ def cli() -> None:
     pinned in the device, and a log that proves it.
 
     \b
-    Exit codes: 0 all passed · 1 some unit failed · 2 usage or set-up · 3 quarantined · 4 weak or duplicate key
-    5 order exhausted · 6 line stop · 7 held · 8 audit failed · 130 interrupted
+    Exit codes: 0 all passed · 1 some unit failed · 2 usage or set-up
+    3 quarantined · 4 weak or duplicate key · 5 order exhausted or not valid
+    6 line stop · 7 held · 8 audit failed · 130 interrupted
     """
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     from station.faults import Fault  # noqa: PLC0415
 
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="station", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

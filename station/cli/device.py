@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from station import wiring
+from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
-from station.faults import fault
-from station.history import DeviceHistory, device_history
-from trust.identity import DeviceId, IdentityError
+
+if TYPE_CHECKING:
+    from station.history import DeviceHistory
+    from trust.identity import DeviceId
 
 
 @click.group()
@@ -24,14 +26,7 @@ def device() -> None:
 
 @device.command()
 @click.argument("device_id")
-@click.option(
-    "--config",
-    "config_file",
-    default="config.toml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Settings file.",
-)
+@CONFIG
 @click.option("--jsonl", is_flag=True, help="One JSON object.")
 @click.option(
     "--save",
@@ -40,25 +35,37 @@ def device() -> None:
 )
 def show(device_id: str, config_file: Path, jsonl: bool, save: Path | None) -> None:
     """Jobs, statements and pin state of a device; exits 1 if neither ledger nor registry knows it."""
+    from trust.identity import DeviceId, IdentityError  # noqa: PLC0415 - keeps --help fast
+
     try:
         wanted = DeviceId.parse(device_id)
     except IdentityError as error:
-        raise fault("setup", str(error)) from error
+        raise click.BadParameter(str(error), param_hint="DEVICE_ID") from error
     found = asyncio.run(_look(config_file, wanted))
     if jsonl:
         data(msgspec.json.encode(found.view).decode())
     else:
         _show(found)
     if save is not None:
-        for path in found.save(save):
-            note(f"wrote {path}")
+        _save(found, save)
     if not found.known:
         sys.exit(Exit.UNIT_FAILED)
 
 
 async def _look(config_file: Path, wanted: DeviceId) -> DeviceHistory:
+    from station import wiring  # noqa: PLC0415
+    from station.history import device_history  # noqa: PLC0415
+
     async with wiring.reader(config_file) as reader:
         return await device_history(reader, wanted)
+
+
+def _save(found: DeviceHistory, directory: Path) -> None:
+    try:
+        for path in found.save(directory):
+            note(f"wrote {path}")
+    except OSError as error:
+        raise click.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--save") from error
 
 
 def _show(found: DeviceHistory) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from station import wiring
+from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
-from station.jobs.queries import Tally
-from trust.merkle import Frontier
 
-_CONFIG = click.option(
-    "--config",
-    "config_file",
-    default="config.toml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Settings file.",
-)
+if TYPE_CHECKING:
+    from station.order_report import OrderReport
+    from trust.merkle import Frontier
+
+_JSONL = click.option("--jsonl", is_flag=True, help="One JSON object a line.")
+_COLUMNS = ("units", "passed", "active", "held", "quarantined", "lost", "in work")
 
 
 @click.group()
@@ -30,34 +28,60 @@ def ledger() -> None:
 
 
 @ledger.command()
-@_CONFIG
-def verify(config_file: Path) -> None:
+@CONFIG
+@_JSONL
+def verify(config_file: Path, jsonl: bool) -> None:
     """Recompute the whole log from row 1 and check every signature; exits 8 and names the first bad row otherwise."""
-    report = wiring.audit_ledger(config_file)
-    for finding in report.findings:
-        data(f"BAD  {finding}")
-    if report.findings:
+    from station import wiring  # noqa: PLC0415 - keeps --help fast
+
+    found = wiring.audit_ledger(config_file)
+    for finding in found.findings:
+        data(_json(finding) if jsonl else f"BAD  {finding}")
+    if found.findings:
         note("the ledger was touched or damaged: keep a copy of the file, do not use it, call the security officer")
         sys.exit(Exit.AUDIT_FAILED)
-    data(f"ledger verifies: {report.summary}")
+    if jsonl:
+        counts = {name: getattr(found, name) for name in ("leaves", "covered", "jobs", "pinned", "passed")}
+        data(_json({**counts, "root_hash": found.root_hash.hex()}))
+    else:
+        later = f" ({found.leaves - found.covered} not covered yet)" if found.leaves > found.covered else ""
+        data(f"ledger verifies: {found.leaves} leaves, checkpoint over {found.covered}{later}, root hash")
+        data(f"     {found.root_hash.hex()}")
+        data(f"jobs: {found.jobs}, {found.pinned} pinned, {found.passed} passed")
 
 
 @ledger.command()
-@_CONFIG
-def report(config_file: Path) -> None:
-    """How far the units of each order got."""
-    tallies, tip = asyncio.run(_tallies(config_file))
-    data(f"{'order':<28} {'units':>6} {'passed':>7} {'active':>7} {'held':>5} {'lost':>5} {'in work':>8}")
-    for order, tally in tallies.items():
-        in_work = tally.opened + tally.intended
-        held = tally.signed + tally.pinned
-        row = (
-            f"{order:<28} {tally.jobs:>6} {tally.passed:>7} {tally.active:>7} {held:>5} {tally.refused:>5} {in_work:>8}"
-        )
-        data(row)
-    data(f"log: {tip.size} leaves, root hash {tip.root.hex()}")
+@CONFIG
+@_JSONL
+def report(config_file: Path, jsonl: bool) -> None:
+    """How far the units of each order got, and which of them wait to be finished."""
+    orders, tip = asyncio.run(_read(config_file))
+    if jsonl:
+        for order in orders:
+            data(_json(order))
+        data(_json({"leaves": tip.size, "root_hash": tip.root.hex()}))
+        return
+    from station.cli.views import finish_me_line  # noqa: PLC0415
+
+    width = max(len(name) for name in ("order", *(order.order for order in orders)))
+    data("  ".join([f"{'order':<{width}}", *_COLUMNS]))
+    for order in orders:
+        counts = (order.units, order.passed, order.active, order.held, order.quarantined, order.lost, order.in_work)
+        cells = (f"{count:>{len(name)}}" for count, name in zip(counts, _COLUMNS, strict=True))
+        data("  ".join([f"{order.order:<{width}}", *cells]))
+    for order in orders:
+        for device in order.finish_me:
+            data(f"{finish_me_line(device)} (order {order.order})")
+    data(f"log: {tip.size} leaves, root hash\n     {tip.root.hex()}")
 
 
-async def _tallies(config_file: Path) -> tuple[dict[str, Tally], Frontier]:
+async def _read(config_file: Path) -> tuple[tuple[OrderReport, ...], Frontier]:
+    from station import wiring  # noqa: PLC0415
+    from station.order_report import order_reports  # noqa: PLC0415
+
     async with wiring.reading_ledger(config_file) as store:
-        return {order: await store.tally(order) for order in await store.orders()}, await store.tip()
+        return await order_reports(store), await store.tip()
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -6,30 +6,35 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from station.events import AnyEvent, AttemptBegan, LineStopped, Step, StepBegan, UnitFinished, UnitSeen, Verdict
+from station.cli.output import data
+from station.cli.rows import UNIT_WIDTH, VERDICT_WIDTH, Row
+from station.cli.views import plain_lines
+from station.events import AnyEvent, BatchFinished, LineStopped, Step, UnitFinished, Verdict
+from trust.order import WorkOrder
 
-_MARKS = {
-    Verdict.PASS: ("✔", "green"),
-    Verdict.FAIL: ("✘", "yellow"),
-    Verdict.HELD: ("‖", "cyan"),
-    Verdict.QUARANTINE: ("■", "red"),
-}
-_STEPS = list(Step)
+_SECONDS_WIDTH = 6
+_BAR_WIDTH = len(Step) + 1 + max(len(step) for step in Step)
 
 
 class Progress:
-    """Rows of slots, redrawn as events come."""
+    """Rows of slots, drawn again ten times a second, so that seconds run while a device is busy."""
 
-    def __init__(self, title: str, slots: tuple[str, ...]) -> None:
-        self._title = title
-        self._rows = {slot: Row() for slot in slots}
+    def __init__(self, work: WorkOrder, slots: tuple[str, ...], generation_timeout_s: float) -> None:
+        self._title = f"order {work.order_id} · {work.product} · environment {work.environment}"
+        keyed = f"RSA key, ≤ {generation_timeout_s:.0f} s" if work.key_type == "rsa-2048" else ""
+        self._rows = {slot: Row(keyed) for slot in slots}
+        self._below: list[str] = []
         self._stop = ""
-        self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=10, transient=False)
+        self._console = Console(stderr=True)
+        self._live = Live(
+            console=self._console, get_renderable=self._screen, refresh_per_second=10, redirect_stdout=False
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -38,71 +43,42 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.update(self._table(), refresh=True)
         self._live.stop()
 
     def show(self, event: AnyEvent) -> None:
         """Take one event in."""
-        if isinstance(event, LineStopped):
-            self._stop = f"LINE STOP: {event.sentence} {event.remedy}"
-        elif event.slot in self._rows:
-            self._rows[event.slot].take(event)
-        self._live.update(self._table())
+        match event:
+            case LineStopped():
+                self._stop = f"LINE STOP: {event.sentence} {event.remedy}"
+            case BatchFinished():
+                self._below += plain_lines(event)
+            case UnitFinished() if event.verdict is not Verdict.PASS:
+                self._below += plain_lines(event)
+        if event.slot in self._rows:
+            self._below += self._rows[event.slot].take(event)
 
-    def _table(self) -> Table:
-        table = Table(title=self._title, title_justify="left", caption=self._stop or None, caption_style="bold red")
+    def say_rest(self) -> None:
+        """Say what belongs below the table: units that did not pass or have lost their row, and the tally."""
+        for line in self._below:
+            data(line)
+
+    def _screen(self) -> Group:
+        emulated = {row.emulated for row in self._rows.values() if row.unit} == {True}
+        title = f"{self._title} · emulated units" if emulated else self._title
+        parts: list[Text | Table] = [Text(title, style="bold"), self._table(mark=not emulated)]
+        return Group(*parts, *([Text(self._stop, style="bold red")] if self._stop else []))
+
+    def _table(self, *, mark: bool) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for name in ("slot", "unit", "verdict", "step", "s"):
             table.add_column(name, no_wrap=name != "step", justify="right" if name == "s" else "left")
+        bar = self._room() >= _BAR_WIDTH
         for slot, row in self._rows.items():
-            table.add_row(slot, row.unit, row.verdict(), row.step(), row.seconds())
+            kind = "\nemulated" if row.emulated and mark else ""
+            table.add_row(slot, row.unit + kind, row.verdict(), row.step(bar=bar), row.seconds(time.monotonic()))
         return table
 
-
-class Row:
-    """One slot's state on the screen."""
-
-    def __init__(self) -> None:
-        self.unit = ""
-        self._step: Step | None = None
-        self._began = 0.0
-        self._end: UnitFinished | None = None
-
-    def take(self, event: AnyEvent) -> None:
-        """Update from one event of this slot."""
-        match event:
-            case AttemptBegan():
-                self._end, self._began = None, time.monotonic()
-            case UnitSeen():
-                self.unit = event.device_id + ("  emulated" if event.emulated else "")
-            case StepBegan():
-                self._step = event.step
-            case UnitFinished():
-                self._end = event
-            case _:
-                pass
-
-    def verdict(self) -> Text:
-        """Shape, word and colour: never colour alone."""
-        if self._end is None:
-            return Text("…" if self._step else "")
-        mark, colour = _MARKS[self._end.verdict]
-        return Text(f"{mark} {self._end.verdict}", style=f"bold {colour}")
-
-    def step(self) -> str:
-        """The running step with its place in the flow, or what became of the unit."""
-        if self._end is not None:
-            if self._end.verdict is Verdict.PASS:
-                return (
-                    "already passed, verified again" if self._end.already else "done"
-                ) + f", key {self._end.fingerprint[:16]}"
-            return f"{self._end.code}: {self._end.remedy}"
-        if self._step is None:
-            return "waiting for a unit"
-        place = _STEPS.index(self._step) + 1
-        return f"{'█' * place}{'░' * (len(_STEPS) - place)} {self._step}"
-
-    def seconds(self) -> str:
-        """Time in work."""
-        if self._end is not None:
-            return f"{self._end.seconds:.2f}"
-        return f"{time.monotonic() - self._began:.1f}" if self._step else ""
+    def _room(self) -> int:
+        """Columns that the step has."""
+        slots = max((len(slot) for slot in self._rows), default=0)
+        return self._console.width - slots - UNIT_WIDTH - VERDICT_WIDTH - _SECONDS_WIDTH - 2 * 4

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from station.faults import Fault
 
 
 def data(line: str) -> None:
-    """One line of data."""
-    print(line, flush=True)
+    """One line of data. A reader that has gone away (`| head`) stops neither the line nor its exit code."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Everything after this line goes nowhere, Python's own last flush included.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(line: str) -> None:
@@ -15,6 +22,17 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def note_fault(error: Fault) -> None:
+    """What is wrong and, below it, what to do."""
+    note(f"station: {error}")
+    note(f"         {error.row.remedy}")
+
+
 def is_terminal() -> bool:
     """Whether a person is watching stderr, where progress goes."""
     return sys.stderr.isatty()
+
+
+def data_is_seen() -> bool:
+    """Whether data goes to a terminal, too, and stands below the progress."""
+    return sys.stdout.isatty()

@@ -7,7 +7,16 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from station.events import AnyEvent, BatchFinished, LineStopped, StepDone, UnitFinished, UnitSeen, Verdict
+from station.events import (
+    AnyEvent,
+    BatchFinished,
+    LineStopped,
+    SlotSuspect,
+    StepDone,
+    UnitFinished,
+    UnitSeen,
+    Verdict,
+)
 
 
 def json_line(event: AnyEvent) -> str:
@@ -15,17 +24,19 @@ def json_line(event: AnyEvent) -> str:
     return msgspec.json.encode(event).decode()
 
 
-def plain_line(event: AnyEvent) -> str | None:
-    """One line for people; None for events that only a live screen shows."""
+def plain_lines(event: AnyEvent) -> tuple[str, ...]:
+    """Lines for people; none for events that only a live screen shows."""
     match event:
         case UnitFinished():
-            return unit_line(event)
+            return (unit_line(event),)
+        case SlotSuspect():
+            return (f"{event.slot:<10} SUSPECT    {event.sentence} {event.remedy}",)
         case LineStopped():
-            return f"LINE STOP  {event.sentence} {event.remedy} ({event.code}: {event.detail})"
+            return (f"LINE STOP  {event.sentence} {event.remedy} ({event.code}: {event.detail})",)
         case BatchFinished():
-            return batch_line(event)
+            return batch_lines(event)
         case _:
-            return None
+            return ()
 
 
 def step_line(event: AnyEvent) -> str | None:
@@ -33,50 +44,67 @@ def step_line(event: AnyEvent) -> str | None:
     match event:
         case UnitSeen():
             kind = " (emulated)" if event.emulated else ""
-            return f"{event.slot:>10}  unit {event.device_id}, product {event.product_id}, {event.hardware}{kind}"
+            return f"{event.slot:<10} unit {event.device_id}, product {event.product_id}, {event.hardware}{kind}"
         case StepDone():
-            return f"{event.slot:>10}  {event.step:<10} {event.seconds * 1000:8.1f} ms"
+            return f"{event.slot:<10} {event.step:<10} {event.seconds * 1000:8.1f} ms"
         case _:
             return None
 
 
 def unit_line(unit: UnitFinished) -> str:
     """A verdict with what to do next."""
-    head = f"{unit.slot:>10}  {unit.verdict:<10} {unit.device_id or 'no device':<24}"
+    head = f"{unit.slot:<10} {unit.verdict:<10} {unit.device_id or 'no device':<24}"
     emulated = "  emulated" if unit.emulated else ""
     if unit.verdict is Verdict.PASS:
-        cloud = "active in the cloud" if unit.cloud == "active" else "safe at the station"
-        again = "already passed, verified again; " if unit.already else ""
-        return f"{head}  {again}{cloud}  key {unit.fingerprint[:16]}  {unit.seconds:.2f} s{emulated}"
+        return f"{head}  {passed(unit)}  key {unit.fingerprint[:16]}  {unit.seconds:.2f} s{emulated}"
     where = f" at {unit.step}" if unit.step else ""
     detail = f" [{unit.detail}]" if unit.detail else ""
     return f"{head}  {unit.code}{where}: {unit.sentence} {unit.remedy}{detail}{emulated}"
 
 
-def batch_line(batch: BatchFinished) -> str:
-    """A batch's tally."""
-    already = f" ({batch.already} had passed before)" if batch.already else ""
-    waiting = f", {batch.outbox} statements wait for the registry" if batch.outbox else ""
-    return (
+def passed(unit: UnitFinished) -> str:
+    """How far the PASS has come: never more than is on record."""
+    where = "active in the cloud" if unit.cloud == "active" else "safe at the station"
+    return f"already passed, {where}" if unit.already else where
+
+
+def batch_lines(batch: BatchFinished) -> tuple[str, ...]:
+    """A batch's tally, and the order's units that wait to be finished."""
+    already = f" ({batch.already} already)" if batch.already else ""
+    tally = (
         f"order {batch.order}: {batch.passed} passed{already}, {batch.failed} failed, {batch.held} held, "
-        f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{waiting}"
+        f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{_waiting(batch.outbox)}"
     )
+    return (tally, *(finish_me_line(device) for device in batch.finish_me))
+
+
+def finish_me_line(device_id: str) -> str:
+    """A held unit."""
+    return f"finish me  {device_id}  insert it again when the registry answers"
+
+
+def _waiting(outbox: int | None) -> str:
+    match outbox:
+        case None:
+            return "; the ledger cannot be read"
+        case 0:
+            return ""
+        case 1:
+            return "; 1 statement waits for the registry"
+        case _:
+            return f"; {outbox} statements wait for the registry"
 
 
 def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
-    """The batch as JUnit XML: a test case a unit, failures for everything but PASS."""
+    """The batch as JUnit XML: a test case an attempt, failures for everything but PASS."""
+    bad = sum(unit.verdict is not Verdict.PASS for unit in units)
     suite = ET.Element(
-        "testsuite",
-        name=f"order {batch.order}",
-        tests=str(len(units)),
-        failures=str(len(units) - batch.passed),
-        time=str(batch.seconds),
+        "testsuite", name=f"order {batch.order}", tests=str(len(units)), failures=str(bad), time=str(batch.seconds)
     )
     for unit in units:
-        case = ET.SubElement(
-            suite, "testcase", name=unit.device_id or unit.slot, classname=unit.slot, time=str(unit.seconds)
-        )
+        name = unit.device_id or unit.slot
+        case = ET.SubElement(suite, "testcase", name=name, classname=unit.slot, time=str(unit.seconds))
         if unit.verdict is not Verdict.PASS:
-            bad = ET.SubElement(case, "failure", type=unit.code, message=f"{unit.verdict}: {unit.sentence}")
-            bad.text = f"{unit.detail}\n{unit.remedy}"
+            failure = ET.SubElement(case, "failure", type=unit.code, message=f"{unit.verdict}: {unit.sentence}")
+            failure.text = f"{unit.detail}\n{unit.remedy}"
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -55,7 +55,7 @@ class HttpCloud:
             proxy=proxy,
             trust_env=False,
             timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
-            limits=httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=_KEPT_IDLE_S),
+            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=_KEPT_IDLE_S),
             headers={"accept": "application/json", "accept-encoding": "identity"},
         )
 

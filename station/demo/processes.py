@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from station.faults import fault
 
 _PR_SET_PDEATHSIG = 1
 _STOP_S = 10.0
+_INTERRUPTED = 130
 
 
 def script(name: str) -> str:
@@ -77,6 +78,46 @@ class Process:
     def says(self, word: str) -> bool:
         """Whether the log has a line that begins with this word."""
         return any(line.startswith(word) for line in self._log.read_text(errors="replace").splitlines())
+
+
+class Interrupts:
+    """SIGINT and SIGTERM while the demo runs: handed to the command at work, whose units then come to their end.
+
+    Between two commands they are a KeyboardInterrupt. `any` says whether there has been one.
+    """
+
+    def __init__(self) -> None:
+        self.any = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ignore(self) -> None:
+        """From here on everything is being stopped anyway."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def run(self, argv: list[str]) -> int:
+        """Run a command on this terminal to its end; its exit code, 130 when a signal ended it."""
+        self._child = subprocess.Popen(argv, preexec_fn=_die_with_parent)  # noqa: PLW1509 - one thread here
+        try:
+            code = self._child.wait()
+        finally:
+            self._child = None
+        return code if code >= 0 else _INTERRUPTED
+
+    def _take(self, number: int, _: object) -> None:
+        self.any = True
+        if self._child is None:
+            raise KeyboardInterrupt
+        self._child.send_signal(number)
 
 
 def _tail(log: Path) -> str:

@@ -24,6 +24,7 @@ from typing import TextIO
 BITS = 10
 ADAPTER_BUFFER = 62
 PIECE = 16
+PAIR = 2
 
 
 @dataclass(slots=True)
@@ -66,24 +67,25 @@ class Line:
                     self._now = Exchange()
                 if not self._now.request:
                     self._now.request = [time.monotonic(), 0.0]
-                self._now.sent += len(data)
+                now = self._now
+                now.sent += len(data)
             free = self._deliver(self.device, data, free)
             with self._lock:
-                if self._now.request:
-                    self._now.request[1] = time.monotonic()
+                now.request[1] = time.monotonic()
 
     def _up(self) -> None:
         free = 0.0
         while data := _read(self.device):
             with self._lock:
                 if not self._now.answer:
-                    self._now.answer = [time.monotonic(), 0.0]
-                self._now.received += len(data)
+                    self._now.answer = [time.monotonic(), time.monotonic()]
+                now = self._now
+                now.received += len(data)
             if self.latency_s:
                 time.sleep(self.latency_s if len(data) % ADAPTER_BUFFER else 0)
             free = self._deliver(self.station, data, free)
             with self._lock:
-                self._now.answer = [*self._now.answer[:1], time.monotonic()]
+                now.answer = [now.answer[0], time.monotonic()]
 
     def _deliver(self, port: int, data: bytes, free: float) -> float:
         if not self.byte_s:
@@ -99,7 +101,7 @@ class Line:
 
     def _write(self) -> None:
         now = self._now
-        if now.request and now.answer:
+        if len(now.request) == len(now.answer) == PAIR:
             row = {"slot": self.name, "request": now.request, "answer": now.answer, "sent": now.sent, "received": now.received}
             self._out.write(json.dumps(row) + "\n")
 

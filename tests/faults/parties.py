@@ -221,6 +221,9 @@ class FaultySigner:
     async def client_assertion(self, audience: str) -> str:
         return await self.points.call("signer.assertion", lambda: self.signer.client_assertion(audience), _SIGNER)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.signer, name)
+
 
 @dataclass(slots=True)
 class FaultyCloud:
@@ -240,6 +243,9 @@ class FaultyCloud:
 
     async def history(self, device: DeviceId) -> PinRecord | None:
         return await self.points.call("cloud.history", lambda: self.cloud.history(device), _CLOUD)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cloud, name)
 
 
 @dataclass(slots=True)

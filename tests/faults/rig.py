@@ -190,7 +190,8 @@ class Rig:
             os.close(here)
             _be_child(self.plant, insertion, there)
         os.close(there)
-        return _listen(pid, here)
+        said, killed = listen(pid, here)
+        return Outcome(killed=True) if killed else msgspec.json.decode(said, type=Outcome)
 
     def here(self, directory: Path, insertion: Insertion) -> Outcome:
         """One insertion that is not to be killed, in this process: everything but code is made anew for it."""
@@ -322,18 +323,18 @@ def _insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         return Outcome(crashed=traceback.format_exc())
 
 
-def _listen(pid: int, pipe: int) -> Outcome:
+def listen(pid: int, pipe: int, *, hangs_s: float = _HANGS_S) -> tuple[bytes, bool]:
+    """What the child wrote until its end, and whether it was killed; one that hangs is ended and fails the trial."""
     said = b""
-    while select.select([pipe], [], [], _HANGS_S)[0]:
+    while select.select([pipe], [], [], hangs_s)[0]:
         more = os.read(pipe, 1 << 16)
         if not more:
             break
         said += more
     else:
         os.kill(pid, signal.SIGKILL)
-        said = msgspec.json.encode(Outcome(crashed=f"hung for {_HANGS_S} s"))
+        os.waitpid(pid, 0)
+        raise AssertionError(f"a child hung for {hangs_s} s")
     os.close(pipe)
     _, status = os.waitpid(pid, 0)
-    if said:
-        return msgspec.json.decode(said, type=Outcome)
-    return Outcome(killed=os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, crashed="")
+    return said, os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL

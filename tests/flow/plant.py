@@ -22,6 +22,7 @@ from fixtures.families.smp.emulated import verbs
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.indicators import NoIndicators
 from fixtures.memory_slot import MemorySlot
+from fixtures.slot import Slot
 from hsm.signer import ReceiptSigner, Signer
 from hsm.token import Token
 from ledger.engine import Engine
@@ -30,8 +31,10 @@ from registry.database import Database, sqlite_url
 from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord as Registered
 from registry.pins.service import PinService
+from station.attempt import Attempt
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
-from station.events import AnyEvent
+from station.events import AnyEvent, UnitFinished
+from station.faults import Fault
 from station.jobs import Jobs
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
@@ -48,7 +51,7 @@ from trust.statement import envelope, read
 
 REGISTRY = "reg-01"
 PRODUCT = 7
-IMPATIENT = Patience(read_s=(0.2, 0.2), write_s=(0.3,))
+IMPATIENT = Patience(read_s=(0.2, 0.5), sign_s=(0.3, 0.5), write_s=(0.5,))
 
 
 class LocalCloud:
@@ -183,6 +186,17 @@ class Plant:
         for each in self._open:
             each.close()
         self._open.clear()
+
+
+async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st-01", **changes: Any) -> UnitFinished:
+    """One insertion, without a floor around it; keywords change the line."""
+    work = Attempt(plant.line(parties, station, **changes), slot)
+    try:
+        return await work.passed()
+    except Fault as found:
+        return await work.failed(found)
+    finally:
+        await work.close()
 
 
 def make_order(root: TrustedRoot, stations: tuple[str, ...], **changes: Any) -> WorkOrder:

@@ -3,22 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from station.attempt import Attempt
-from station.events import UnitFinished, Verdict
-from station.faults import Fault
+from station.events import Verdict
 from station.jobs import RecordKind
-from tests.flow.plant import Parties, Plant
+from tests.flow.plant import Plant, attempt
 from trust.statement import Completion, PinStatement, verify
-
-
-async def attempt(plant: Plant, parties: Parties, slot, station="st-01", **changes) -> UnitFinished:
-    work = Attempt(plant.line(parties, station, **changes), slot)
-    try:
-        return await work.passed()
-    except Fault as found:
-        return await work.failed(found)
-    finally:
-        await work.close()
 
 
 def test_a_new_device_passes_and_both_pins_are_in_place(tmp_path: Path):

@@ -1,0 +1,120 @@
+"""What `station run` does: opens the floor, listens to it for people or scripts, and says how the batch ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from station import wiring
+from station.cli import views
+from station.cli.live import Progress
+from station.cli.output import data, data_is_seen, is_terminal, note, note_fault
+from station.events import AnyEvent, BatchFinished, UnitFinished
+from station.exits import Exit, worst
+from station.faults import Fault
+from station.plan import Plan
+from station.port import Batch
+from station.readiness import rehearse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How the batch is shown, and where its JUnit file goes."""
+
+    jsonl: bool
+    verbose: bool
+    junit: Path | None
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What has come of the batch so far; stands when the log's publication fails at its end."""
+
+    finished: BatchFinished | None = None
+    units: list[UnitFinished] = field(default_factory=list)
+    codes: list[Exit] = field(default_factory=list)
+
+
+def rehearsed(plan: Plan, slots: tuple[str, ...]) -> Exit:
+    """A dry run; raises the fault that would keep the batch from starting."""
+    chosen = plan.chosen(slots)
+    asyncio.run(rehearse(plan))
+    note(f"dry run: order {plan.work.order_id} could start on {len(chosen)} slots; no device was touched")
+    return Exit.PASSED
+
+
+def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
+    """The whole batch; raises the fault that kept it from starting."""
+    outcome = _Outcome()
+    try:
+        asyncio.run(_run(plan, batch, how, outcome))
+    except Fault as error:
+        if outcome.finished is None:
+            raise
+        note_fault(error)  # the units have their verdicts; only the log's head is not signed
+        outcome.codes.append(error.row.exit)
+    if how.junit is not None and outcome.finished is not None:
+        outcome.codes.append(_write(how.junit, views.junit(outcome.finished, outcome.units)))
+    return worst(outcome.codes)
+
+
+async def _run(plan: Plan, batch: Batch, how: How, outcome: _Outcome) -> None:
+    async with wiring.open_floor(plan, batch.slots) as floor:
+
+        def interrupt() -> None:
+            if Exit.INTERRUPTED not in outcome.codes:
+                outcome.codes.append(Exit.INTERRUPTED)
+                note("interrupted: units in work come to their end, no further unit is begun")
+            floor.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        listening = asyncio.create_task(_listen(floor.events(), plan, batch.slots or floor.slots, how, outcome))
+        finished = await floor.run(batch)
+        await listening
+        outcome.finished = finished
+        outcome.codes.append(Exit(finished.exit_code))
+
+
+async def _listen(
+    events: AsyncIterator[AnyEvent], plan: Plan, slots: tuple[str, ...], how: How, outcome: _Outcome
+) -> None:
+    with ExitStack() as stack:
+        shows: list[Callable[[AnyEvent], None]] = []
+        if is_terminal() and not how.jsonl and not how.verbose:
+            progress = Progress(plan.work, slots, plan.config.limits.generation_timeout_s)
+            if data_is_seen():
+                # Lines would run through the table: what it cannot hold comes below it, at the end.
+                stack.callback(progress.say_rest)
+            stack.enter_context(progress)
+            shows.append(progress.show)
+        if not shows or not data_is_seen():
+            shows.append(lambda event: _say(event, how))
+        async for event in events:
+            if isinstance(event, UnitFinished):
+                outcome.units.append(event)
+            for show in shows:
+                show(event)
+
+
+def _say(event: AnyEvent, how: How) -> None:
+    if how.jsonl:
+        data(views.json_line(event))
+        return
+    for line in views.plain_lines(event):
+        data(line)
+    if how.verbose and (step := views.step_line(event)) is not None:
+        note(step)
+
+
+def _write(path: Path, content: bytes) -> Exit:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        note(f"station: {path} cannot be written: {error.strerror}. The batch itself is on record in the ledger.")
+        return Exit.USAGE
+    return Exit.PASSED

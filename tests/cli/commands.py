@@ -1,0 +1,58 @@
+"""Typing commands: as processes of their own, or, where the process is not the point, inside this one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from station.cli import main
+
+STATION = str(Path(sys.executable).with_name("station"))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def objects(self) -> list[dict]:
+        """stdout as JSON lines; whatever is not one fails the test."""
+        return [json.loads(line) for line in self.lines]
+
+
+def station(*words: object, timeout: float = 60) -> Done:
+    """The real command, its output in pipes."""
+    done = subprocess.run(
+        [STATION, *map(str, words)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def typed(*words: object) -> Done:
+    """The same entry point in this process: starting Python a hundred times would take the minute."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        mock.patch.object(sys, "argv", ["station", *map(str, words)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,127 @@
+"""A real plant for the command line's tests: signers, registry and native devices as processes that tests may stop.
+
+Like `station demo` makes it, with handles on its parts and orders as a test wants them. Holds no assertion.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fixtures.slots import read_slots, write_slots
+from station import config as settings
+from station.demo import plant as demo
+from station.demo.bench import Bench, start_bench
+from station.demo.processes import Process
+from station.root import load_root
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+DEVICES = 6
+
+
+class StoppableParts(demo.Plant):
+    """The demo's plant; its programs can be stopped and started again by the name of their log."""
+
+    def __init__(self, config: settings.Config, paths: settings.Paths, stack: ExitStack) -> None:
+        super().__init__(config, paths, "native", stack)
+        self._commands: dict[str, list[str]] = {}
+        self._running: dict[str, Process] = {}
+        self._starts = 0
+
+    def _serve(self, argv: list[str], log: str) -> None:
+        self._commands[log.removesuffix(".log")] = argv
+        self.start_again(log.removesuffix(".log"))
+
+    def start_again(self, name: str) -> None:
+        self._starts += 1  # a log of its own each time: its "ready" must be this process's
+        process = self._stack.enter_context(Process(self._commands[name], self._logs / f"{name}-{self._starts}.log"))
+        process.wait_until(lambda: process.says("ready"), 30)
+        self._running[name] = process
+
+    def stop(self, name: str) -> None:
+        self._running.pop(name).stop()
+
+
+class Site:
+    """Where the plant is, and what tests ask of it."""
+
+    def __init__(self, directory: Path, parts: StoppableParts, slots: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.state = directory / "s"
+        self.config = directory / "config.toml"
+        self.parts = parts
+        self.slots = slots
+        self.base_order = (self.state / "orders" / "ec.toml").read_text()
+
+    def order(self, order_id: str, **changes: object) -> Path:
+        """The order file of this id; each change is an entry's TOML text, None takes the entry out."""
+        path = self.directory / f"{order_id}.toml"
+        path.write_text(changed(self.base_order, **{"order_id": f'"{order_id}"', **changes}))
+        return path
+
+    def config_with(self, name: str, *swaps: tuple[str, str]) -> Path:
+        """Another settings file beside the plant's own, with these texts swapped."""
+        text = self.config.read_text()
+        for old, new in swaps:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path = self.directory / f"{name}.toml"
+        path.write_text(text)
+        return path
+
+    def device(self, slot: str) -> str:
+        """The id of the device in a slot, as its flash file has it."""
+        from fixtures.bench.flash_file import device_id_of
+
+        return device_id_of(self.state / "bench-ec" / "slots" / slot / "flash.bin").hex()
+
+    def pins(self, device: str) -> int:
+        """How many pin statements the registry's database has for a device."""
+        with sqlite3.connect(f"file:{self.state / 'registry' / 'registry.db'}?mode=ro", uri=True) as database:
+            return int(database.execute("SELECT count(*) FROM pins WHERE device_id = ?", (device,)).fetchone()[0])
+
+    @contextmanager
+    def without(self, part: str) -> Iterator[None]:
+        """One program is down."""
+        self.parts.stop(part)
+        try:
+            yield
+        finally:
+            self.parts.start_again(part)
+
+
+def changed(order: str, **changes: object) -> str:
+    """An order's text with entries replaced, added or taken out (None)."""
+    lines = []
+    table = tomllib.loads(order)
+    for name, value in table.items():
+        if name in changes:
+            if changes[name] is not None:
+                lines.append(f"{name} = {changes[name]}")
+        elif isinstance(value, str):
+            lines.append(f'{name} = """{value}"""')
+        else:
+            lines.append(f"{name} = {value}".replace("'", '"'))
+    lines += [f"{name} = {value}" for name, value in changes.items() if name not in table and value is not None]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def running_site(directory: Path) -> Iterator[Site]:
+    """A plant at work with `DEVICES` native EC devices; everything is stopped afterwards."""
+    (directory / "config.toml").write_text(EXAMPLE.read_text().replace("run/demo", "s"))
+    config, paths = settings.load(directory / "config.toml")
+    with ExitStack() as stack:
+        parts = StoppableParts(config, paths, stack)
+        parts.clear()
+        bench = start_bench(Bench(product="ec", board="native", devices=DEVICES), paths.state, stack)
+        parts.make()
+        parts.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
+        slots = read_slots(bench.wait())
+        write_slots(paths.slots, slots)
+        parts.write_order("ec", 1000)
+        yield Site(directory, parts, tuple(slot.name for slot in slots))

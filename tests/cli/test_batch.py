@@ -1,0 +1,240 @@
+"""`station run` as scripts use it: stdout is data, stderr is everything else, the exit code is the worst result."""
+
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from fixtures.families.smp.emulated.verbs import IMAGE
+from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, Step, StepBegan, UnitFinished, Verdict
+from station.exits import Exit
+from tests.cli.commands import STATION, Done, station
+from tests.cli.plant import Site
+
+pytestmark = pytest.mark.xdist_group("site")
+
+
+def run(site: Site, order: str, *words: object, **changes: object) -> Done:
+    """A real batch under this order."""
+    return station("run", "--config", site.config, "--order", site.order(order, **changes), *words)
+
+
+def events(done: Done) -> list[AnyEvent]:
+    return [msgspec.json.decode(line, type=AnyEvent) for line in done.lines]
+
+
+def finished(done: Done) -> list[UnitFinished]:
+    return [event for event in events(done) if isinstance(event, UnitFinished)]
+
+
+def passed(slot: str, device: str, words: str) -> str:
+    return rf"{slot}      PASS       {device}  {words}  key [0-9a-f]{{16}}  \d+\.\d\d s  emulated"
+
+
+def test_a_batch_in_a_pipe_is_a_line_a_unit_and_the_tally(site: Site, first_batch: Done) -> None:
+    assert (first_batch.code, first_batch.err) == (Exit.PASSED, ""), first_batch
+    *units, tally = sorted(first_batch.lines[:-1]) + first_batch.lines[-1:]
+    for slot, line in zip(("ec-01", "ec-02"), units, strict=True):
+        assert re.fullmatch(passed(slot, site.device(slot), "safe at the station"), line), line
+    assert re.fullmatch(r"order main: 2 passed, 0 failed, 0 held, 0 quarantined in \d+\.\d s", tally)
+
+
+def test_junit(site: Site, first_batch: Done) -> None:
+    suite = ET.fromstring((site.directory / "first.xml").read_bytes())
+    assert {name: suite.get(name) for name in ("name", "tests", "failures")} == {
+        "name": "order main", "tests": "2", "failures": "0",
+    }  # fmt: skip
+    cases = {case.get("classname"): case.get("name") for case in suite}
+    assert cases == {slot: site.device(slot) for slot in ("ec-01", "ec-02")}
+
+
+def test_jsonl_is_every_event_and_nothing_else(site: Site, first_batch: Done) -> None:
+    done = run(site, "main", "--slots", "ec-01,ec-02", "--jsonl")
+    assert (done.code, done.err) == (Exit.PASSED, "")
+    assert all({"event", "at", "slot"} <= each.keys() for each in done.objects)
+    told = events(done)
+    for slot in ("ec-01", "ec-02"):
+        steps = [event.step for event in told if isinstance(event, StepBegan) and event.slot == slot]
+        assert steps == list(Step)
+    assert [(unit.verdict, unit.already, unit.cloud, unit.emulated) for unit in finished(done)] == [
+        (Verdict.PASS, True, "active", True)
+    ] * 2
+    last = told[-1]
+    assert isinstance(last, BatchFinished)
+    assert (last.passed, last.already, last.outbox, last.finish_me, last.exit_code) == (2, 2, 0, (), 0)
+
+
+def test_count_is_an_upper_limit_over_all_slots(site: Site, first_batch: Done) -> None:
+    done = run(site, "main", "--slots", "ec-01,ec-02", "--count", "1", "--jsonl")
+    assert done.code == Exit.PASSED
+    assert [unit.slot for unit in finished(done)] == ["ec-01"]
+
+
+def test_a_slot_named_twice_is_served_once(site: Site, first_batch: Done) -> None:
+    done = run(site, "main", "--slots", " ec-02,ec-02 ,", "--jsonl")
+    assert [unit.slot for unit in finished(done)] == ["ec-02"], done.out
+
+
+def test_verbose_puts_steps_on_stderr(site: Site, first_batch: Done) -> None:
+    done = run(site, "main", "--slots", "ec-01", "--verbose")
+    assert len(done.lines) == 2
+    assert [line.split()[1] for line in done.err.splitlines() if line.endswith("ms")] == list(Step)
+    assert f"unit {site.device('ec-01')}, product 1001" in done.err
+
+
+def test_a_dry_run_touches_nothing(site: Site, first_batch: Done) -> None:
+    ledger = (site.state / "station" / "ledger.db").read_bytes()
+    flash = (site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin").read_bytes()
+    done = run(site, "dry", "--dry-run", "--slots", "ec-06")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "dry run: order dry could start on 1 slots; no device was touched\n"
+    assert (site.state / "station" / "ledger.db").read_bytes() == ledger
+    assert (site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin").read_bytes() == flash
+
+
+def test_a_reader_that_goes_away_stops_nothing(site: Site, first_batch: Done) -> None:
+    words = shlex.join([STATION, "run", "--config", str(site.config), "--order", str(site.order("main")), "--jsonl"])
+    script = f"{words} --slots ec-01,ec-02 | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    first, code = done.stdout.splitlines()
+    assert msgspec.json.decode(first)["event"] == "attempt-began"
+    assert (code, done.stderr) == ("0", "")
+
+
+def test_another_products_order_fails_the_unit(site: Site, first_batch: Done) -> None:
+    done = run(site, "other", "--slots", "ec-01", "--retries", "1", product='"lamp"', product_id="7")
+    assert done.code == Exit.UNIT_FAILED, done
+    assert len(done.lines) == 3  # the automatic retry is an attempt with its own line
+    assert f"FAIL       {site.device('ec-01')}  wrong-product at identified: " in done.lines[0]
+    assert done.lines[-1].startswith("order other: 0 passed, 1 failed, 0 held, 0 quarantined")
+
+
+def test_a_unit_of_another_order_is_quarantined(site: Site, first_batch: Done) -> None:
+    done = run(site, "second", "--slots", "ec-01", "--jsonl")
+    (unit,) = finished(done)
+    assert (done.code, unit.verdict, unit.code) == (Exit.QUARANTINED, Verdict.QUARANTINE, "other-order")
+
+
+def test_an_empty_port_fails_and_the_other_slot_passes(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    slots = (site.state / "slots.toml").read_text()
+    missing = re.sub(r'(name = "ec-02"\n(?:.*\n)*?port = ")[^"]+', r"\1/dev/ttyNONE", slots)
+    (tmp_path / "slots.toml").write_text(missing)
+    words = ["--slots-file", tmp_path / "slots.toml", "--slots", "ec-01,ec-02", "--retries", "0", "--jsonl"]
+    done = run(site, "main", *words)
+    assert {(unit.slot, unit.verdict, unit.code) for unit in finished(done)} == {
+        ("ec-01", Verdict.PASS, ""), ("ec-02", Verdict.FAIL, "port-missing"),
+    }  # fmt: skip
+    assert done.code == Exit.UNIT_FAILED
+
+
+def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:
+    limits = {"quantity": "1", "allowance": "0"}
+    assert run(site, "small", "--slots", "ec-04", **limits).code == Exit.PASSED
+    done = run(site, "small", "--slots", "ec-05", "--jsonl", **limits)
+    stops = [event for event in events(done) if isinstance(event, LineStopped)]
+    assert [stop.code for stop in stops] == ["order-exhausted"]
+    assert (done.code, finished(done)[0].code, finished(done)[0].step) == (5, "order-exhausted", Step.SIGNED)
+    assert site.pins(site.device("ec-05")) == 0
+    again = run(site, "small", "--slots", "ec-04", **limits)  # used up is not closed: what has passed may come again
+    assert again.code == Exit.PASSED
+
+
+def test_two_devices_with_one_key_stop_the_line(site: Site, faulty_slots: Path) -> None:
+    words = ["--slots-file", faulty_slots, "--slots", "twin-01,twin-02", "--retries", "0"]
+    done = run(site, "twins", *words, firmware=f'["{IMAGE.hex()}"]')
+    assert done.code == Exit.WEAK_KEY, done
+    assert sum("key-duplicate at intended" in line for line in done.lines if "FAIL" in line) == 1
+    assert sum(line.startswith("LINE STOP  Two units have the same key.") for line in done.lines) == 1
+
+
+def test_without_its_signer_nothing_starts(site: Site) -> None:
+    with site.without("signer-factory"):
+        done = run(site, "main", "--slots", "ec-06")
+        dry = run(site, "main", "--dry-run")
+    for each in (done, dry):
+        assert (each.code, each.out) == (Exit.LINE_STOPPED, ""), each
+        assert "The signer does not answer." in each.err
+        assert "Start the signer (station-signer serve)" in each.err
+
+
+@contextmanager
+def at_work(site: Site, *words: object, **changes: object) -> Iterator[subprocess.Popen[str]]:
+    """A batch under way, its events on stdout."""
+    argv = ["run", "--config", site.config, "--order", site.order("slow", **changes), "--jsonl", *words]
+    command = [STATION, *map(str, argv)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(process: subprocess.Popen[str], wanted: type[AnyEvent], **fields: object) -> list[AnyEvent]:
+    """Read events to the first of this kind."""
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(msgspec.json.decode(line, type=AnyEvent))
+        if isinstance(told[-1], wanted) and all(getattr(told[-1], name) == value for name, value in fields.items()):
+            return told
+    raise AssertionError(told)
+
+
+def ended(process: subprocess.Popen[str]) -> Done:
+    out, err = process.communicate(timeout=20)
+    return Done(process.returncode, out, err)
+
+
+def test_sigint_lets_units_in_work_end_and_begins_no_other(site: Site, faulty_slots: Path) -> None:
+    words = ["--slots-file", faulty_slots, "--slots", "slow-01,slow-02", "--count", "5"]
+    with at_work(site, *words, firmware=f'["{IMAGE.hex()}"]') as process:
+        before = until(process, StepBegan, step=Step.KEYED)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        done = ended(process)
+    told = [*before, *events(done)]
+    began = [event.slot for event in told if isinstance(event, AttemptBegan)]
+    ends = {event.slot: event.verdict for event in told if isinstance(event, UnitFinished)}
+    assert sorted(began) == ["slow-01", "slow-02"]
+    assert ends == {"slow-01": Verdict.PASS, "slow-02": Verdict.PASS}
+    assert done.code == Exit.INTERRUPTED
+    assert done.err == "interrupted: units in work come to their end, no further unit is begun\n"
+
+
+def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -> None:
+    argv = ["run", "--config", site.config, "--order", site.order("main"), "--jsonl", "--slots", "ec-01", "--count", "9"]
+    process = subprocess.Popen([STATION, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(process, UnitFinished)
+    time.sleep(0.3)
+    assert process.poll() is None, "it waits for the unit to be taken out and another one to be put in"
+    process.send_signal(signal.SIGTERM)
+    done = ended(process)
+    assert done.code == Exit.INTERRUPTED
+    (last,) = events(done)
+    assert isinstance(last, BatchFinished)
+    assert (last.passed, last.exit_code) == (1, 0)
+
+
+def test_a_signer_that_goes_away_in_a_batch_stops_the_line(site: Site, faulty_slots: Path) -> None:
+    """And the log's head cannot be signed either: the units' verdicts are told all the same."""
+    slots = ["--slots-file", faulty_slots, "--slots", "slow-01,slow-02"]
+    with at_work(site, *slots, "--junit", site.directory / "stopped.xml", firmware=f'["{IMAGE.hex()}"]') as process:
+        until(process, StepBegan, step=Step.IDENTIFIED)
+        with site.without("signer-factory"):
+            done = ended(process)
+    ends = finished(done)
+    assert {unit.code for unit in ends} <= {"signer-down", "line-stopped"}
+    assert "signer-down" in {unit.code for unit in ends}
+    assert done.code == Exit.LINE_STOPPED
+    assert "The signer does not answer." in done.err
+    assert "Traceback" not in done.err
+    assert ET.fromstring((site.directory / "stopped.xml").read_bytes()).get("failures") == str(len(ends))

@@ -1,0 +1,169 @@
+"""Lines and files that scripts read, byte for byte. Whoever changes one changes a contract: say so in CHANGELOG.md."""
+
+import dataclasses
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from station.cli import views
+from station.events import (
+    AnyEvent,
+    AttemptBegan,
+    BatchFinished,
+    LineStopped,
+    SlotSuspect,
+    Step,
+    StepBegan,
+    StepDone,
+    UnitFinished,
+    UnitSeen,
+    Verdict,
+)
+
+AT = "2026-01-31T12:00:00.000001Z"
+DEVICE = "00112233445566778899aabb"
+JOB = "ab" * 16
+PASS = UnitFinished(
+    at=AT, slot="ec-01", verdict=Verdict.PASS, order="o-1", device_id=DEVICE, job=JOB, fingerprint="cd" * 32, attempt=1,
+    cloud="provisional", emulated=True, seconds=1.25,
+)  # fmt: skip
+FAIL = UnitFinished(
+    at=AT, slot="ec-02", verdict=Verdict.FAIL, order="o-1", step=Step.IDENTIFIED, code="no-answer",
+    sentence="The device does not answer.", remedy="Check cable.", detail="identify: 3 <s> & more", seconds=3.0, exit_code=1,
+)  # fmt: skip
+HELD = msgspec.structs.replace(
+    PASS, verdict=Verdict.HELD, step=Step.PINNED, code="registry-unreachable", sentence="The registry does not answer.",
+    remedy="Hold it.", fingerprint="", cloud="", exit_code=7,
+)  # fmt: skip
+QUARANTINE = msgspec.structs.replace(
+    HELD, verdict=Verdict.QUARANTINE, step=Step.ANCHORED, code="anchor-differs", sentence="It differs.",
+    remedy="Bin it.", detail="x", emulated=False, exit_code=3,
+)  # fmt: skip
+BATCH = BatchFinished(
+    at=AT, order="o-1", passed=2, failed=1, held=1, quarantined=1, already=0, outbox=0, seconds=12.345, exit_code=3
+)
+STOP = LineStopped(at=AT, code="signer-down", sentence="No signer.", remedy="Start it.", detail="gone", exit_code=6)
+SUSPECT = SlotSuspect(at=AT, slot="ec-02", count=3, sentence="3 failed here.", remedy="Check the slot.")
+SEEN = UnitSeen(at=AT, slot="ec-01", device_id=DEVICE, product_id=7, hardware="ast1030", emulated=True)
+
+PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
+    (AttemptBegan(at=AT, slot="ec-01"), ()),
+    (StepBegan(at=AT, slot="ec-01", step=Step.KEYED), ()),
+    (StepDone(at=AT, slot="ec-01", step=Step.KEYED, seconds=0.5), ()),
+    (SEEN, ()),
+    (
+        PASS,
+        (f"ec-01      PASS       {DEVICE}  safe at the station  key cdcdcdcdcdcdcdcd  1.25 s  emulated",),
+    ),
+    (
+        msgspec.structs.replace(PASS, already=True, cloud="active", emulated=False),
+        (f"ec-01      PASS       {DEVICE}  already passed, active in the cloud  key cdcdcdcdcdcdcdcd  1.25 s",),
+    ),
+    (
+        FAIL,
+        (
+            "ec-02      FAIL       no device                 no-answer at identified: The device does not answer. "
+            "Check cable. [identify: 3 <s> & more]",
+        ),
+    ),
+    (
+        HELD,
+        (
+            f"ec-01      HELD       {DEVICE}  registry-unreachable at pinned: The registry does not answer. "
+            "Hold it.  emulated",
+        ),
+    ),
+    (QUARANTINE, (f"ec-01      QUARANTINE {DEVICE}  anchor-differs at anchored: It differs. Bin it. [x]",)),
+    (STOP, ("LINE STOP  No signer. Start it. (signer-down: gone)",)),
+    (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
+    (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
+    (
+        msgspec.structs.replace(BATCH, already=2, outbox=1, finish_me=(DEVICE,)),
+        (
+            "order o-1: 2 passed (2 already), 1 failed, 1 held, 1 quarantined in 12.3 s; 1 statement waits for the registry",
+            f"finish me  {DEVICE}  insert it again when the registry answers",
+        ),
+    ),
+    (
+        msgspec.structs.replace(BATCH, outbox=12),
+        ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s; 12 statements wait for the registry",),
+    ),
+    (
+        msgspec.structs.replace(BATCH, outbox=None),
+        ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s; the ledger cannot be read",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "lines"), PLAIN, ids=[f"{number}-{type(e).__name__}" for number, (e, _) in enumerate(PLAIN)])
+def test_plain_lines(event: AnyEvent, lines: tuple[str, ...]) -> None:
+    assert views.plain_lines(event) == lines
+
+
+def test_every_kind_of_event_has_its_plain_form() -> None:
+    assert {type(event) for event, _ in PLAIN} == set(AnyEvent.__args__)
+
+
+def test_verbose_lines() -> None:
+    assert views.step_line(SEEN) == f"ec-01      unit {DEVICE}, product 7, ast1030 (emulated)"
+    assert views.step_line(PLAIN[2][0]) == "ec-01      keyed         500.0 ms"
+    assert views.step_line(PASS) is None
+
+
+JSON = [
+    (AttemptBegan(at=AT, slot="s"), f'{{"event":"attempt-began","at":"{AT}","slot":"s"}}'),
+    (
+        PASS,
+        f'{{"event":"unit-finished","at":"{AT}","slot":"ec-01","verdict":"PASS","order":"o-1","device_id":"{DEVICE}",'
+        f'"job":"{JOB}","fingerprint":"{"cd" * 32}","attempt":1,"step":null,"code":"","sentence":"","remedy":"",'
+        '"detail":"","already":false,"cloud":"provisional","emulated":true,"seconds":1.25,"exit_code":0}',
+    ),
+    (
+        msgspec.structs.replace(BATCH, finish_me=(DEVICE,)),
+        f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
+        f'"quarantined":1,"already":0,"outbox":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"]}}',
+    ),
+    (
+        SUSPECT,
+        f'{{"event":"slot-suspect","at":"{AT}","slot":"ec-02","count":3,"sentence":"3 failed here.",'
+        '"remedy":"Check the slot."}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "line"), JSON)
+def test_json_lines(event: AnyEvent, line: str) -> None:
+    assert views.json_line(event) == line
+
+
+@pytest.mark.parametrize("event", [event for event, _ in PLAIN])
+def test_json_lines_read_back_as_the_same_event(event: AnyEvent) -> None:
+    line = views.json_line(event)
+    assert "\n" not in line
+    assert msgspec.json.decode(line, type=AnyEvent) == event
+
+
+JUNIT = (
+    "<?xml version='1.0' encoding='utf-8'?>\n"
+    '<testsuite name="order o-1" tests="3" failures="2" time="12.345">'
+    f'<testcase name="{DEVICE}" classname="ec-01" time="1.25" />'
+    '<testcase name="ec-02" classname="ec-02" time="3.0">'
+    '<failure type="no-answer" message="FAIL: The device does not answer.">identify: 3 &lt;s&gt; &amp; more\nCheck cable.'
+    "</failure></testcase>"
+    f'<testcase name="{DEVICE}" classname="ec-01" time="1.25">'
+    '<failure type="registry-unreachable" message="HELD: The registry does not answer.">\nHold it.</failure></testcase>'
+    "</testsuite>"
+)
+
+
+def test_junit() -> None:
+    made = views.junit(BATCH, [PASS, FAIL, HELD])
+    assert made.decode() == JUNIT
+    suite = ET.fromstring(made)
+    assert suite.get("failures") == str(len(suite.findall("testcase/failure")))
+
+
+def test_events_are_frozen() -> None:
+    with pytest.raises((AttributeError, dataclasses.FrozenInstanceError)):
+        PASS.verdict = Verdict.FAIL  # type: ignore[misc]
