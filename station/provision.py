@@ -60,6 +60,7 @@ class Provisioning:
         else:
             vetted = await self.vet(proven)
             intended = await self.intend(vetted)
+            self.unit.read_anchor_ahead()
             # — nothing beyond the slot has changed above this line —
             signed = await self.sign(intended)
             pinned = await self.pin(signed)
@@ -84,7 +85,7 @@ class Provisioning:
     @step(Step.IDENTIFIED)
     async def identify(self, inserted: evidence.Inserted) -> evidence.Identified:
         """2: who it is, whether it fits the order, and what the registry says of it."""
-        identity = self.seen = await self.unit.device.identify()
+        identity = self.seen = await self.unit.meet()
         self.line.emit(unit_seen(self.line, inserted.slot, identity))
         checks.right_unit(self.line, identity)
         try:

@@ -41,6 +41,7 @@ class Unit:
         self._line = line
         self._slot = slot
         self._device: Device | None = None
+        self._ahead: asyncio.Task[Anchor | None] | None = None
 
     @property
     def device(self) -> Device:
@@ -56,12 +57,23 @@ class Unit:
 
     async def close(self) -> None:
         """Give the link back; idempotent."""
+        await self._drop_what_was_read_ahead()
         device, self._device = self._device, None
         if device is not None:
             try:
                 await device.close()
             except DeviceError as error:  # the link is gone either way, and what was done on it stands
                 _LOG.info("closing the link: %s", error)
+
+    async def meet(self) -> Identity:
+        """Who is there. Silence behind a switch is met with one power cycle: a station that dies leaves the power off."""
+        try:
+            return await self.device.identify()
+        except NoAnswerError:
+            if not self._slot.config.power:
+                raise
+        await self.cycle()
+        return await self.device.identify()
 
     async def cycle(self) -> CycleKind:
         """Power cycle (or reset) and open again; says which it really was."""
@@ -88,7 +100,7 @@ class Unit:
         """Poll until generation ends; IDLE afterwards means that the device restarted meanwhile."""
         clock, line = self._line.clock, self._line
         deadline = clock.monotonic() + line.generation_timeout_s
-        pause = line.poll_s / 10
+        pause = line.poll_s / 40
         while going.state is GenerationState.RUNNING:
             if clock.monotonic() > deadline:
                 raise fault("generation-failed", f"no key after {line.generation_timeout_s:.0f} s")
@@ -121,9 +133,22 @@ class Unit:
         """The last look before the completion: green is never for an empty slot, nor for a unit put in since."""
         checks.same_unit(before, await self.device.identify())
 
+    def read_anchor_ahead(self) -> None:
+        """Begin reading the anchor now, while signer and registry work: reading changes nothing on the unit."""
+        self._ahead = asyncio.create_task(self.device.read_anchor())
+
     async def read_anchor(self) -> Anchor | None:
-        """The anchor as the flash chip holds it now."""
-        return await self.device.read_anchor()
+        """The anchor as the flash chip holds it; what was begun ahead is used once."""
+        ahead, self._ahead = self._ahead, None
+        return await (ahead or self.device.read_anchor())
+
+    async def _drop_what_was_read_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait({ahead})
+            if not ahead.cancelled():
+                ahead.exception()  # nobody needs the anchor any more; the step that ended this attempt told why
 
     async def locked(self) -> bool:
         """Whether the device says that writes are closed."""

@@ -69,9 +69,7 @@ class Line:
                     self._now.request = [time.monotonic(), 0.0]
                 now = self._now
                 now.sent += len(data)
-            free = self._deliver(self.device, data, free)
-            with self._lock:
-                now.request[1] = time.monotonic()
+            free = self._deliver(self.device, data, free, now.request)
 
     def _up(self) -> None:
         free = 0.0
@@ -83,12 +81,15 @@ class Line:
                 now.received += len(data)
             if self.latency_s:
                 time.sleep(self.latency_s if len(data) % ADAPTER_BUFFER else 0)
-            free = self._deliver(self.station, data, free)
-            with self._lock:
-                now.answer = [now.answer[0], time.monotonic()]
+            free = self._deliver(self.station, data, free, now.answer)
 
-    def _deliver(self, port: int, data: bytes, free: float) -> float:
+    def _deliver(self, port: int, data: bytes, free: float, span: list[float]) -> float:
+        """Write the bytes when a UART would have; the span's end is taken just before each write.
+
+        After it the other side may answer before this thread runs again.
+        """
         if not self.byte_s:
+            span[1] = time.monotonic()
             os.write(port, data)
             return 0.0
         for at in range(0, len(data), PIECE):
@@ -96,6 +97,7 @@ class Line:
             free = max(free, time.monotonic()) + len(piece) * self.byte_s
             while (left := free - time.monotonic()) > 0:
                 time.sleep(left)
+            span[1] = time.monotonic()
             os.write(port, piece)
         return free
 

@@ -1,6 +1,6 @@
 """`python -m tests.cli.faulty_bench DIR PRODUCT`: devices with faults on real ptys, until SIGTERM.
 
-`twin-01` and `twin-02` make the same key; `slow-01` and `slow-02` take a second for theirs. One slots file: DIR/slots.toml.
+`twin-01` and `twin-02` make the same key; `slow-01` to `slow-04` take a second for theirs. One slots file: DIR/slots.toml.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ async def run(directory: Path, product: int) -> None:
     one_key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
     )
-    faults = {"twin": Faults(weak_key=one_key), "slow": Faults(generation_s=GENERATION_S)}
+    kinds = {"twin": (2, Faults(weak_key=one_key)), "slow": (4, Faults(generation_s=GENERATION_S))}
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
         configs = []
-        for name, each in faults.items():
-            devices = Population(count=2, product=product, prefix=name)
-            await stack.enter_async_context(running_bench(directory / name, InProcessBoard(each), devices))
+        for name, (count, faults) in kinds.items():
+            devices = Population(count=count, product=product, prefix=name)
+            await stack.enter_async_context(running_bench(directory / name, InProcessBoard(faults), devices))
             configs += read_slots(directory / name / SLOTS_FILE)
         write_slots(directory / SLOTS_FILE, configs)
         await stop.wait()

@@ -68,6 +68,7 @@ class Shard:
 # What a fault at a party may be called. Anything else is a wrong name, and a wrong name sends people the wrong way.
 _NAMES = {
     "device": {"no-answer", "link-lost", "garbled", "device-busy", "device-refused", "outcome-unknown", "generation-failed"},
+    "power": {"power-failed"},
     "slot": {"no-answer", "link-lost", "port-missing", "port-busy", "power-failed", "outcome-unknown"},
     "signer": {"signer-down", "signer-refused"},
     "token": {"signer-down", "registry-unreachable"},

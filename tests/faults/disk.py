@@ -46,8 +46,8 @@ def everything(path: Path) -> bytes:
 
 def digest(place: Path) -> str:
     """One hash over everything in a plant's directory that a run can change: equal digests, equal recoveries."""
-    changing = sorted((*place.rglob("*.db"), *place.glob("*.flash"), *place.rglob("flash.bin")))
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in changing)).hexdigest()
+    changing = sorted((*place.rglob("*.db"), *place.glob("*.flash"), *place.glob("*.dark"), *place.rglob("flash.bin")))
+    return hashlib.sha256(b"".join(hashlib.sha256(f"{path.name}:".encode() + path.read_bytes()).digest() for path in changing)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

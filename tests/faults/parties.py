@@ -27,7 +27,7 @@ from fixtures.device import (
 )  # fmt: skip
 from fixtures.indicators import Lamp
 from fixtures.link import PortBusyError, PortMissingError
-from fixtures.power import CycleKind, PowerError
+from fixtures.power import CycleKind, PowerError, PowerSwitch
 from fixtures.slot import Slot, SlotConfig
 from hsm.signer import (
     ChallengeRequest,
@@ -71,6 +71,7 @@ _CYCLE = (
     Failure(lambda: NoAnswerError(_SAYS)),
     Failure(lambda: PortMissingError(_SAYS)),
 )
+_SWITCH = (Failure(lambda: PowerError(_SAYS)),)
 _CLOSE = (Failure(lambda: LinkLostError(_SAYS)),)
 _SIGNER = (
     Failure(lambda: SignerUnavailableError(_SAYS)),
@@ -138,6 +139,29 @@ class FaultySlot:
     async def cycle(self, device: Device) -> CycleKind:
         inner = device.device if isinstance(device, FaultyDevice) else device
         return await self.points.call("slot.cycle", lambda: self.slot.cycle(inner), _CYCLE, powered=True)
+
+
+@dataclass(slots=True)
+class FaultySwitch:
+    """A power switch that stays as it was left when the station dies: `dark` is a file while power is off."""
+
+    switch: PowerSwitch
+    points: Points
+    dark: Path
+
+    async def off(self) -> None:
+        await self.points.call("power.off", self._off, _SWITCH)
+
+    async def on(self) -> None:
+        await self.points.call("power.on", self._on, _SWITCH)
+
+    async def _off(self) -> None:
+        await self.switch.off()
+        self.dark.touch()
+
+    async def _on(self) -> None:
+        await self.switch.on()
+        self.dark.unlink(missing_ok=True)
 
 
 @dataclass(slots=True)

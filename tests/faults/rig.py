@@ -46,6 +46,7 @@ from tests.faults.parties import (
     FaultyReceiptSigner,
     FaultySigner,
     FaultySlot,
+    FaultySwitch,
     FaultyToken,
     Watch,
 )
@@ -227,7 +228,7 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
     disks: list[str] = []
     if insertion.survey:
         points.look = lambda: disks.append(disk.digest(place))
-    bare = MemorySlot(DEVICE, device, patience=_patience(insertion.plan))
+    bare = _slot(place, device, points, _patience(insertion.plan))
     store, said = plant.jobs(station), list[AnyEvent]()
     jobs = FaultyJobs(insertion.wrap_jobs(store), points)  # type: ignore[arg-type]
     line = plant.line_of(
@@ -247,6 +248,16 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         await store.close()
         plant.close()
     return _outcome(said, finished.exit_code, points.met, disks)
+
+
+def _slot(place: Path, device: emulated.EmulatedDevice, points: Points, patience: Patience) -> MemorySlot:
+    """The slot as the last station left it: a switch that was off stays off."""
+    slot, dark = MemorySlot(DEVICE, device, patience=patience), place / f"{DEVICE}.dark"
+    if dark.exists():
+        device.power_off()
+    assert slot._switch is not None
+    slot._switch = FaultySwitch(slot._switch, points, dark)  # type: ignore[assignment]
+    return slot
 
 
 async def _publish(line: Line, store: JobStore) -> None:

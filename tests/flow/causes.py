@@ -79,7 +79,7 @@ def port_refuses(error: Exception) -> Play:
 
 
 async def no_answer(bench: Bench) -> UnitFinished:
-    slot = bench.slot()
+    slot = bench.slot(has_switch=False)
     slot._device.power_off()
     return await bench.insert(slot)
 

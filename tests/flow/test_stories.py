@@ -278,3 +278,12 @@ def test_the_batch_ends_active_in_the_cloud(tmp_path: Path):
         assert await pins(bench) == "active"
 
     play(tmp_path, story)
+
+
+def test_a_slot_left_without_power_by_a_station_that_died_gets_it_back(tmp_path: Path):
+    async def story(bench: Bench) -> None:
+        slot = bench.slot()
+        slot._device.power_off()
+        assert (await bench.insert(slot)).verdict is Verdict.PASS
+
+    play(tmp_path, story)

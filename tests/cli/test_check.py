@@ -1,0 +1,148 @@
+"""`station check`: each thing it looks at, good and bad, with what to do. Exit 0, or 2 when one is bad."""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import serial
+
+from ledger.engine import Engine
+from station.exits import Exit
+from station.jobs.schema import open_database
+from station.jobs.stamp import Stamp
+from station.jobs.store import JobStore
+from tests.cli.commands import Done, station, typed
+from tests.cli.plant import Site
+from tests.cli.test_setup import other_root
+
+pytestmark = pytest.mark.xdist_group("site")
+
+
+def bad(done: Done) -> dict[str, str]:
+    """What is bad, by subject."""
+    found = [re.fullmatch(r"(ok |BAD)  (\S+) +(.*)", line) for line in done.lines]
+    assert None not in found, done.out
+    assert done.code == (Exit.USAGE if any(each[1] == "BAD" for each in found) else Exit.PASSED)
+    return {each[2]: each[3] for each in found if each[1] == "BAD"}
+
+
+def test_everything_is_in_order(site: Site, first_batch: Done) -> None:
+    done = station("check", "--config", site.config, "--order", site.order("main"))
+    assert (done.code, done.err) == (0, ""), done
+    assert [line.split()[:2] for line in done.lines] == [
+        ["ok", each] for each in ("root", "disk", "order", "ledger", "signer", "registry", "proxy", *site.slots)
+    ]
+    for slot, line in zip(site.slots, done.lines[-len(site.slots) :], strict=True):
+        assert line.startswith(f"ok   {slot}     {site.device(slot)}, ")
+        assert line.endswith(", emulated")
+
+
+def test_for_scripts(site: Site, first_batch: Done) -> None:
+    done = typed("check", "--config", site.config, "--jsonl")
+    assert (done.code, done.err) == (0, "")
+    assert all(each.keys() == {"subject", "good", "text"} for each in done.objects)
+
+
+def variant(name: str, *swaps: tuple[str, str]) -> Callable[[Site], Path]:
+    """Other settings beside the plant's."""
+    return lambda site: site.config_with(name, *swaps)
+
+
+def another_version_of_the_root(site: Site) -> Path:
+    (site.state / "v2.json").write_bytes(other_root(site, version=2))
+    return site.config_with("v2", ('root = "root.json"', 'root = "v2.json"'))
+
+
+def a_port_that_is_not_there(site: Site) -> Path:
+    slots = (site.state / "slots.toml").read_text()
+    (site.state / "gone.toml").write_text(re.sub(r'port = "[^"]+ec-02[^"]+"', 'port = "/dev/ttyNONE"', slots))
+    return site.config_with("gone", ('slots = "slots.toml"', 'slots = "gone.toml"'))
+
+
+def no_slots(site: Site) -> Path:
+    return site.config_with("no-slots", ('slots = "slots.toml"', 'slots = "none.toml"'))
+
+
+@pytest.mark.parametrize(
+    ("settings", "subject", "told"),
+    [
+        (variant("r", ('root = "root.json"', 'root = "none.json"')), "root", "none.json: No such file"),
+        (variant("e", ('environment = "demo"', 'environment = "plant-a"')), "root", "'plant-a', the trust root 'demo'"),
+        (variant("n", ('name = "st-01"', 'name = "st-09"')), "root", "station 'st-09' is not in the trust root"),
+        (another_version_of_the_root, "signer", "the signer serves st-01/demo under root"),
+        (variant("s", ("signer-factory/run", "signer-gone/run")), "signer", "Start it: station-signer serve."),
+        (variant("c", ("signer-factory/run", "signer-cloud/run")), "signer", "the signer serves registry-01/demo"),
+        (variant("d", ("disk_reserve_mb = 256", "disk_reserve_mb = 999999999")), "disk", "Free disk space"),
+        (variant("p", ('proxy = ""', 'proxy = "http://127.0.0.1:9"')), "registry", "Look at registry, network and proxy"),
+        (a_port_that_is_not_there, "ec-02", "/dev/ttyNONE does not exist: plug the adapter in or correct the path"),
+        (no_slots, "slots", "none.toml"),
+    ],
+    ids=["root", "environment", "station", "signers-root", "signer-down", "wrong-signer", "disk", "proxy", "port", "slots"],
+)  # fmt: skip
+def test_a_bad_finding_says_what_to_do(site: Site, first_batch: Done, settings, subject: str, told: str) -> None:
+    found = bad(typed("check", "--config", settings(site)))
+    assert list(found) == [subject], found
+    assert told in found[subject]
+
+
+def test_a_bad_order(site: Site, first_batch: Done) -> None:
+    path = site.order("zero", quantity="0")
+    found = bad(typed("check", "--config", site.config, "--order", path))
+    assert list(found) == ["order"]
+    assert str(path) in found["order"]
+    assert "quantity is 0" in found["order"]
+
+
+def test_a_port_that_another_program_holds(site: Site, first_batch: Done) -> None:
+    (port,) = re.findall(r'port = "([^"]+ec-02[^"]+)"', (site.state / "slots.toml").read_text())
+    with serial.Serial(port, exclusive=True):
+        found = bad(typed("check", "--config", site.config))
+    assert list(found) == ["ec-02"]
+    assert "is in use: close the other program" in found["ec-02"]
+    assert bad(typed("check", "--config", site.config)) == {}
+
+
+def test_the_parties_are_down(site: Site, first_batch: Done) -> None:
+    """The registry's turn is in test_held."""
+    with site.without("signer-factory"):
+        assert list(bad(typed("check", "--config", site.config))) == ["signer"]
+
+
+def test_a_clock_that_is_behind_the_newest_record(site: Site, first_batch: Done) -> None:
+    copy = site.state / "ahead.db"
+    shutil.copy(site.state / "station" / "ledger.db", copy)
+    note_in_2099(open_database(copy))
+    found = bad(typed("check", "--config", site.config_with("ahead", ('"station/ledger.db"', '"ahead.db"'))))
+    assert list(found) == ["ledger"]
+    assert "the newest record is of 2099-01-01T00:00:00.000000Z. Set the clock." in found["ledger"]
+
+
+def note_in_2099(engine: Engine) -> None:
+    """What a station whose clock was ahead left behind."""
+    import asyncio
+
+    async def note() -> None:
+        store = JobStore(engine, Stamp(station="st-01", environment="demo", root_sha256="00" * 32))
+        newest = await store.newest_event()
+        assert newest is not None
+        await store.note(msgspec.structs.replace(newest, at="2099-01-01T00:00:00.000000Z", attempt=99))
+        await store.close()
+
+    asyncio.run(note())
+
+
+def test_a_ledger_that_is_none(site: Site, first_batch: Done) -> None:
+    sqlite3.connect(site.state / "foreign.db").execute("CREATE TABLE t (x)").connection.commit()
+    found = bad(typed("check", "--config", site.config_with("foreign", ('"station/ledger.db"', '"foreign.db"'))))
+    assert list(found) == ["ledger"]
+    assert "foreign.db" in found["ledger"]
+
+
+def test_a_station_that_has_no_ledger_yet(site: Site) -> None:
+    config = site.config_with("no-ledger", ('"station/ledger.db"', '"new/ledger.db"'))
+    assert bad(typed("check", "--config", config)) == {}
+    assert not (site.state / "new").exists(), "check makes nothing"

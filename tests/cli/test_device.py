@@ -1,0 +1,69 @@
+"""`station device show`: what is known, and artefacts that stock openssl checks."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from station.exits import Exit
+from tests.cli.commands import Done, station, typed
+from tests.cli.plant import Site
+from trust.dsse import Envelope
+
+pytestmark = pytest.mark.xdist_group("site")
+SIGNED = ("pin", "pin-receipt", "completion", "completion-receipt")
+
+
+def openssl(directory: Path, name: str) -> str:
+    """What openssl says of a saved statement."""
+    words = ["openssl", "dgst", "-sha256", "-verify", f"{name}.pem", "-signature", f"{name}.sig", f"{name}.pae"]
+    return subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_a_device_that_passed(site: Site, first_batch: Done) -> None:
+    device = site.device("ec-01")
+    done = station("device", "show", device, "--config", site.config)
+    assert (done.code, done.err) == (0, "")
+    assert done.lines[0] == f"device    {device}"
+    assert done.lines[1].startswith("registry  active, key ")
+    assert done.lines[1].endswith(", by station st-01, signatures verified")
+    assert "under order main: " in done.lines[2]
+    checked = {line.split()[0]: line for line in done.lines[3:]}
+    assert all("signature verified with" in checked[kind] for kind in SIGNED)
+    assert all("unsigned, covered by the checkpoint" in checked[kind] for kind in ("intent", "completion-intent"))
+
+
+def test_for_scripts(site: Site, first_batch: Done) -> None:
+    device = site.device("ec-01")
+    (found,) = typed("device", "show", device, "--config", site.config, "--jsonl").objects
+    assert (found["device_id"], found["known"], found["registry"].split(",")[0]) == (device, True, "active")
+    (job,) = [job for job in found["jobs"] if job["order_id"] == "main"]
+    assert {record["kind"] for record in job["records"]} == {*SIGNED, "intent", "completion-intent"}
+
+
+def test_saved_statements_verify_with_openssl(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    device = site.device("ec-01")
+    done = typed("device", "show", device, "--config", site.config, "--save", tmp_path / "new" / "place")
+    place = tmp_path / "new" / "place"
+    assert (done.code, len(done.err.splitlines())) == (0, 4 * len(SIGNED))
+    for kind in SIGNED:
+        name = f"main.{kind}"
+        assert openssl(place, name) == "Verified OK"
+        assert Envelope.from_json((place / f"{name}.json").read_bytes()).pae == (place / f"{name}.pae").read_bytes()
+        signed = (place / f"{name}.pae").read_bytes()
+        assert device.encode() in signed
+        (place / f"{name}.pae").write_bytes(signed.replace(device.encode(), device[::-1].encode()))
+        assert openssl(place, name) != "Verified OK", "negative control"
+
+
+def test_an_unknown_device(site: Site, first_batch: Done) -> None:
+    done = station("device", "show", "ab" * 12, "--config", site.config)
+    assert (done.code, done.lines) == (Exit.UNIT_FAILED, [f"device    {'ab' * 12}", "registry  no pin"])
+
+
+def test_a_place_to_save_that_cannot_be_had(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = typed("device", "show", site.device("ec-01"), "--config", site.config, "--save", tmp_path / "file" / "x")
+    assert done.code == Exit.USAGE
+    assert "Traceback" not in done.err
+    assert str(tmp_path / "file") in done.err

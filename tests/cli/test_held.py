@@ -1,0 +1,53 @@
+"""No WAN: the unit is HELD and listed as *finish me*; the WAN is back: the same insertion ends in PASS, with one pin."""
+
+import pytest
+
+from station.exits import Exit
+from tests.cli.commands import station, typed
+from tests.cli.plant import Site
+
+pytestmark = pytest.mark.xdist_group("site")
+SLOT = "ec-03"
+
+
+def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
+    device, order = site.device(SLOT), site.order("held-order")
+    words = ["run", "--config", site.config, "--order", order, "--slots", SLOT]
+    with site.without("registry"):
+        held = station(*words)
+        again = typed(*words, "--jsonl")
+        check = typed("check", "--config", site.config)
+        dry = typed(*words, "--dry-run")
+        report = typed("ledger", "report", "--config", site.config)
+        shown = typed("device", "show", device, "--config", site.config)
+    assert (held.code, held.err) == (Exit.HELD, ""), held
+    assert held.lines[0].startswith(f"{SLOT}      HELD       {device}  registry-unreachable at pinned: ")
+    assert "0 passed, 0 failed, 1 held, 0 quarantined" in held.lines[1]
+    assert "1 statement waits for the registry" in held.lines[1]
+    finish_me = f"finish me  {device}  insert it again when the registry answers"
+    assert held.lines[2:] == [finish_me]
+
+    assert (again.code, again.objects[-1]["held"], again.objects[-1]["finish_me"]) == (Exit.HELD, 1, [device])
+    assert check.code == Exit.USAGE
+    (registry,) = [line for line in check.lines if line.startswith("BAD")]
+    assert "registry" in registry
+    assert "Look at registry, network and proxy; units would be held." in registry
+    assert (dry.code, dry.out) == (Exit.USAGE, ""), "a dry run holds nothing"
+    assert "units would be held" in dry.err
+    assert f"{finish_me} (order held-order)" in report.lines
+    assert site.pins(device) == 0
+    assert shown.code == 0, "the ledger knows it"
+    assert "registry  no answer" in shown.out
+
+    done = station(*words)
+    assert (done.code, done.err) == (Exit.PASSED, ""), done
+    assert done.lines[0].startswith(f"{SLOT}      PASS       {device}  safe at the station")
+    assert len(done.lines) == 2, "nothing waits to be finished any more"
+    assert site.pins(device) == 1
+    report = typed("ledger", "report", "--config", site.config, "--jsonl").objects
+    (mine,) = [each for each in report if each.get("order") == "held-order"]
+    assert mine == {
+        "order": "held-order", "units": 1, "passed": 1, "active": 1, "held": 0, "quarantined": 0, "lost": 0, "in_work": 0,
+        "finish_me": [],
+    }  # fmt: skip
+    assert typed("ledger", "verify", "--config", site.config).code == 0

@@ -1,0 +1,81 @@
+"""`station ledger`: verify names the first bad row and exits with 8; report counts."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from station.exits import Exit
+from tests.cli.commands import Done, station, typed
+from tests.cli.plant import Site
+
+pytestmark = pytest.mark.xdist_group("site")
+
+
+@contextmanager
+def tampered(site: Site, name: str) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """Settings over a copy of the ledger, and its database without the triggers that protect it."""
+    copy = site.state / f"{name}.db"
+    with sqlite3.connect(f"file:{site.state / 'station' / 'ledger.db'}?mode=ro", uri=True) as source:
+        shutil.copy(site.state / "station" / "ledger.db", copy)
+        triggers = [row[0] for row in source.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    database = sqlite3.connect(copy, isolation_level=None)
+    for trigger in triggers:
+        database.execute(f"DROP TRIGGER {trigger}")
+    yield site.config_with(name, ('"station/ledger.db"', f'"{name}.db"')), database
+    database.close()
+
+
+def test_a_ledger_that_holds(site: Site, first_batch: Done) -> None:
+    done = station("ledger", "verify", "--config", site.config)
+    assert (done.code, done.err, len(done.lines)) == (0, "", 3), done
+    assert done.lines[0].startswith("ledger verifies: ")
+    assert typed("ledger", "verify", "--config", site.config, "--jsonl").objects[0]["root_hash"] == done.lines[1].strip()
+
+
+@pytest.mark.parametrize("row", [0, 3, 11])
+def test_a_byte_flip_is_found_and_its_row_is_named_first(site: Site, first_batch: Done, row: int) -> None:
+    with tampered(site, f"flipped-{row}") as (config, database):
+        (entry,) = database.execute('SELECT entry FROM leaves WHERE "index" = ?', (row,)).fetchone()
+        flipped = bytearray(entry)
+        flipped[len(entry) // 2] ^= 1
+        database.execute('UPDATE leaves SET entry = ? WHERE "index" = ?', (bytes(flipped), row))
+    done = (station if row == 3 else typed)("ledger", "verify", "--config", config)
+    assert done.code == Exit.AUDIT_FAILED
+    assert done.lines[0].startswith(f"BAD  leaves row {row}: "), done.out
+    assert "do not use it, call the security officer" in done.err
+    (first, *_) = typed("ledger", "verify", "--config", config, "--jsonl").objects
+    assert (first["table"], first["row"]) == ("leaves", str(row))
+
+
+def test_a_missing_trigger_alone_is_found(site: Site, first_batch: Done) -> None:
+    with tampered(site, "bare") as (config, _):
+        pass
+    done = typed("ledger", "verify", "--config", config)
+    assert done.code == Exit.AUDIT_FAILED
+    assert any("leaves_no_update" in line for line in done.lines), done.out
+
+
+def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Done) -> None:
+    done = station("ledger", "report", "--config", site.config)
+    assert (done.code, done.err) == (0, "")
+    assert done.lines[0].split() == "order units passed active held quarantined lost in work".split()
+    (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
+    assert mine == ["main", "2", "2", "2", "0", "0", "0", "0"]
+    *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
+    assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
+    for order in orders:
+        ends = ("passed", "held", "quarantined", "lost", "in_work")
+        assert order["units"] == sum(order[name] for name in ends)
+        assert len(order["finish_me"]) == order["held"]
+
+
+def test_no_ledger_yet(site: Site) -> None:
+    config = site.config_with("fresh", ('"station/ledger.db"', '"nowhere/ledger.db"'))
+    for command in ("verify", "report"):
+        done = typed("ledger", command, "--config", config)
+        assert (done.code, done.out) == (Exit.USAGE, "")
+        assert "nowhere/ledger.db" in done.err
