@@ -56,8 +56,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise SetupError(
             f"cannot listen on {host} port {port}: {error.strerror}: choose another --host or --port"
         ) from error
-    # Accepted sockets inherit it. asyncio sets it only where the protocol number was given, and an answer goes out in two
-    # segments: without it the second waits 40 ms for the client's delayed acknowledgement of the first.
+    # Accepted sockets inherit it; asyncio sets it only where the protocol number was given. An answer goes out in two
+    # segments: without this the second waits 40 ms for the client's delayed acknowledgement of the first.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

@@ -13,12 +13,14 @@ import click
     "--bench",
     "board",
     type=click.Choice(["emulated", "native", "in-process"]),
-    default="native",
-    show_default=True,
+    show_default="native, or the kept plant's",
     help="What the devices are.",
 )
 @click.option(
-    "--devices", type=click.IntRange(1, 256), default=8, show_default=True, help="How many; a quarter of them RSA."
+    "--devices",
+    type=click.IntRange(1, 256),
+    show_default="8, or the kept plant's",
+    help="How many; a quarter of them RSA.",
 )
 @click.option(
     "--config",
@@ -29,8 +31,8 @@ import click
     help="Settings file.",
 )
 @click.option("--keep", is_flag=True, help="Go on with the last demo's plant: devices that passed are verified again.")
-def demo(board: str, devices: int, config_file: Path, keep: bool) -> None:
+def demo(board: str | None, devices: int | None, config_file: Path, keep: bool) -> None:
     """A whole bench on this machine: provisions devices under two orders, audits the ledger, prints the report."""
-    from station.demo.story import play  # noqa: PLC0415 - keeps --help fast
+    from station.demo.story import Wish, play  # noqa: PLC0415 - keeps --help fast
 
-    sys.exit(play(config_file, board, devices, keep=keep))
+    sys.exit(play(config_file, Wish(board, devices, keep)))

@@ -18,7 +18,7 @@ from station.cli.views import plain_lines
 from station.events import AnyEvent, BatchFinished, LineStopped, Step, UnitFinished, Verdict
 from trust.order import WorkOrder
 
-_SECONDS_WIDTH = 6
+_SECONDS_WIDTH = 5
 _BAR_WIDTH = len(Step) + 1 + max(len(step) for step in Step)
 
 
@@ -70,8 +70,9 @@ class Progress:
 
     def _table(self, *, mark: bool) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in ("slot", "unit", "verdict", "step", "s"):
-            table.add_column(name, no_wrap=name != "step", justify="right" if name == "s" else "left")
+        for name, width in (("slot", None), ("unit", UNIT_WIDTH), ("verdict", VERDICT_WIDTH), ("step", None)):
+            table.add_column(name, no_wrap=name != "step", min_width=width)  # columns that do not jump
+        table.add_column("s", no_wrap=True, min_width=_SECONDS_WIDTH, justify="right")
         bar = self._room() >= _BAR_WIDTH
         for slot, row in self._rows.items():
             kind = "\nemulated" if row.emulated and mark else ""

@@ -28,7 +28,7 @@ from trust.keys import PublicKey
 from trust.root import RegistryKeys, Root, StationKeys, wrap
 
 REGISTRY = "registry-01"
-_MARKER = ".keystation-demo"
+MARKER = ".keystation-demo"
 _READY_S = 30.0
 _Product = Literal["ec", "rsa"]
 
@@ -55,11 +55,11 @@ class Plant:
     def clear(self) -> None:
         """Begin anew; refuses a directory that no demo has made."""
         if self._state.exists():
-            if any(self._state.iterdir()) and not (self._state / _MARKER).exists():
+            if any(self._state.iterdir()) and not (self._state / MARKER).exists():
                 raise fault("setup", f"{self._state} is not empty and not a demo's: name another state directory")
             shutil.rmtree(self._state)
         self._logs.mkdir(parents=True)
-        (self._state / _MARKER).touch()
+        (self._state / MARKER).touch()
 
     def make(self) -> None:
         """Keys, registry and trust root. An existing plant stays as it is."""

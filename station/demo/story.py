@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from station import config as settings
 from station.cli.output import data, note
-from station.demo.plant import Batch, Plant
+from station.demo.plant import MARKER, Batch, Plant
 from station.demo.processes import Interrupts, script
 from station.exits import Exit, worst
+from station.faults import fault
 from station.root import load_root
 
-BOARDS = {
+_BOARDS = {
     "emulated": "the C firmware on QEMU's model of a Cortex-M4 board (emulated)",
     "native": "the C firmware as Linux processes on ptys (emulated)",
     "in-process": "Python devices in the bench's process, not the C firmware (emulated)",
@@ -23,15 +27,36 @@ BOARDS = {
 _MOST_SHOWN = 4
 
 
-def play(config_file: Path, board: str, devices: int, *, keep: bool) -> Exit:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for; None where nothing was said."""
+
+    board: str | None
+    devices: int | None
+    keep: bool
+
+
+class Cast(msgspec.Struct, frozen=True):
+    """What a plant's devices are, kept in its marker: a kept plant goes on with the very same ones."""
+
+    board: str = "native"
+    devices: int = 8
+
+
+def play(config_file: Path, wish: Wish) -> Exit:
     """The whole demo; the worst exit code of its commands. Nothing that it started runs afterwards."""
     began = time.monotonic()
     config, paths = settings.load(config_file)
+    kept = _kept(paths, wish)
+    cast = kept or Cast(wish.board or Cast().board, wish.devices or Cast().devices)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         try:
-            note(f"devices    {devices}: {BOARDS[board]}")
-            batches = _plant_up(Plant(config, paths, board, stack), paths.root, devices, keep=keep)
+            plant = Plant(config, paths, cast.board, stack)
+            if kept is None:
+                plant.clear()
+                (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
+            batches = _plant_up(plant, paths.root, cast, how="new" if kept is None else "kept")
             note(f"plant up   {time.monotonic() - began:.1f} s; from here on the demo types what you would\n")
             typist = Typist(config_file, interrupts)
             codes = [typist.run(batch) for batch in batches]
@@ -44,18 +69,31 @@ def play(config_file: Path, board: str, devices: int, *, keep: bool) -> Exit:
     return worst(codes)
 
 
-def _plant_up(plant: Plant, root_file: Path, devices: int, *, keep: bool) -> tuple[Batch, ...]:
-    kept = keep and root_file.exists()
-    if not kept:
-        plant.clear()
+def _kept(paths: settings.Paths, wish: Wish) -> Cast | None:
+    """The kept plant's devices, None for a new plant; the fault `setup` when others were asked for."""
+    if not wish.keep or not paths.root.exists():
+        return None
+    try:
+        cast = msgspec.json.decode((paths.state / MARKER).read_bytes(), type=Cast)
+    except (OSError, msgspec.DecodeError) as error:
+        raise fault("setup", f"{paths.state} is no demo's plant: leave out --keep") from error
+    if (wish.board or cast.board, wish.devices or cast.devices) != (cast.board, cast.devices):
+        raise fault(
+            "setup", f"the kept plant has {cast.devices} {cast.board} devices: ask for these, or leave out --keep"
+        )
+    return cast
+
+
+def _plant_up(plant: Plant, root_file: Path, cast: Cast, *, how: str) -> tuple[Batch, ...]:
+    note(f"devices    {cast.devices}: {_BOARDS[cast.board]}")
     plant.make()
     trusted = load_root(root_file)
     root = trusted.root
-    note(f"root       {trusted.sha256[:16]}…, environment {root.environment}, {'kept' if kept else 'new'}, unsigned")
+    note(f"root       {trusted.sha256[:16]}…, environment {root.environment}, {how}, unsigned")
     plant.start(urlsplit(root.registry_url).port or 0)
     note("signers    factory and cloud: two processes, two SoftHSM tokens (software)")
     note(f"registry   {root.registry_url}")
-    return plant.bench(devices)
+    return plant.bench(cast.devices)
 
 
 class Typist:

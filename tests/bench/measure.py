@@ -72,7 +72,12 @@ class _line:  # noqa: N801 - reads as a function where it is used
 
 
 def _unit(
-    watch: Watch, exchanges: Sequence[dict[str, Any]], slot: str, began: float, ended: float, events: Sequence[tuple[float, AnyEvent]]
+    watch: Watch,
+    exchanges: Sequence[dict[str, Any]],
+    slot: str,
+    began: float,
+    ended: float,
+    events: Sequence[tuple[float, AnyEvent]],
 ) -> Unit:
     def parties(begin: float, end: float) -> dict[str, float]:
         found = {name: watch.within(name, begin, end) for name in PARTIES}
@@ -109,7 +114,9 @@ def proxied(up: Up, *, baud: int = 0, latency_ms: float = 0.0) -> tuple[Path, Pr
     return where, process
 
 
-def measure_units(devices: int, *, board: str = "native", product: str = "ec", baud: int = 0, latency_ms: float = 0.0) -> list[Unit]:
+def measure_units(
+    devices: int, *, board: str = "native", product: str = "ec", baud: int = 0, latency_ms: float = 0.0
+) -> list[Unit]:
     """Units one by one in one process, through the proxy."""
     with plant(board, devices, product) as up:
         where, process = proxied(up, baud=baud, latency_ms=latency_ms)

@@ -74,7 +74,11 @@ def plant(board: str, devices: int, product: str = "ec") -> Iterator[Up]:
 
 def _command(entry: Path) -> str:
     try:
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") if entry.name.isdigit() else ""
+        return (
+            (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if entry.name.isdigit()
+            else ""
+        )
     except OSError:
         return ""
 

@@ -104,7 +104,13 @@ class Line:
     def _write(self) -> None:
         now = self._now
         if len(now.request) == len(now.answer) == PAIR:
-            row = {"slot": self.name, "request": now.request, "answer": now.answer, "sent": now.sent, "received": now.received}
+            row = {
+                "slot": self.name,
+                "request": now.request,
+                "answer": now.answer,
+                "sent": now.sent,
+                "received": now.received,
+            }
             self._out.write(json.dumps(row) + "\n")
 
     def finish(self) -> None:

@@ -51,8 +51,12 @@ def paced(devices: int = 10) -> None:
     for baud, latency in ((115200, 0.0), (115200, 1.0), (115200, 16.0)):
         units = measure_units(devices, baud=baud, latency_ms=latency)
         ratios = [unit.wall / sum(unit.parties[key] for key in ("device", "wire", "boot")) for unit in units]
-        floor = statistics.median(unit.parties["wire"] + unit.parties["device"] + unit.parties["boot"] for unit in units)
-        say(f"{baud} baud, latency timer {latency:g} ms: wire + device + boot {floor * 1000:.0f} ms, total / that: p50 {statistics.median(ratios):.3f}, max {max(ratios):.3f}")
+        floor = statistics.median(
+            unit.parties["wire"] + unit.parties["device"] + unit.parties["boot"] for unit in units
+        )
+        say(
+            f"{baud} baud, latency timer {latency:g} ms: wire + device + boot {floor * 1000:.0f} ms, total / that: p50 {statistics.median(ratios):.3f}, max {max(ratios):.3f}"
+        )
 
 
 def throughput(devices: int = 16, runs: int = 5) -> None:
@@ -77,7 +81,9 @@ def start() -> None:
     times = []
     for _ in range(11):
         began = time.monotonic()
-        subprocess.run([str(Path(sys.executable).with_name("station")), "--help"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [str(Path(sys.executable).with_name("station")), "--help"], stdout=subprocess.DEVNULL, check=True
+        )
         times.append(time.monotonic() - began)
     say(f"**station --help: {statistics.median(times) * 1000:.0f} ms** (median of 11)")
 

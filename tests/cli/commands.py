@@ -37,7 +37,12 @@ class Done:
 def station(*words: object, timeout: float = 60) -> Done:
     """The real command, its output in pipes."""
     done = subprocess.run(
-        [STATION, *map(str, words)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+        [STATION, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

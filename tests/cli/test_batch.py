@@ -146,7 +146,9 @@ def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:
     assert [stop.code for stop in stops] == ["order-exhausted"]
     assert (done.code, finished(done)[0].code, finished(done)[0].step) == (5, "order-exhausted", Step.SIGNED)
     assert site.pins(site.device("ec-05")) == 0
-    again = run(site, "small", "--slots", "ec-04", type_it=typed, **limits)  # used up is not closed: what has passed may come again
+    again = run(
+        site, "small", "--slots", "ec-04", type_it=typed, **limits
+    )  # used up is not closed: what has passed may come again
     assert again.code == Exit.PASSED
 
 
@@ -214,7 +216,18 @@ def test_sigint_lets_units_in_work_end_and_begins_no_other(site: Site, faulty_sl
 
 
 def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -> None:
-    argv = ["run", "--config", site.config, "--order", site.order("main"), "--jsonl", "--slots", "ec-01", "--count", "9"]
+    argv = [
+        "run",
+        "--config",
+        site.config,
+        "--order",
+        site.order("main"),
+        "--jsonl",
+        "--slots",
+        "ec-01",
+        "--count",
+        "9",
+    ]
     process = subprocess.Popen([STATION, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(process, UnitFinished)
     time.sleep(0.3)

@@ -33,7 +33,9 @@ def test_a_ledger_that_holds(site: Site, first_batch: Done) -> None:
     done = station("ledger", "verify", "--config", site.config)
     assert (done.code, done.err, len(done.lines)) == (0, "", 3), done
     assert done.lines[0].startswith("ledger verifies: ")
-    assert typed("ledger", "verify", "--config", site.config, "--jsonl").objects[0]["root_hash"] == done.lines[1].strip()
+    assert (
+        typed("ledger", "verify", "--config", site.config, "--jsonl").objects[0]["root_hash"] == done.lines[1].strip()
+    )
 
 
 @pytest.mark.parametrize("row", [0, 3, 11])
@@ -62,7 +64,7 @@ def test_a_missing_trigger_alone_is_found(site: Site, first_batch: Done) -> None
 def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Done) -> None:
     done = station("ledger", "report", "--config", site.config)
     assert (done.code, done.err) == (0, "")
-    assert done.lines[0].split() == "order units passed active held quarantined lost in work".split()
+    assert done.lines[0].split() == ["order", "units", "passed", "active", "held", "quarantined", "lost", "in", "work"]
     (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
     assert mine == ["main", "2", "2", "2", "0", "0", "0", "0"]
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects

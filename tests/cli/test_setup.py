@@ -130,7 +130,9 @@ def test_each_entry_of_an_order_is_in_the_table(site: Site) -> None:
     assert set(tomllib.loads(site.base_order)) == set(ENTRIES)
 
 
-@pytest.mark.parametrize(("entry", "value"), [(entry, value) for entry, values in ENTRIES.items() for value in [*values, None]])
+@pytest.mark.parametrize(
+    ("entry", "value"), [(entry, value) for entry, values in ENTRIES.items() for value in [*values, None]]
+)
 def test_an_order_with_one_wrong_entry(site: Site, entry: str, value: str | None) -> None:
     """Each entry wrong in each of several ways, and missing (None)."""
     path = site.directory / "wrong.toml"

@@ -63,15 +63,19 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
     (
         FAIL,
         (
-            "ec-02      FAIL       no device                 no-answer at identified: The device does not answer. "
-            "Check cable. [identify: 3 <s> & more]",
+            (
+                "ec-02      FAIL       no device                 no-answer at identified: The device does not answer. "
+                "Check cable. [identify: 3 <s> & more]"
+            ),
         ),
     ),
     (
         HELD,
         (
-            f"ec-01      HELD       {DEVICE}  registry-unreachable at pinned: The registry does not answer. "
-            "Hold it.  emulated",
+            (
+                f"ec-01      HELD       {DEVICE}  registry-unreachable at pinned: The registry does not answer. "
+                "Hold it.  emulated"
+            ),
         ),
     ),
     (QUARANTINE, (f"ec-01      QUARANTINE {DEVICE}  anchor-differs at anchored: It differs. Bin it. [x]",)),
@@ -96,7 +100,9 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("event", "lines"), PLAIN, ids=[f"{number}-{type(e).__name__}" for number, (e, _) in enumerate(PLAIN)])
+@pytest.mark.parametrize(
+    ("event", "lines"), PLAIN, ids=[f"{number}-{type(e).__name__}" for number, (e, _) in enumerate(PLAIN)]
+)
 def test_plain_lines(event: AnyEvent, lines: tuple[str, ...]) -> None:
     assert views.plain_lines(event) == lines
 
@@ -115,19 +121,25 @@ JSON = [
     (AttemptBegan(at=AT, slot="s"), f'{{"event":"attempt-began","at":"{AT}","slot":"s"}}'),
     (
         PASS,
-        f'{{"event":"unit-finished","at":"{AT}","slot":"ec-01","verdict":"PASS","order":"o-1","device_id":"{DEVICE}",'
-        f'"job":"{JOB}","fingerprint":"{"cd" * 32}","attempt":1,"step":null,"code":"","sentence":"","remedy":"",'
-        '"detail":"","already":false,"cloud":"provisional","emulated":true,"seconds":1.25,"exit_code":0}',
+        (
+            f'{{"event":"unit-finished","at":"{AT}","slot":"ec-01","verdict":"PASS","order":"o-1","device_id":"{DEVICE}",'
+            f'"job":"{JOB}","fingerprint":"{"cd" * 32}","attempt":1,"step":null,"code":"","sentence":"","remedy":"",'
+            '"detail":"","already":false,"cloud":"provisional","emulated":true,"seconds":1.25,"exit_code":0}'
+        ),
     ),
     (
         msgspec.structs.replace(BATCH, finish_me=(DEVICE,)),
-        f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
-        f'"quarantined":1,"already":0,"outbox":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"]}}',
+        (
+            f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
+            f'"quarantined":1,"already":0,"outbox":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"]}}'
+        ),
     ),
     (
         SUSPECT,
-        f'{{"event":"slot-suspect","at":"{AT}","slot":"ec-02","count":3,"sentence":"3 failed here.",'
-        '"remedy":"Check the slot."}',
+        (
+            f'{{"event":"slot-suspect","at":"{AT}","slot":"ec-02","count":3,"sentence":"3 failed here.",'
+            '"remedy":"Check the slot."}'
+        ),
     ),
 ]
 

@@ -1,17 +1,28 @@
 """Stock peers and hostile lines: an off-the-shelf client talks to our devices; our driver talks to chatty or broken ones."""
 
 from collections.abc import AsyncIterator
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
+from smp import error, message
 from smpclient import SMPClient
-from smpclient.generics import success
-from smpclient.requests.os_management import EchoWrite, MCUMgrParametersRead, OSApplicationInfoRead, ResetWrite
+from smpclient.exceptions import SMPValidationException
+from smpclient.generics import error_v1, error_v2, success
+from smpclient.requests.image_management import ImageStatesRead
+from smpclient.requests.os_management import (
+    DateTimeRead,
+    EchoWrite,
+    MCUMgrParametersRead,
+    OSApplicationInfoRead,
+    ResetWrite,
+)
 from smpclient.transport.serial import SMPSerialTransport
 
 from fixtures.bench import boards
-from fixtures.bench.boards import ProcessBoard
+from fixtures.bench.boards import InProcessBoard, ProcessBoard
 from fixtures.device import RefusalReason, RefusedError
+from fixtures.families.smp.emulated import dispatch
 from tests.contract.nests import FIRMWARE, Nest, bench_nest, build
 from tests.contract.parties import closing_report, generated, udp_anchor
 from trust.identity import JobId
@@ -47,6 +58,55 @@ async def test_a_stock_client_talks_to_the_device(client: SMPClient) -> None:
     assert success(info)
     assert info.output
     assert success(await client.request(ResetWrite()))
+
+
+class ProvisioningError(IntEnum):
+    NO_KEY = 5
+
+
+class ProvisioningErrorV1(error.ErrorV1):
+    _GROUP_ID = 65
+
+
+class ProvisioningErrorV2(error.ErrorV2[ProvisioningError]):
+    _GROUP_ID = 65
+
+
+class PublicKeyAnswer(message.ReadResponse):
+    _GROUP_ID, _COMMAND_ID = 65, 3
+    spki: bytes
+    job: bytes
+
+
+class PublicKeyRead(message.ReadRequest):
+    """The group as somebody else's client would write it down: the library takes any group's requests."""
+
+    _GROUP_ID, _COMMAND_ID = 65, 3
+    _Response, _ErrorV1, _ErrorV2 = PublicKeyAnswer, ProvisioningErrorV1, ProvisioningErrorV2
+
+
+class UnknownRead(PublicKeyRead):
+    _COMMAND_ID = 99
+
+
+async def test_a_stock_client_is_told_in_its_own_types_what_a_device_does_not_have(client: SMPClient) -> None:
+    for unknown in (DateTimeRead(), ImageStatesRead(), UnknownRead()):
+        answer = await client.request(unknown)
+        assert error_v1(answer), answer
+        assert answer.rc is error.MGMT_ERR.ENOTSUP
+    answer = await client.request(PublicKeyRead())
+    assert error_v2(answer), answer
+    assert (answer.err.group, answer.err.rc) == (65, ProvisioningError.NO_KEY)
+
+
+async def test_that_test_finds_a_general_error_in_a_groups_form(short_dir: Path, monkeypatch) -> None:
+    monkeypatch.setattr(dispatch, "_NOT_SUPPORTED", {"err": {"group": 0, "rc": 8}})
+    async with (
+        bench_nest("pty", InProcessBoard(), short_dir) as nest,
+        SMPClient(SMPSerialTransport(), nest.slot.config.port) as connected,
+    ):
+        with pytest.raises(SMPValidationException):
+            await connected.request(DateTimeRead())
 
 
 async def test_the_driver_reads_through_boot_text(short_dir: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.faults import disk
-from tests.faults.rig import DEVICE
+from tests.faults.insertion import DEVICE
 from tests.faults.trial import Trial
 
 FIRST, SECOND = "st-01", "st-02"
@@ -42,7 +42,8 @@ class Ashore:
             pinned_by=disk.Sealed.of(statements[0][0]).body["station"] if statements else "",
             signed={each: disk.query(place / each / "counters.db", count)[0][0] for each in (FIRST, SECOND)},
             counted={
-                each: disk.query(place / each / "counters.db", "SELECT pins FROM orders")[0][0] for each in (FIRST, SECOND)
+                each: disk.query(place / each / "counters.db", "SELECT pins FROM orders")[0][0]
+                for each in (FIRST, SECOND)
             },
             sent_out="pin" in records,
             waiting=disk.pending(ledger),

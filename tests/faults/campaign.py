@@ -22,9 +22,10 @@ from station.events import Step
 from station.jobs import Jobs
 from station.jobs.store import JobStore
 from tests.faults.ashore import Ashore, registry_state
+from tests.faults.insertion import Insertion, Outcome
 from tests.faults.planted import ForgottenJob, LateIntent
 from tests.faults.points import KILLS, Met, Mode, Plan, plans
-from tests.faults.rig import Insertion, Outcome, Rig
+from tests.faults.rig import Rig
 from tests.faults.trial import Trial
 
 
@@ -67,7 +68,15 @@ class Shard:
 
 # What a fault at a party may be called. Anything else is a wrong name, and a wrong name sends people the wrong way.
 _NAMES = {
-    "device": {"no-answer", "link-lost", "garbled", "device-busy", "device-refused", "outcome-unknown", "generation-failed"},
+    "device": {
+        "no-answer",
+        "link-lost",
+        "garbled",
+        "device-busy",
+        "device-refused",
+        "outcome-unknown",
+        "generation-failed",
+    },
     "power": {"power-failed"},
     "slot": {"no-answer", "link-lost", "port-missing", "port-busy", "power-failed", "outcome-unknown"},
     "signer": {"signer-down", "signer-refused"},
@@ -109,11 +118,10 @@ def single(rig: Rig, shard: Shard, result: Result) -> None:
     for number, plan in enumerate(plans(met)):
         if not shard.mine(number):
             continue
-        point = met[plan.at]
-        trial = Trial.of(rig, f"{plan.at} {point.name} {plan.mode} {plan.failure}")
+        trial = Trial.of(rig, f"{plan.at}: {plan.mode} {plan.failure}")
         first = trial.insert(Insertion(plan=plan))
         trial.wants(first.killed == (plan.mode in KILLS), f"did not strike: {first}")
-        trial.wants(first.code in {"", *_NAMES[point.name.split(".")[0]]}, f"a wrong name for it: {first}")
+        trial.wants(first.code in {"", *_NAMES[plan.at.split(".")[0]]}, f"a wrong name for it: {first}")
         last = trial.insert()
         trial.wants(last.verdict == "PASS", f"first {first}, then {last}")
         result.count(first)
@@ -133,11 +141,11 @@ def pairs(rig: Rig, shard: Shard, result: Result) -> None:
     result.points = len(met.points)
     for number, (a, same_as_a) in enumerate(shard.cases(met.disks)):
         if shard.mine(number):
-            _pairs_after(rig, a, met.points[a].name, same_as_a, shard, result)
+            _pairs_after(rig, met.points[a].key, same_as_a, shard, result)
 
 
-def _pairs_after(rig: Rig, a: int, name: str, same_as_a: int, shard: Shard, result: Result) -> None:
-    killed = Trial.of(rig, f"killed at {a} {name}")
+def _pairs_after(rig: Rig, a: str, same_as_a: int, shard: Shard, result: Result) -> None:
+    killed = Trial.of(rig, f"killed at {a}")
     killed.wants(killed.insert(Insertion(plan=Plan(a, Mode.KILLED_BEFORE))).killed, "was not killed")
     alone = Trial.of(rig, f"{killed.name}, recovered", killed)
     met = alone.insert(Insertion(survey=True))
@@ -146,8 +154,9 @@ def _pairs_after(rig: Rig, a: int, name: str, same_as_a: int, shard: Shard, resu
     result.trials += 1
     result.pairs += same_as_a * len(met.points)
     for b, _ in shard.cases(met.disks):
-        twice = Trial.of(rig, f"{killed.name}, killed again at {b} {met.points[b].name}", killed)
-        twice.wants(twice.insert(Insertion(plan=Plan(b, Mode.KILLED_BEFORE))).killed, "was not killed again")
+        again = met.points[b].key
+        twice = Trial.of(rig, f"{killed.name}, killed again at {again}", killed)
+        twice.wants(twice.insert(Insertion(plan=Plan(again, Mode.KILLED_BEFORE))).killed, "was not killed again")
         last = twice.insert()
         twice.wants(last.verdict == "PASS", f"after two crashes: {last}")
         result.violations += twice.finish(passed=True)
@@ -163,11 +172,11 @@ def two_stations(rig: Rig, shard: Shard, result: Result) -> None:
     result.points = len(met.points)
     for number, (a, _) in enumerate(shard.cases(met.disks)):
         if shard.mine(number):
-            _moved(rig, a, met.points[a].name, result)
+            _moved(rig, met.points[a].key, result)
 
 
-def _moved(rig: Rig, a: int, name: str, result: Result) -> None:
-    trial = Trial.of(rig, f"killed at {a} {name} on st-01")
+def _moved(rig: Rig, a: str, result: Result) -> None:
+    trial = Trial.of(rig, f"killed at {a} on st-01")
     trial.wants(trial.insert(Insertion(plan=Plan(a, Mode.KILLED_BEFORE))).killed, "was not killed")
     before = Ashore.of(trial)
     second = trial.insert(Insertion(station="st-02"))
@@ -219,8 +228,9 @@ def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], result: Result) -> None
     assert whole.finish(passed=True) == []
     result.points = len(met.points)
     for at, _ in Shard().cases(met.disks):
-        trial = Trial.of(rig, f"killed at {at} {met.points[at].name}")
-        trial.insert(Insertion(plan=Plan(at, Mode.KILLED_BEFORE), watched=False, wrap_jobs=wrap))
+        key = met.points[at].key
+        trial = Trial.of(rig, f"killed at {key}")
+        trial.insert(Insertion(plan=Plan(key, Mode.KILLED_BEFORE), watched=False, wrap_jobs=wrap))
         last = trial.insert(Insertion(watched=False, wrap_jobs=wrap))
         trial.wants(last.verdict == "PASS", f"not finished: {last}")
         result.violations += trial.finish(passed=last.verdict == "PASS")

@@ -18,7 +18,8 @@ RunCampaign = Callable[..., Result]
 @pytest.fixture
 def campaign(record_property) -> RunCampaign:
     def run(name: str, part: str = "0/1", *more: str) -> Result:
-        argv = [sys.executable, "-m", "tests.faults.campaign", name, "--part", part, *more]
+        program = ["tests.faults.real"] if name == "real" else ["tests.faults.campaign", name]
+        argv = [sys.executable, "-m", *program, "--part", part, *more]
         done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False, env=os.environ)
         assert done.returncode == 0, done.stderr
         result = msgspec.json.decode(done.stdout, type=Result)

@@ -47,7 +47,9 @@ def everything(path: Path) -> bytes:
 def digest(place: Path) -> str:
     """One hash over everything in a plant's directory that a run can change: equal digests, equal recoveries."""
     changing = sorted((*place.rglob("*.db"), *place.glob("*.flash"), *place.glob("*.dark"), *place.rglob("flash.bin")))
-    return hashlib.sha256(b"".join(hashlib.sha256(f"{path.name}:".encode() + path.read_bytes()).digest() for path in changing)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(f"{path.name}:".encode() + path.read_bytes()).digest() for path in changing)
+    ).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,13 @@ def device(flash: Path) -> Device:
         spki=spki,
         job=base64.b64decode(key["job"]).hex() if key else None,
         anchor=anchor
-        and (base64.b64decode(anchor["cloud"]), base64.b64decode(anchor["auth"]), anchor["svc"], anchor["host"], anchor["port"]),
+        and (
+            base64.b64decode(anchor["cloud"]),
+            base64.b64decode(anchor["auth"]),
+            anchor["svc"],
+            anchor["host"],
+            anchor["port"],
+        ),
         locked_for=base64.b64decode(locked).hex() if locked else None,
         scalar=scalar,
     )

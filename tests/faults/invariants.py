@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.faults import disk
 from tests.faults.disk import Sealed, query
-from tests.faults.rig import DEVICE, FINDINGS, SIGNED
+from tests.faults.insertion import DEVICE, FINDINGS, SIGNED
 from trust.order import WorkOrder
 from trust.root import TrustedRoot
 

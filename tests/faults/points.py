@@ -1,13 +1,14 @@
 """Fault points: every call that crosses from the flow to another party, numbered in the order of the run.
 
 A `Plan` names one point and what happens there. Nothing in the product knows of this: parties are wrapped from outside
-(`tests.faults.parties`). Holds no assertion.
+(`tests.faults.slots`, `tests.faults.parties`). Holds no assertion.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,18 +42,27 @@ class Failure:
 
 
 class Met(msgspec.Struct, frozen=True):
-    """One call as a run met it: for each of its leaf errors, whether the call may have been applied; power or not."""
+    """One call as a run met it: for each of its leaf errors, whether the call may have been applied; power or not.
+
+    Found again by its name and its turn among the calls of that name: what runs side by side may change places.
+    """
 
     name: str
-    failures: tuple[bool, ...]
-    powered: bool
+    failures: tuple[bool, ...] = ()
+    powered: bool = False
+    turn: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its address in a plan."""
+        return f"{self.name} {self.turn}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens at which point; `failure` is the number of the party's leaf error."""
+    """What happens at which point (`Met.key`); `failure` is the number of the party's leaf error."""
 
-    at: int
+    at: str
     mode: Mode
     failure: int = 0
 
@@ -62,6 +72,7 @@ class Points:
 
     def __init__(self, plan: Plan | None = None) -> None:
         self._plan = plan
+        self._turns: Counter[str] = Counter()
         self.met: list[Met] = []
         self.power_off: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
@@ -87,9 +98,10 @@ class Points:
 
     def _meet(self, name: str, failures: tuple[Failure, ...], *, powered: bool) -> Mode | None:
         self.look()
-        self.met.append(Met(name, tuple(each.may_have_applied for each in failures), powered))
-        strikes = self._plan is not None and self._plan.at == len(self.met) - 1
-        return self._plan.mode if self._plan is not None and strikes else None
+        self._turns[name] += 1
+        met = Met(name, tuple(each.may_have_applied for each in failures), powered, self._turns[name])
+        self.met.append(met)
+        return self._plan.mode if self._plan is not None and self._plan.at == met.key else None
 
     def _before(self, mode: Mode | None, failures: tuple[Failure, ...]) -> None:
         match mode:
@@ -122,14 +134,14 @@ class Points:
 def plans(met: Sequence[Met]) -> list[Plan]:
     """Every fault at every point of a run, one each."""
     found = []
-    for at, point in enumerate(met):
+    for point in met:
         for number, may_have_applied in enumerate(point.failures):
-            found.append(Plan(at, Mode.FAILED, number))
+            found.append(Plan(point.key, Mode.FAILED, number))
             if may_have_applied:
-                found.append(Plan(at, Mode.APPLIED, number))
+                found.append(Plan(point.key, Mode.APPLIED, number))
         if point.powered:
-            found += [Plan(at, Mode.POWER_LOST_BEFORE), Plan(at, Mode.POWER_LOST_AFTER)]
-        found += [Plan(at, Mode.KILLED_BEFORE), Plan(at, Mode.KILLED_AFTER)]
+            found += [Plan(point.key, Mode.POWER_LOST_BEFORE), Plan(point.key, Mode.POWER_LOST_AFTER)]
+        found += [Plan(point.key, Mode.KILLED_BEFORE), Plan(point.key, Mode.KILLED_AFTER)]
     return found
 
 

@@ -8,177 +8,25 @@ restarted: signers, registry and devices live through it all.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
-import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-from unittest import mock
-from urllib.parse import urlsplit
 
 import msgspec
 
-from fixtures.bench.flash_file import device_id_of
-from fixtures.slots import SerialSlot, read_slots, write_slots
-from hsm.client import SignerClient
-from station import cli, wiring
-from station import config as settings
-from station.demo import plant as demo
-from station.demo.bench import Bench, start_bench
 from station.events import Step
-from station.root import load_root
 from tests.faults import disk
 from tests.faults.campaign import Result, Shard
-from tests.faults.parties import FaultyCloud, FaultyJobs, FaultySigner, FaultySlot, Watch
-from tests.faults.points import Met, Mode, Plan, Points
-from tests.faults.rig import QuietOutbox, listen
-
-TOP = Path(__file__).resolve().parents[2]
-STATION = str(Path(sys.executable).with_name("station"))
+from tests.faults.points import Mode, Plan
+from tests.faults.site import STATION, TOP, Said, Site, insert, running_site, said_in
 
 
-class Said(msgspec.Struct, kw_only=True):
-    """What a station process said, and how it ended."""
-
-    killed: bool = False
-    code: int = 0
-    points: list[Met] = msgspec.field(default_factory=list)
-    disks: list[str] = msgspec.field(default_factory=list)
-    verdict: str = ""
-    fault: str = ""
-    detail: str = ""
-    already: bool = False
-
-
-@dataclass(slots=True)
-class Site:
-    """A plant at work; `slots` are the nests whose device is still new."""
-
-    directory: Path
-    slots: list[str]
-
-    @property
-    def state(self) -> Path:
-        return self.directory / "s"
-
-    @property
-    def ledger(self) -> Path:
-        return self.state / "station" / "ledger.db"
-
-    def device(self, slot: str) -> str:
-        return device_id_of(self.state / "bench-ec" / "slots" / slot / "flash.bin").hex()
-
-    def words(self, slot: str) -> list[str]:
-        """The command that an operator would type for one slot."""
-        return [
-            "run", "--order", str(self.state / "orders" / "ec.toml"), "--config", str(self.directory / "config.toml"),
-            "--slots", slot, "--count", "1", "--retries", "0", "--jsonl",
-        ]  # fmt: skip
-
-    def statements_signed(self) -> list[tuple[str, int, int]]:
-        """Payloads and re-signs by purpose, checkpoints aside: a log that grew has its head signed."""
-        counted = disk.query(self.state / "signer-factory" / "counters.db", "SELECT * FROM signatures ORDER BY 1")
-        return [each for each in counted if each[0] in {"pin", "completion"}]
-
-    def digest(self) -> str:
-        """One hash over all disks."""
-        return disk.digest(self.state)
-
-
-@contextlib.contextmanager
-def running_site(directory: Path, devices: int) -> Iterator[Site]:
-    """A plant with so many new native devices; everything is stopped afterwards."""
-    example = (TOP / "config.example.toml").read_text()
-    (directory / "config.toml").write_text(example.replace("run/demo", "s"))
-    config, paths = settings.load(directory / "config.toml")
-    with ExitStack() as stack:
-        plant = demo.Plant(config, paths, "native", stack)
-        plant.clear()
-        bench = start_bench(Bench(product="ec", board="native", devices=devices), paths.state, stack)
-        plant.make()
-        plant.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
-        slots = read_slots(bench.wait())
-        write_slots(paths.slots, slots)
-        plant.write_order("ec", 100_000)
-        yield Site(directory, [slot.name for slot in slots])
-
-
-# ---- one insertion
-
-
-def insert(site: Site, slot: str, plan: Plan | None = None, *, survey: bool = False) -> Said:
-    """`station run` for one slot in a forked process, with fault points around its parties."""
-    here, there = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(here)
-        _be_station(site, slot, Points(plan), there, survey=survey)
-    os.close(there)
-    told, killed = listen(pid, here, hangs_s=60)
-    return Said(killed=True) if killed else msgspec.json.decode(told, type=Said)
-
-
-def _be_station(site: Site, slot: str, points: Points, pipe: int, *, survey: bool) -> NoReturn:
-    disks: list[str] = []
-    if survey:
-        points.look = lambda: disks.append(site.digest())
-    out = os.open(site.directory / "out.jsonl", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    os.dup2(out, 1)
-    sys.argv = [STATION, *site.words(slot)]
-    code = 1
-    with wrapped(site, points):
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.stdout.flush()
-            said = _said((site.directory / "out.jsonl").read_text().splitlines())
-            os.write(pipe, msgspec.json.encode(Said(code=code, points=points.met, disks=disks, **said)))
-            os._exit(0)
-    raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def wrapped(site: Site, points: Points) -> Iterator[None]:
-    """The station's parties behind fault points; nothing else of its wiring is touched."""
-    watch = Watch(site.ledger, site.directory / "findings.txt")
-    open_cloud, open_store = wiring.open_cloud, wiring.open_store
-    changes: dict[str, Callable[..., Any]] = {
-        "SerialSlot": lambda config: FaultySlot(SerialSlot(config), points, watch),
-        "SignerClient": lambda path: FaultySigner(SignerClient(path), points, watch),
-        "open_cloud": lambda *args: FaultyCloud(open_cloud(*args), points, watch),
-        "open_store": lambda plan: FaultyJobs(open_store(plan), points),
-        "Outbox": QuietOutbox,
-    }
-    with ExitStack() as stack:
-        for name, change in changes.items():
-            stack.enter_context(mock.patch.object(wiring, name, change))
-        yield
-
-
-def _said(lines: list[str]) -> dict[str, Any]:
-    ended = [each for each in map(json.loads, lines) if each["event"] == "unit-finished"]
-    if not ended:
-        return {}
-    last = ended[-1]
-    return {"verdict": last["verdict"], "fault": last["code"], "detail": last["detail"], "already": last["already"]}
-
-
-# ---- trials
-
-
-def pairs(site: Site, result: Result, most: int | None) -> None:
+def pairs(site: Site, result: Result, shard: Shard, most: int | None) -> None:
     """Kill at a, kill the recovery at b, finish; all ordered pairs that differ on disk, or `most` of them spread evenly."""
     survey = insert(site, site.slots.pop(), survey=True)
     assert survey.verdict == "PASS", survey
@@ -186,10 +34,12 @@ def pairs(site: Site, result: Result, most: int | None) -> None:
     first = [at for at, _ in Shard().cases(survey.disks)]
     chosen = first if most is None else [first[number * len(first) // most] for number in range(most)]
     for number, a in enumerate(chosen):
+        if not shard.mine(number):
+            continue
         slot = site.slots.pop()
         _kill(site, slot, a, survey, result)
         again = insert(site, slot, survey=True)
-        _judge(site, slot, f"killed at {a} {survey.points[a].name}", again, result)
+        _judge(site, slot, f"killed at {survey.points[a].key}", again, result)
         second = [at for at, _ in Shard().cases(again.disks)]
         wanted = second if most is None else second[number % len(second) :][:1]
         for b in wanted:
@@ -200,16 +50,16 @@ def _pair(site: Site, a: int, b: int, survey: Said, again: Said, result: Result)
     slot = site.slots.pop()
     _kill(site, slot, a, survey, result)
     _kill(site, slot, b, again, result)
-    name = f"killed at {a} {survey.points[a].name}, then at {b} {again.points[b].name}"
+    name = f"killed at {survey.points[a].key}, then at {again.points[b].key}"
     _judge(site, slot, name, insert(site, slot), result)
     result.pairs += 1
 
 
 def _kill(site: Site, slot: str, at: int, run: Said, result: Result) -> None:
-    said = insert(site, slot, Plan(at, Mode.KILLED_BEFORE))
+    said = insert(site, slot, Plan(run.points[at].key, Mode.KILLED_BEFORE))
     result.children += 1
     if not said.killed:
-        result.violations.append(f"was not killed at {at} {run.points[at].name}: {said}")
+        result.violations.append(f"was not killed at {run.points[at].key}: {said}")
 
 
 def from_outside(site: Site, result: Result, steps: list[Step]) -> None:
@@ -229,7 +79,7 @@ def from_outside(site: Site, result: Result, steps: list[Step]) -> None:
         result.children += 1
         name = f"killed from outside in {step} ({started.wait()})"
         done = subprocess.run([STATION, *site.words(slot)], capture_output=True, text=True, cwd=TOP, check=False)
-        said = Said(code=done.returncode, **_said(done.stdout.splitlines()))
+        said = Said(code=done.returncode, **said_in(done.stdout.splitlines()))
         _judge(site, slot, name, said, result)
 
 
@@ -289,18 +139,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="real", description=__doc__)
     parser.add_argument("--pairs", type=int, help="so many pairs; without it all that differ on disk")
     parser.add_argument("--devices", type=int, default=32, help="new devices on the bench")
+    parser.add_argument("--part", default="0/1", help="which of how many parts")
     chosen = parser.parse_args(argv)
+    shard = Shard(*(int(each) for each in chosen.part.split("/")))
     result = Result(name="real processes")
     logging.disable(logging.CRITICAL)
     began = time.monotonic()
-    directory = Path(tempfile.mkdtemp(prefix="ks-"))
-    try:
-        with running_site(directory, chosen.devices) as site:
-            pairs(site, result, chosen.pairs)
-            from_outside(site, result, [Step.KEYED, Step.SIGNED, Step.ANCHORED, Step.LOCKED])
-            finish(site, result)
-    finally:
-        shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="ks-") as name, running_site(Path(name), chosen.devices) as site:
+        pairs(site, result, shard, chosen.pairs)
+        from_outside(site, result, [Step.KEYED, Step.SIGNED, Step.ANCHORED, Step.LOCKED])
+        finish(site, result)
     result.seconds = round(time.monotonic() - began, 1)
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     return 0

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import disk
+from tests.faults.insertion import DEVICE, FINDINGS, SIGNED, Insertion
 from tests.faults.invariants import CHECKS, Scene, violations
-from tests.faults.rig import DEVICE, FINDINGS, SIGNED, Insertion, Rig
+from tests.faults.rig import Rig
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,22 @@ def test_the_matrix_sees_a_station_that_does_not_write_ahead(campaign: RunCampai
     assert any(invariant in each for each in result.violations), result.violations
 
 
+@pytest.mark.timeout(180)
+def test_crashes_of_real_processes(campaign: RunCampaign):
+    """A slice: six pairs from inside, four kills from outside; `make soak` runs all pairs."""
+    result = campaign("real", "0/1", "--pairs", "6", "--devices", "18")
+    assert result.violations == []
+    assert (result.pairs, result.trials, result.children) == (6, 16, 22)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(6))
+def test_all_pairs_of_crashes_of_real_processes(campaign: RunCampaign, part: int):
+    result = campaign("real", f"{part}/6", "--devices", "200")
+    assert result.violations == []
+    assert result.pairs > 40
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(PARTS))
 def test_each_single_pair_of_crashes(campaign: RunCampaign, part: int):

@@ -10,7 +10,7 @@ from fixtures.slot import Slot
 from hsm.signer import Signer
 from station.cloud import Cloud
 from station.jobs import Jobs
-from tests.faults import parties
+from tests.faults import parties, slots
 from tests.faults.points import Failure, Met, Mode, Plan, Points, plans
 
 FAILURES = (Failure(lambda: ValueError("planted")), Failure(lambda: KeyError("planted"), may_have_applied=False))
@@ -24,8 +24,8 @@ def verbs(protocol: type) -> set[str]:
 @pytest.mark.parametrize(
     ("protocol", "wrapper"),
     [
-        (Device, parties.FaultyDevice),
-        (Slot, parties.FaultySlot),
+        (Device, slots.FaultyDevice),
+        (Slot, slots.FaultySlot),
         (Signer, parties.FaultySigner),
         (Cloud, parties.FaultyCloud),
         (Jobs, parties.FaultyJobs),
@@ -39,12 +39,12 @@ def test_every_verb_of_a_party_is_a_fault_point(protocol: type, wrapper: type):
 def strike(mode: Mode, failure: int = 0) -> tuple[list[str], Exception | None]:
     """What a call did when this plan struck at its second point."""
     done: list[str] = []
-    points = Points(Plan(1, mode, failure))
+    points = Points(Plan("call 2", mode, failure))
     points.power_off = lambda: done.append("dark")
 
     async def story() -> None:
         for name in ("first", "second", "third"):
-            await points.call(name, lambda name=name: act(name), FAILURES, powered=True)
+            await points.call("call", lambda name=name: act(name), FAILURES, powered=True)
 
     async def act(name: str) -> None:
         done.append(name)
@@ -76,7 +76,7 @@ def test_power_goes_before_or_after():
 
 
 def test_a_strike_after_a_call_also_strikes_when_the_answer_is_no():
-    points = Points(Plan(0, Mode.APPLIED))
+    points = Points(Plan("call 1", Mode.APPLIED))
 
     def refuse() -> None:
         raise LookupError("the party's own answer")

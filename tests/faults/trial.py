@@ -9,9 +9,10 @@ from pathlib import Path
 from station.audit import audit
 from station.faults import TABLE
 from tests.faults import disk
+from tests.faults.insertion import DEVICE, Insertion, Outcome
 from tests.faults.invariants import Scene, violations
 from tests.faults.points import KILLS
-from tests.faults.rig import DEVICE, Insertion, Outcome, Rig
+from tests.faults.rig import Rig
 
 _VERDICTS = {"PASS", "FAIL", "HELD", "QUARANTINE"}
 

@@ -87,6 +87,10 @@ def error(group: int, rc: int) -> dict[str, Any]:
     return {"err": {"group": group, "rc": rc}}
 
 
+def general(rc: int) -> dict[str, Any]:
+    return {"rc": rc}
+
+
 def step(
     seq: int, name: str, op: int, group: int, command: int, request: Any, answer: dict[str, Any]
 ) -> dict[str, Any]:
@@ -108,13 +112,17 @@ def bad(**changes: Any) -> dict[str, Any]:
 def story() -> list[dict[str, Any]]:
     """One fresh device's life: requests in this order, each with the only answer that is right."""
     invalid, no_key = error(65, INVALID), error(65, NO_KEY)
-    bad_key, unsupported = error(65, BAD_KEY), error(0, 8)
+    bad_key, unsupported = error(65, BAD_KEY), general(8)
     generate = {"alg": 1, "job": JOB}
     rows: list[tuple[str, int, int, int, Any, dict[str, Any]]] = [
         ("echo", WRITE, 0, 0, {"d": "hello"}, {"r": "hello"}),
         ("echo of nothing", WRITE, 0, 0, {"d": ""}, {"r": ""}),
         ("echo of 512 characters", WRITE, 0, 0, {"d": "e" * 512}, {"r": "e" * 512}),
+        ("echo of 513 characters", WRITE, 0, 0, {"d": "e" * 513}, general(7)),
+        ("echo without text", WRITE, 0, 0, {}, general(3)),
+        ("echo as a read", READ, 0, 0, {"d": "hello"}, unsupported),
         ("parameters", READ, 0, 6, {}, {"buf_size": 1024, "buf_count": 1}),
+        ("parameters with an unknown key", READ, 0, 6, {"x": 1}, general(3)),
         ("unknown command of the OS group", READ, 0, 99, {}, unsupported),
         ("unknown group", READ, 64, 0, {}, unsupported),
         ("unknown command of the provisioning group", READ, 65, 14, {}, unsupported),

@@ -20,5 +20,6 @@ def test_the_fuzzer_finds_a_line_overrun(overrunning: Path, capfd: pytest.Captur
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 def test_mutated_requests_do_no_harm_for_long(sanitised: Path) -> None:
     print(campaign(sanitised, 300.0, seed=22), "mutated requests")

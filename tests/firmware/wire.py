@@ -26,9 +26,9 @@ class NoAnswerError(AssertionError):
 
 
 class RefusedError(AssertionError):
-    """The device answered with an error; `group` and `rc` are its own."""
+    """The device answered with an error; `group` (None for a general error) and `rc` are its own."""
 
-    def __init__(self, group: int, rc: int) -> None:
+    def __init__(self, group: int | None, rc: int) -> None:
         super().__init__(f"refused: group {group}, rc {rc}")
         self.group, self.rc = group, rc
 
@@ -154,6 +154,9 @@ class Client:
 
     def call(self, op: int, group: int, command: int, timeout_s: float = 3.0, /, **fields: Any) -> dict[str, Any]:
         found = self.exchange(op, group, command, cbor2.dumps(fields), timeout_s).fields
+        if "rc" in found:
+            assert set(found) == {"rc"}
+            raise RefusedError(None, found["rc"])
         if "err" in found:
             raise RefusedError(found["err"]["group"], found["err"]["rc"])
         return found

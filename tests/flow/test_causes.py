@@ -22,7 +22,11 @@ VERDICTS = {
     Disposition.QUARANTINE: Verdict.QUARANTINE,
     Disposition.LINE_STOP: Verdict.FAIL,
 }
-ALL = [pytest.param(code, cause, id=f"{code}-{number}") for code, causes in CAUSES.items() for number, cause in enumerate(causes)]
+ALL = [
+    pytest.param(code, cause, id=f"{code}-{number}")
+    for code, causes in CAUSES.items()
+    for number, cause in enumerate(causes)
+]
 STATION = Path(station.__file__ or "").parent
 
 
@@ -49,7 +53,11 @@ def test_every_code_that_the_station_raises_is_in_the_table_and_the_other_way_ro
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "faults.py":
                 used.add(node.value)
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "fault" and isinstance(node.args[0], ast.Constant):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "fault"
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 assert node.args[0].value in TABLE, f"{path.name}:{node.lineno}"
     assert set(TABLE) <= used, set(TABLE) - used
 

@@ -58,7 +58,7 @@ def test_one_active_pin_per_device(tmp_path: Path):
     """The same board under another key: signer and registry refuse each on its own."""
 
     async def story(bench: Bench) -> None:
-        pin, done, records = await passed(bench)
+        pin, _, records = await passed(bench)
         cloud, device = bench.parties().cloud, DeviceId.parse(pin.device_id)
         await cloud.complete(device, records[RecordKind.COMPLETION])
         bench.plant.new_device("twin")
@@ -98,7 +98,7 @@ def test_no_pin_without_proof_vetting_and_intent(tmp_path: Path):
         steady = bench.parties().cloud
         bench.change(cloud=ShakyCloud(steady, {"pin", "history"}))
         await bench.insert()
-        job, records = await evidence(bench)
+        _, records = await evidence(bench)
         pin = read(records[RecordKind.INTENT], PinStatement)
         signer, jobs = bench.parties("st-02").signer, bench.parties("st-02").jobs
         here = msgspec.structs.replace(pin, station="st-02")
@@ -123,14 +123,17 @@ def test_no_pin_without_proof_vetting_and_intent(tmp_path: Path):
 
 def test_no_completion_without_read_back_waiver_and_closing_report(tmp_path: Path):
     async def story(bench: Bench) -> None:
-        pin, done, records = await passed(bench)
+        _, done, records = await passed(bench)
         signer, receipt = bench.parties("st-02").signer, records[RecordKind.PIN_RECEIPT]
         here = msgspec.structs.replace(done, station="st-02")
         verified = here.verification
         nothing = msgspec.structs.replace(verified.possession, signatures=(b"", b""))
         other = msgspec.structs.replace(here.closing, challenge=bytes(32))
         for changed, code in [
-            (msgspec.structs.replace(here, verification=msgspec.structs.replace(verified, possession=nothing)), Code.PROOF_INVALID),
+            (
+                msgspec.structs.replace(here, verification=msgspec.structs.replace(verified, possession=nothing)),
+                Code.PROOF_INVALID,
+            ),
             (msgspec.structs.replace(here, closing=other), Code.REPORT_INVALID),
             (msgspec.structs.replace(here, port=1), Code.ORDER_REFUSES),
             (msgspec.structs.replace(here, write_refused_after_lock=False), Code.REPORT_INVALID),
@@ -230,7 +233,7 @@ def test_the_log_never_shrinks(tmp_path: Path):
         await bench.insert()
         before = disk.entries(ledger)
         for statement in ("DELETE FROM leaves", "UPDATE leaves SET entry = x'00'"):
-            with pytest.raises(Exception, match="append-only|never|stay|leaves"):
+            with pytest.raises(Exception, match=r"append-only|never|stay|leaves"):
                 disk.query(ledger, statement)
         await bench.insert()
         assert disk.entries(ledger)[: len(before)] == before

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
-from station.events import BatchFinished, LineStopped, UnitFinished, Verdict
+from station.events import BatchFinished, LineStopped, Step, UnitFinished, Verdict
 from station.floor import Floor
 from station.jobs import RecordKind
 from station.jobs.receipts import receipt_problem
@@ -17,8 +17,7 @@ from station.outbox import Outbox
 from station.port import Batch
 from station.voice import Voice
 from tests.faults import disk
-from tests.flow.bench import Bench, ShakyCloud
-from tests.flow.causes import link_lost
+from tests.flow.bench import Bench, ShakyCloud, new_private
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.statement import Completion, PinStatement, read
@@ -108,7 +107,9 @@ def test_a_pin_whose_answer_was_lost_is_read_back_and_the_unit_goes_on(tmp_path:
 
 
 @pytest.mark.parametrize("verb", [Verb.GENERATE, Verb.WRITE_ANCHOR, Verb.LOCK])
-@pytest.mark.parametrize("trouble", [Trouble.ANSWER_LOST, Trouble.REQUEST_LOST, Trouble.ANSWER_TWICE, Trouble.ANSWER_LATE])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.ANSWER_LOST, Trouble.REQUEST_LOST, Trouble.ANSWER_TWICE, Trouble.ANSWER_LATE]
+)
 def test_a_write_without_an_answer_is_read_back_before_anything_else(tmp_path: Path, verb: Verb, trouble: Trouble):
     async def story(bench: Bench) -> None:
         slot = bench.slot(Faults(strikes=(Strike(verb, trouble, delay_s=0.7),)))
@@ -193,10 +194,16 @@ def test_an_rsa_device_passes(tmp_path: Path):
 # ---- two stations
 
 
+async def pulled_out_after_the_pin(bench: Bench) -> UnitFinished:
+    slot = bench.slot()
+    result = await bench.insert(slot, emit=bench.at(Step.PINNED, slot.unplug))
+    assert result.step == "anchored", result
+    return result
+
+
 def test_a_unit_pinned_elsewhere_is_finished_here_with_the_stored_statement(tmp_path: Path):
     async def story(bench: Bench) -> None:
-        first = await link_lost(bench)
-        assert first.step == "anchored", first
+        first = await pulled_out_after_the_pin(bench)
         second = await bench.insert(station="st-02")
         assert (second.verdict, second.job, second.already) == (Verdict.PASS, first.job, False), second
         here, there = await records(bench, "st-02"), await records(bench)
@@ -210,12 +217,42 @@ def test_a_unit_pinned_elsewhere_is_finished_here_with_the_stored_statement(tmp_
 
 def test_a_unit_that_was_finished_elsewhere_has_passed_already_and_stops_no_line(tmp_path: Path):
     async def story(bench: Bench) -> None:
-        await link_lost(bench)
+        await pulled_out_after_the_pin(bench)
         assert (await bench.insert(station="st-02")).verdict is Verdict.PASS
         await outbox(bench, bench.plant.line(bench.parties("st-02"), "st-02")).drain_once()
         assert await pins(bench) == "active"
         back = await bench.insert()
         assert (back.verdict, back.already, back.cloud) == (Verdict.PASS, True, "active"), back
+
+    play(tmp_path, story, ("st-01", "st-02"))
+
+
+def test_the_first_stations_statement_arrives_while_the_second_works_on_the_unit(tmp_path: Path):
+    """It is pinned, for a key that the unit does not have any more: a named conflict at both, one pin, never active."""
+
+    async def story(bench: Bench) -> None:
+        steady = bench.parties().cloud
+        bench.change(cloud=ShakyCloud(steady, {"pin", "history"}))
+        assert (await bench.insert()).verdict is Verdict.HELD
+        bench.change(cloud=steady)
+        await bench.parties().jobs.keep_order(bench.plant.order)  # type: ignore[attr-defined]
+        waiting = outbox(bench, bench.plant.line(bench.parties()))
+
+        class Late(ShakyCloud):
+            """Just before the second station's statement goes out."""
+
+            async def pin(self, *args: Any) -> Any:
+                await waiting.drain_once()
+                return await self.cloud.pin(*args)
+
+        bench.change("st-02", cloud=Late(bench.parties("st-02").cloud))
+        there = await bench.insert(station="st-02")
+        assert (there.verdict, there.code) == (Verdict.QUARANTINE, "other-key-pinned"), there
+        assert RecordKind.PIN_REFUSED in await records(bench, "st-02")
+        here = await bench.insert()
+        assert (here.verdict, here.code) == (Verdict.QUARANTINE, "key-changed"), here
+        assert await pins(bench) == "provisional"
+        assert disk.query(tmp_path / "registry.db", "SELECT count(*) FROM pins") == [(1,)]
 
     play(tmp_path, story, ("st-01", "st-02"))
 
@@ -230,8 +267,6 @@ def floor_of(bench: Bench, slots: list[Any], said: list[Any], **changes: Any) ->
 
 def test_a_line_stop_reaches_the_other_slots_at_their_next_step(tmp_path: Path):
     async def story(bench: Bench) -> tuple[BatchFinished, list[Any]]:
-        from tests.flow.bench import new_private
-
         private, said = new_private(), []
         for number in (2, 3):
             bench.plant.new_device(f"dev-{number}")

@@ -19,7 +19,9 @@ EVIDENCE = sorted({kind for _, kind in STEPS} | {"Passed"})
 def program() -> tuple[str, list[int], list[int]]:
     """Every step with every evidence; the lines that are right and the lines that are wrong."""
     lines = ["from station import evidence as e", "from station.provision import Provisioning", "", ""]
-    lines.append(f"async def story(flow: Provisioning, {', '.join(f'{kind.lower()}: e.{kind}' for kind in EVIDENCE)}) -> None:")
+    lines.append(
+        f"async def story(flow: Provisioning, {', '.join(f'{kind.lower()}: e.{kind}' for kind in EVIDENCE)}) -> None:"
+    )
     right, wrong = [], []
     for step, wanted in STEPS:
         for kind in EVIDENCE:

@@ -1,0 +1,218 @@
+"""`station run` before a person: a row a slot, word and shape for each verdict, seconds that run; data stays on stdout."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from fixtures.families.smp.emulated.verbs import IMAGE
+from station.cli.live import Progress
+from station.cli.rows import MARKS, Row
+from station.events import (
+    AttemptBegan,
+    BatchFinished,
+    LineStopped,
+    SlotSuspect,
+    Step,
+    StepBegan,
+    UnitFinished,
+    UnitSeen,
+    Verdict,
+)
+from station.exits import Exit
+from tests.cli.commands import STATION, Done
+from tests.cli.plant import Site
+from tests.cli.terminal import OnTerminal, Screen
+from trust.order import WorkOrder
+
+pytestmark = pytest.mark.xdist_group("site")
+AT = "2026-01-31T12:00:00.000001Z"
+IDS = ["00112233445566778899aabb", "ffeeddccbbaa998877665544"]
+
+
+def command(site: Site, order: str, *words: object, **changes: object) -> list[str]:
+    return [
+        STATION,
+        "run",
+        "--config",
+        str(site.config),
+        "--order",
+        str(site.order(order, **changes)),
+        *map(str, words),
+    ]
+
+
+def test_rows_stay_and_the_tally_follows(site: Site, first_batch: Done) -> None:
+    with OnTerminal(command(site, "main", "--slots", "ec-02,ec-01")) as run:
+        assert run.end() == 0
+    title, head, rule, *rows, tally = run.screen.text.splitlines()
+    assert title == "order main · demo-ec · environment demo · emulated units"
+    assert head.split() == ["slot", "unit", "verdict", "step", "s"]
+    assert set(rule) == {"─"}
+    for slot, row in zip(("ec-02", "ec-01"), rows, strict=True):
+        assert re.fullmatch(rf"{slot}  {site.device(slot)}  ✔ PASS        already passed, active +\d+\.\d\d", row), row
+    assert tally.startswith("order main: 2 passed (2 already), 0 failed, 0 held, 0 quarantined in ")
+    assert all(len(line) <= 80 for line in run.screen.lines)
+    assert any("32" in colour.split(";") for colour in run.screen.colours), "green"
+
+
+def test_what_did_not_pass_stands_below_in_full(site: Site, first_batch: Done) -> None:
+    with OnTerminal(
+        command(site, "other", "--slots", "ec-01", "--retries", "0", product='"lamp"', product_id="7")
+    ) as run:
+        assert run.end() == Exit.UNIT_FAILED
+    assert "✘ FAIL" in run.screen.text
+    assert "wrong-product: Put it in" in run.screen.text
+    below = run.screen.text.splitlines()[-4:]
+    assert "".join(below).startswith(f"ec-01      FAIL       {site.device('ec-01')}  wrong-product at identified: ")
+
+
+def test_data_goes_to_a_file_while_a_person_watches(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    with (
+        (tmp_path / "out").open("wb") as out,
+        OnTerminal(command(site, "main", "--slots", "ec-01,ec-02"), stdout=out.fileno()) as run,
+    ):
+        assert run.end() == 0
+    assert run.screen.text.count("✔ PASS") == 2
+    assert "order main: 2 passed" not in run.screen.text
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ["PASS", "PASS", "main:"]
+
+
+def test_jsonl_on_a_terminal_is_only_json(site: Site, first_batch: Done) -> None:
+    with OnTerminal(command(site, "main", "--slots", "ec-01", "--jsonl"), columns=2000) as run:
+        assert run.end() == 0
+    assert all(line.startswith('{"event":') for line in run.screen.text.splitlines())
+
+
+def test_ctrl_c_lets_the_unit_end(site: Site, faulty_slots: Path) -> None:
+    words = ["--slots-file", faulty_slots, "--slots", "slow-05", "--count", "3"]
+    with OnTerminal(command(site, "slow", *words, firmware=f'["{IMAGE.hex()}"]')) as run:
+        run.wait_until(lambda shown: "████░░░░░░░░░ keyed" in shown)
+        run.press("\x03")
+        assert run.end() == Exit.INTERRUPTED
+    assert run.screen.text.splitlines()[0].startswith("interrupted: units in work come to their end"), run.screen.text
+    assert "✔ PASS" in run.screen.text
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch):
+    """A live table on a pretended terminal, and what stands on it at a width."""
+    from rich.console import Console
+
+    def make(columns: int, *slots: str, key_type: str = "ec-p256") -> tuple[Progress, object]:
+        work = _work(key_type)
+        live = Progress(work, slots, 180.0)
+
+        def shown() -> list[str]:
+            console = Console(width=columns, file=io.StringIO(), record=True)
+            live._console = console
+            console.print(live._screen())
+            return [line.rstrip() for line in console.export_text().splitlines()]
+
+        return live, shown
+
+    return make
+
+
+def _work(key_type: str) -> WorkOrder:
+    return WorkOrder(
+        environment="demo", root_sha256="00" * 32, order_id="o-1", product="lamp", product_id=7, key_type=key_type,
+        origins=("generated",), quantity=1, allowance=0, stations=(), cloud_key=b"", authority_key=b"", service="udp",
+        host="h", port=1, firmware=(), handshake_waiver="not-built",
+    )  # fmt: skip
+
+
+def unit(slot: str, device: str, verdict: Verdict, **fields) -> UnitFinished:
+    return UnitFinished(at=AT, slot=slot, verdict=verdict, order="o-1", device_id=device, seconds=12.5, **fields)
+
+
+def begin(live: Progress, slot: str, device: str, *steps: Step, emulated: bool = False) -> None:
+    live.show(AttemptBegan(at=AT, slot=slot))
+    live.show(UnitSeen(at=AT, slot=slot, device_id=device, product_id=7, hardware="x", emulated=emulated))
+    for step in steps:
+        live.show(StepBegan(at=AT, slot=slot, step=step))
+
+
+def test_each_verdict_has_a_shape_and_a_word_of_its_own() -> None:
+    assert len({mark for mark, _ in MARKS.values()}) == len(MARKS) == len(Verdict)
+    for verdict, (mark, _) in MARKS.items():
+        row = Row()
+        row.take(unit("s", IDS[0], verdict, cloud="active"))
+        assert str(row.verdict()) == f"{mark} {verdict}"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(progress, columns: int) -> None:
+    live, shown = progress(columns, "slot-01", "slot-02", "slot-03")
+    for slot, verdict in (("slot-01", Verdict.QUARANTINE), ("slot-02", Verdict.HELD)):
+        live.show(
+            unit(slot, IDS[0], verdict, code="registry-unreachable", remedy="Put the unit in the hold bin; insert it.")
+        )
+    begin(live, "slot-03", IDS[1], Step.IDENTIFIED)
+    assert max(map(len, shown())) <= columns
+    assert sum("QUARANTINE" in line or "HELD" in line for line in shown()) == 2
+
+
+def test_a_running_step_has_its_place_in_the_flow(progress) -> None:
+    live, shown = progress(100, "slot-01")
+    assert "waiting for a unit" in shown()[3]
+    begin(live, "slot-01", IDS[0], Step.KEYED)
+    assert "████░░░░░░░░░ keyed" in shown()[3]
+    live, shown = progress(70, "slot-01")
+    begin(live, "slot-01", IDS[0], Step.KEYED)
+    assert "4/13 keyed" in shown()[3], "no room for a bar"
+
+
+def test_seconds_run_and_an_rsa_key_says_how_long_it_may_take(progress) -> None:
+    live, shown = progress(80, "slot-01", key_type="rsa-2048")
+    begin(live, "slot-01", IDS[0], Step.KEYED)
+    assert "4/13 RSA key, ≤ 180 s" in shown()[3]
+    row = live._rows["slot-01"]
+    assert float(row.seconds(row._began + 61.25)) == pytest.approx(61.2, abs=0.1)
+
+
+def test_a_slot_that_serves_the_next_unit_forgets_the_last_one(progress, capsys) -> None:
+    live, shown = progress(80, "slot-01")
+    begin(live, "slot-01", IDS[0])
+    live.show(unit("slot-01", IDS[0], Verdict.PASS, fingerprint="ab" * 32))
+    live.show(AttemptBegan(at=AT, slot="slot-01"))
+    assert IDS[0] not in "".join(shown())
+    live.say_rest()
+    assert capsys.readouterr().out.startswith(f"slot-01    PASS       {IDS[0]}"), "its line is not lost"
+
+
+def test_emulated_units_are_marked_one_by_one_beside_real_ones(progress) -> None:
+    live, shown = progress(80, "slot-01", "slot-02")
+    begin(live, "slot-01", IDS[0], emulated=True)
+    assert "emulated units" in shown()[0]
+    begin(live, "slot-02", IDS[1])
+    assert "emulated" not in shown()[0]
+    assert sum("emulated" in line for line in shown()) == 1
+
+
+def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress, capsys) -> None:
+    live, shown = progress(100, "slot-01")
+    live.show(SlotSuspect(at=AT, slot="slot-01", count=3, sentence="Three failed.", remedy="Check it."))
+    live.show(LineStopped(at=AT, code="signer-down", sentence="No signer.", remedy="Start it.", detail="", exit_code=6))
+    text = "\n".join(shown())
+    assert "▲ SUSPECT" in text
+    assert "Three failed. Check it." in text
+    assert "LINE STOP: No signer. Start it." in text
+    live.show(
+        BatchFinished(
+            at=AT, order="o-1", passed=0, failed=0, held=1, quarantined=0, already=0, outbox=0, seconds=1, exit_code=7,
+            finish_me=(IDS[0],),
+        )
+    )  # fmt: skip
+    live.say_rest()
+    assert f"finish me  {IDS[0]}" in capsys.readouterr().out
+
+
+def test_the_tests_terminal_refuses_what_it_does_not_know() -> None:
+    screen = Screen(10)
+    screen.feed("ab\rc\x1b[31md\x1b[0m\r\n" + "x" * 11)
+    assert screen.text == "cd\nxxxxxxxxxx\nx"
+    with pytest.raises(ValueError, match="'H'"):
+        screen.feed("\x1b[2H")

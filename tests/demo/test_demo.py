@@ -1,0 +1,185 @@
+"""`station demo`, the real command: provisions, audits, reports; begins anew or goes on; leaves no process behind."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from station.exits import Exit
+from tests.cli.commands import STATION, Done, typed
+from tests.cli.terminal import OnTerminal
+
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(60)]
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+GONE_WITHIN_S = 15.0
+PASSED = re.compile(r"(ec|rsa)-\d\d +PASS +[0-9a-f]{24}  (.*)  key [0-9a-f]{16}  [\d.]+ s  emulated")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory with settings, as a user would have it."""
+
+    directory: Path
+
+    def command(self, *words: str) -> list[str]:
+        return [STATION, "demo", "--config", "config.toml", *words]
+
+    def demo(self, *words: str, timeout: float = 55) -> Done:
+        done = subprocess.run(
+            self.command(*words), cwd=self.directory, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def processes(self) -> list[str]:
+        """Command lines of all processes that name this directory."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            except OSError:  # it has just ended
+                continue
+            if os.fsencode(self.directory) in words:
+                found.append(words.replace(b"\0", b" ").decode(errors="replace"))
+        return found
+
+    def wait_until_gone(self) -> list[str]:
+        """What still runs when nothing should any more."""
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
+
+def make_place(directory: Path) -> Place:
+    (directory / "config.toml").write_text(EXAMPLE.read_text().replace("run/demo", "plant"))
+    return Place(directory)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="ks-") as name:
+        yield make_place(Path(name).resolve())
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> Done:
+    """The first demo in this place: four devices, one of them RSA."""
+    return place.demo("--bench", "native", "--devices", "4")
+
+
+def passes(done: Done) -> list[str]:
+    """How far each PASS had come."""
+    return [match[2] for line in done.lines if (match := PASSED.fullmatch(line))]
+
+
+def audited(done: Done) -> None:
+    assert sum(line.startswith("ledger verifies: ") for line in done.lines) == 1, done
+    report = [line.split() for line in done.lines if re.match(r"demo-(ec|rsa)-\w+ +\d", line)]
+    assert [row[1:] for row in report] == [["3", "3", "3", "0", "0", "0", "0"], ["1", "1", "1", "0", "0", "0", "0"]]
+
+
+def test_it_provisions_audits_and_reports(place: Place, first: Done) -> None:
+    assert first.code == 0, first
+    assert passes(first) == ["safe at the station"] * 4
+    audited(first)
+    assert re.fullmatch(r"demo       \d+\.\d s from start to end", first.lines[-1])
+
+
+def test_it_leaves_no_process_behind(place: Place, first: Done) -> None:
+    assert place.processes() == []
+
+
+def test_what_it_types_can_be_typed(place: Place, first: Done) -> None:
+    """Relative paths, as one would type them; and the commands it ends with work."""
+    typed_by_it = [line for line in first.err.splitlines() if line.startswith("$ station ")]
+    assert [line.split()[2] for line in typed_by_it] == ["run", "run", "ledger", "ledger"]
+    assert str(place.directory) not in first.err
+    assert all(len(line) <= 80 for line in first.err.splitlines() if not line.startswith("$")), first.err
+    again = subprocess.run(
+        [STATION, *typed_by_it[-1].split()[2:]], cwd=place.directory, capture_output=True, text=True, check=True
+    )
+    assert again.stdout in first.out
+    (device,) = re.findall(r"rsa-01 +PASS +(\S+)", first.out)
+    words = ["device", "show", device, "--config", "config.toml"]
+    shown = subprocess.run([STATION, *words], cwd=place.directory, capture_output=True, text=True, check=True)
+    assert "completion-receipt   " in shown.stdout
+
+
+def test_again_with_keep_all_have_already_passed(place: Place, first: Done) -> None:
+    again = place.demo("--keep")  # the same devices, without naming them
+    assert again.code == 0, again
+    assert passes(again) == ["already passed, active in the cloud"] * 4
+    audited(again)
+    ids = [sorted(re.findall(r"PASS +([0-9a-f]{24})", each.out)) for each in (first, again)]
+    assert ids[0] == ids[1]
+    assert "kept" in again.err
+    assert place.processes() == []
+
+
+def test_a_kept_plant_has_the_devices_that_it_has(place: Place, first: Done) -> None:
+    for words in (["--devices", "5"], ["--bench", "emulated"]):
+        done = typed("demo", "--config", place.directory / "config.toml", "--keep", *words)
+        assert (done.code, done.out) == (Exit.USAGE, "")
+        assert "the kept plant has 4 native devices: ask for these, or leave out --keep" in done.err
+
+
+def test_ctrl_c_lets_units_end_and_stops_everything(place: Place, first: Done) -> None:
+    with OnTerminal(place.command("--keep"), columns=100, cwd=place.directory) as demo:
+        demo.wait_until(lambda shown: "$ station run" in shown and "verdict" in shown, timeout_s=40)
+        demo.press("\x03")
+        assert demo.end() == Exit.INTERRUPTED
+    assert "interrupted: units in work come to their end" in demo.screen.text
+    assert "Traceback" not in demo.screen.text
+    assert "$ station ledger" not in demo.screen.text, "nothing more is typed"
+    assert demo.screen.text.count("✔ PASS") == 3, demo.screen.text
+    assert place.wait_until_gone() == []
+
+
+def test_killed_it_takes_everything_with_it(place: Place, first: Done) -> None:
+    with subprocess.Popen(place.command("--keep"), cwd=place.directory, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if line.startswith("registry"):
+                break
+        assert len(place.processes()) >= 3
+        demo.send_signal(signal.SIGKILL)
+    assert place.wait_until_gone() == []
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
+    place = make_place(tmp_path)
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "thesis.tex").write_text("years of work")
+    for words in ([], ["--keep"]):
+        done = typed("demo", "--config", tmp_path / "config.toml", *words)
+        assert (done.code, done.out) == (Exit.USAGE, ""), done
+        assert f"{tmp_path / 'plant'} is not empty and not a demo's: name another state directory" in done.err
+    assert [path.name for path in (tmp_path / "plant").iterdir()] == ["thesis.tex"]
+    assert place.processes() == []
+
+
+def test_a_program_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace("run/demo", "plant").replace('name = "st-01"', f'name = "{"x" * 64}"')
+    (tmp_path / "config.toml").write_text(text)
+    done = typed("demo", "--config", tmp_path / "config.toml")
+    assert done.code == Exit.USAGE
+    assert "station-signer init ended with 2" in done.err
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(300)
+def test_on_the_emulated_board() -> None:
+    with tempfile.TemporaryDirectory(prefix="ks-") as name:
+        place = make_place(Path(name).resolve())
+        done = place.demo("--bench", "emulated", "--devices", "4", timeout=280)
+        assert done.code == 0, done
+        assert len(passes(done)) == 4
+        audited(done)
+        assert place.processes() == []
