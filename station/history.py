@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -39,6 +40,15 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[RecordView, ...]
 
 
+class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry says; fingerprint and station only of a pin whose signatures hold, `detail` of a failure."""
+
+    state: Literal["active", "provisional", "not-pinned", "no-answer", "not-trusted"]
+    fingerprint: str = ""
+    station: str = ""
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """Where to look."""
@@ -54,7 +64,7 @@ class DeviceHistory:
 
     device_id: str
     known: bool
-    registry: str
+    registry: RegistryView
     jobs: tuple[JobView, ...]
     signed: tuple[tuple[str, Envelope, PublicKey], ...]
 
@@ -85,24 +95,24 @@ async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:
     """Ask ledger and registry; nobody's word is believed without its signature."""
     signed: list[tuple[str, Envelope, PublicKey]] = []
     jobs = [await _job(reader, job, signed) for job in await reader.jobs.jobs_of(device)]
-    state, in_registry = await _registry(reader, device)
-    return DeviceHistory(
-        device_id=str(device), known=bool(jobs) or in_registry, registry=state, jobs=tuple(jobs), signed=tuple(signed)
-    )
+    registry = await _registry(reader, device)
+    known = bool(jobs) or registry.state not in {"not-pinned", "no-answer"}
+    return DeviceHistory(device_id=str(device), known=known, registry=registry, jobs=tuple(jobs), signed=tuple(signed))
 
 
-async def _registry(reader: Reader, device: DeviceId) -> tuple[str, bool]:
+async def _registry(reader: Reader, device: DeviceId) -> RegistryView:
     try:
         record = await reader.cloud.history(device)
     except (CloudUnreachableError, CloudRefusedError) as error:
-        return f"no answer: {error}", False
+        return RegistryView(state="no-answer", detail=str(error))
     if record is None:
-        return "no pin", False
+        return RegistryView(state="not-pinned")
     try:
         statement = checks.registry_record(reader.root, device, record)
     except Fault as error:
-        return f"NOT TRUSTED: {error}", True
-    return f"{record.state}, key {statement.fingerprint}, by station {statement.station}, signatures verified", True
+        return RegistryView(state="not-trusted", detail=str(error))
+    state: Literal["active", "provisional"] = "active" if record.state == "active" else "provisional"
+    return RegistryView(state=state, fingerprint=statement.fingerprint, station=statement.station)
 
 
 async def _job(reader: Reader, job: Job, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
@@ -133,4 +143,4 @@ def _checked(envelope: Envelope, key: PublicKey | None) -> str:
     if not envelope.signatures:
         return "unsigned, covered by the checkpoint"
     good = key is not None and envelope.signed_by(key)
-    return f"signature verified with {key.fingerprint[:16]}…" if good and key else "SIGNATURE DOES NOT VERIFY"
+    return f"verified with {key.fingerprint[:16]}…" if good and key else "SIGNATURE DOES NOT VERIFY"

@@ -31,13 +31,18 @@ class Plan:
 
     @classmethod
     def load(cls, config_file: Path, order_file: Path, slots_file: Path | None = None) -> Self:
-        """Read everything; the fault `setup` names the file and the entry that cannot be used."""
+        """Read everything; the fault `setup` names the file and the entry that cannot be used.
+
+        The fault `order-refuses` when the order does not name this station.
+        """
         config, paths = settings.load(config_file)
         root = load_root(paths.root)
         agree(config, root)
         order = load_order(order_file, root)
+        work = read(order, WorkOrder)
+        for_this_station(work, config)
         slots = load_slots(slots_file or paths.slots)
-        return cls(config=config, paths=paths, root=root, order=order, work=read(order, WorkOrder), slots=slots)
+        return cls(config=config, paths=paths, root=root, order=order, work=work, slots=slots)
 
     def chosen(self, names: Sequence[str]) -> tuple[SlotConfig, ...]:
         """The slots of these names, all without names; the fault `setup` for a name that is not there."""
@@ -69,6 +74,13 @@ def load_order(path: Path, root: TrustedRoot) -> Envelope:
         raise fault("setup", f"order {path}: {error.strerror}") from error
     except (OrderError, UnicodeDecodeError) as error:
         raise fault("setup", f"order {path}: {error}") from error
+
+
+def for_this_station(work: WorkOrder, config: settings.Config) -> None:
+    """The signer says the same, but only when the first device has got its key already."""
+    if work.stations and config.station.name not in work.stations:
+        named = ", ".join(work.stations)
+        raise fault("order-refuses", f"order {work.order_id} is for {named}, this is {config.station.name}")
 
 
 def load_slots(path: Path) -> tuple[SlotConfig, ...]:

@@ -20,7 +20,7 @@ from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault, SetupError, fault
 from station.jobs import LedgerError
 from station.line import Clock
-from station.plan import Plan, agree, load_order, load_slots
+from station.plan import Plan, agree, for_this_station, load_order, load_slots
 from station.root import load_root
 from station.steps import classify
 from trust.identity import DeviceId
@@ -98,6 +98,7 @@ class Known:
         if order_file is None:
             return "none given (--order FILE checks one)"
         work = read(load_order(order_file, self.root), WorkOrder)
+        for_this_station(work, self.config)
         return f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
 
     async def _ledger(self) -> str:

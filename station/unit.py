@@ -66,7 +66,7 @@ class Unit:
                 _LOG.info("closing the link: %s", error)
 
     async def meet(self) -> Identity:
-        """Who is there. Silence behind a switch is met with one power cycle: a dead station may have left the power off."""
+        """Who is there; silence is met with one power cycle: a station that died may have left the power off."""
         try:
             return await self.device.identify()
         except NoAnswerError:

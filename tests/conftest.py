@@ -33,7 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests counted, `record_property("figures", text)`, whichever worker ran them."""
-    reports = [each for found in terminalreporter.stats.values() for each in found if getattr(each, "when", "") == "call"]
+    reports = [
+        each for found in terminalreporter.stats.values() for each in found if getattr(each, "when", "") == "call"
+    ]
     figures = sorted(str(text) for each in reports for name, text in each.user_properties if name == "figures")
     if figures:
         terminalreporter.section("figures")

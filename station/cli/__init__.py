@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -37,8 +38,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: a fault that reaches here becomes one plain line and its exit code."""
-    from station.cli.output import note  # noqa: PLC0415 - keeps --help fast
-    from station.faults import Fault  # noqa: PLC0415
+    from station.cli.output import note_fault  # noqa: PLC0415 - keeps --help fast
+    from station.faults import TABLE, Fault, fault  # noqa: PLC0415
 
     try:
         cli.main(prog_name="station", standalone_mode=False)
@@ -48,6 +49,9 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except Fault as error:
-        note(f"station: {error}")
-        note(f"         {error.row.remedy}")
+        note_fault(error)
         sys.exit(error.row.exit)
+    except Exception:  # a bug must not look like a failed unit
+        logging.getLogger(__name__).exception("bug")
+        note_fault(fault("internal"))
+        sys.exit(TABLE["internal"].exit)

@@ -15,7 +15,7 @@ from station.cli.output import data, note
 from station.exits import Exit
 
 if TYPE_CHECKING:
-    from station.history import DeviceHistory
+    from station.history import DeviceHistory, RegistryView
     from trust.identity import DeviceId
 
 
@@ -70,9 +70,24 @@ def _save(found: DeviceHistory, directory: Path) -> None:
 
 def _show(found: DeviceHistory) -> None:
     data(f"device    {found.device_id}")
-    data(f"registry  {found.registry}")
+    data(f"registry  {_registry(found.registry)}")
+    if found.registry.fingerprint:
+        data(f"key       {found.registry.fingerprint}")
     for job in found.jobs:
         adopted = ", begun at another station" if job.adopted else ""
-        data(f"job       {job.job} under order {job.order_id}{adopted}: {job.attempts} attempts")
+        times = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
+        data(f"job       {job.job} under order {job.order_id}{adopted}, {times}")
         for record in job.records:
-            data(f"          {record.kind:<20} {record.sha256}  {record.checked}")
+            data(f"    {record.kind:<18}  {record.sha256[:16]}…  {record.checked}")
+
+
+def _registry(view: RegistryView) -> str:
+    match view.state:
+        case "not-pinned":
+            return "no pin"
+        case "no-answer":
+            return f"no answer: {view.detail}"
+        case "not-trusted":
+            return f"NOT TRUSTED: {view.detail}"
+        case _:
+            return f"{view.state}, pinned by station {view.station}, signatures verified"

@@ -61,8 +61,6 @@ def report(config_file: Path, jsonl: bool) -> None:
             data(_json(order))
         data(_json({"leaves": tip.size, "root_hash": tip.root.hex()}))
         return
-    from station.cli.views import finish_me_line  # noqa: PLC0415
-
     width = max(len(name) for name in ("order", *(order.order for order in orders)))
     data("  ".join([f"{'order':<{width}}", *_COLUMNS]))
     for order in orders:
@@ -71,7 +69,7 @@ def report(config_file: Path, jsonl: bool) -> None:
         data("  ".join([f"{order.order:<{width}}", *cells]))
     for order in orders:
         for device in order.finish_me:
-            data(f"{finish_me_line(device)} (order {order.order})")
+            data(f"finish me  {device}  order {order.order}")
     data(f"log: {tip.size} leaves, root hash\n     {tip.root.hex()}")
 
 

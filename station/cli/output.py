@@ -23,9 +23,10 @@ def note(line: str) -> None:
 
 
 def note_fault(error: Fault) -> None:
-    """What is wrong and, below it, what to do."""
-    note(f"station: {error}")
-    note(f"         {error.row.remedy}")
+    """What is wrong, exactly what, and what to do: a line each."""
+    note(f"station: {error.row.sentence}")
+    for line in (*error.detail.splitlines(), error.row.remedy):
+        note(f"         {line}")
 
 
 def is_terminal() -> bool:

@@ -75,12 +75,7 @@ def batch_lines(batch: BatchFinished) -> tuple[str, ...]:
         f"order {batch.order}: {batch.passed} passed{already}, {batch.failed} failed, {batch.held} held, "
         f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{_waiting(batch.outbox)}"
     )
-    return (tally, *(finish_me_line(device) for device in batch.finish_me))
-
-
-def finish_me_line(device_id: str) -> str:
-    """A held unit."""
-    return f"finish me  {device_id}  insert it again when the registry answers"
+    return (tally, *(f"finish me  {device}  insert it again when the registry answers" for device in batch.finish_me))
 
 
 def _waiting(outbox: int | None) -> str:

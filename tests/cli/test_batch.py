@@ -152,6 +152,17 @@ def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:
     assert again.code == Exit.PASSED
 
 
+def test_an_order_for_another_station_does_not_begin(site: Site) -> None:
+    chip = site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin"
+    before = chip.read_bytes()
+    done = run(site, "theirs", "--slots", "ec-06", type_it=typed, stations='["st-09"]')
+    assert done.code == Exit.ORDER_EXHAUSTED, done
+    assert "st-09" in done.out + done.err
+    assert chip.read_bytes() == before, "the unit is as it was"
+    assert run(site, "theirs", "--dry-run", type_it=typed, stations='["st-09"]').code == Exit.ORDER_EXHAUSTED
+    assert typed("check", "--config", site.config, "--order", site.directory / "theirs.toml").code == Exit.USAGE
+
+
 def test_two_devices_with_one_key_stop_the_line(site: Site, faulty_slots: Path) -> None:
     words = ["--slots-file", faulty_slots, "--slots", "twin-01,twin-02", "--retries", "0"]
     done = run(site, "twins", *words, firmware=f'["{IMAGE.hex()}"]')

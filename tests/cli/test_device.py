@@ -1,16 +1,22 @@
 """`station device show`: what is known, and artefacts that stock openssl checks."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from station.exits import Exit
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
+from tests.cli.test_setup import other_root
 from trust.dsse import Envelope
+from trust.root import RegistryKeys
 
 pytestmark = pytest.mark.xdist_group("site")
+SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 SIGNED = ("pin", "pin-receipt", "completion", "completion-receipt")
 
 
@@ -25,18 +31,20 @@ def test_a_device_that_passed(site: Site, first_batch: Done) -> None:
     done = station("device", "show", device, "--config", site.config)
     assert (done.code, done.err) == (0, "")
     assert done.lines[0] == f"device    {device}"
-    assert done.lines[1].startswith("registry  active, key ")
-    assert done.lines[1].endswith(", by station st-01, signatures verified")
-    assert "under order main: " in done.lines[2]
-    checked = {line.split()[0]: line for line in done.lines[3:]}
-    assert all("signature verified with" in checked[kind] for kind in SIGNED)
+    assert done.lines[1] == "registry  active, pinned by station st-01, signatures verified"
+    assert re.fullmatch(r"key       [0-9a-f]{64}", done.lines[2])
+    assert "under order main, " in done.lines[3]
+    checked = {line.split()[0]: line for line in done.lines[4:]}
+    assert all("verified with" in checked[kind] for kind in SIGNED)
     assert all("unsigned, covered by the checkpoint" in checked[kind] for kind in ("intent", "completion-intent"))
 
 
 def test_for_scripts(site: Site, first_batch: Done) -> None:
     device = site.device("ec-01")
     (found,) = typed("device", "show", device, "--config", site.config, "--jsonl").objects
-    assert (found["device_id"], found["known"], found["registry"].split(",")[0]) == (device, True, "active")
+    assert (found["device_id"], found["known"]) == (device, True)
+    assert (found["registry"]["state"], found["registry"]["station"]) == ("active", "st-01")
+    assert len(found["registry"]["fingerprint"]) == 64
     (job,) = [job for job in found["jobs"] if job["order_id"] == "main"]
     assert {record["kind"] for record in job["records"]} == {*SIGNED, "intent", "completion-intent"}
 
@@ -67,3 +75,13 @@ def test_a_place_to_save_that_cannot_be_had(site: Site, first_batch: Done, tmp_p
     assert done.code == Exit.USAGE
     assert "Traceback" not in done.err
     assert str(tmp_path / "file") in done.err
+
+
+def test_a_registry_whose_word_does_not_hold(site: Site, first_batch: Done) -> None:
+    """The root names another receipt key than the one that the registry's receipts are signed with."""
+    keys = RegistryKeys(receipt=ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(*SPKI))
+    (site.state / "other-keys.json").write_bytes(other_root(site, registry_keys=keys))
+    config = site.config_with("other-keys", ('root = "root.json"', 'root = "other-keys.json"'))
+    done = typed("device", "show", site.device("ec-01"), "--config", config)
+    assert done.lines[1].startswith("registry  NOT TRUSTED: ")
+    assert sum("SIGNATURE DOES NOT VERIFY" in line for line in done.lines) == 2, done.out

@@ -34,7 +34,7 @@ def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
     assert "Look at registry, network and proxy; units would be held." in registry
     assert (dry.code, dry.out) == (Exit.USAGE, ""), "a dry run holds nothing"
     assert "units would be held" in dry.err
-    assert f"{finish_me} (order held-order)" in report.lines
+    assert f"finish me  {device}  order held-order" in report.lines
     assert site.pins(device) == 0
     assert shown.code == 0, "the ledger knows it"
     assert "registry  no answer" in shown.out

@@ -207,3 +207,10 @@ def test_wrong_words(words: list[str]) -> None:
     done = typed(*words)
     refused(done, "Usage:", "Error:")
     assert os.linesep * 2 not in done.err.rstrip()[-2:]
+
+
+def test_a_bug_is_a_line_stop_and_not_a_failed_unit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("station.plan.Plan.load", lambda *_: 1 / 0)
+    done = typed("run", "--config", site.config, "--order", "x")
+    assert (done.code, done.out) == (Exit.LINE_STOPPED, "")
+    assert "The station found an error in itself." in done.err

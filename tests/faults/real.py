@@ -41,7 +41,7 @@ def pairs(site: Site, result: Result, shard: Shard, most: int | None) -> None:
         again = insert(site, slot, survey=True)
         _judge(site, slot, f"killed at {survey.points[a].key}", again, result)
         second = [at for at, _ in Shard().cases(again.disks)]
-        wanted = second if most is None else second[number % len(second) :][:1]
+        wanted = second if most is None or not second else second[number % len(second) :][:1]
         for b in wanted:
             _pair(site, a, b, survey, again, result)
 
