@@ -18,7 +18,7 @@ from trust.codes import Code
 from trust.keys import PublicKey, PublicKeyError
 from trust.signed_note import NoteError, NoteKey
 
-_MAX_ORIGIN = 200
+_MAX_GROWTH = 1_000_000  # leaves between two heads: a head beyond all growth would end this log for good
 
 
 def sign_checkpoint(signatory: Signatory, request: CheckpointRequest) -> str:
@@ -47,12 +47,10 @@ def sign_checkpoint(signatory: Signatory, request: CheckpointRequest) -> str:
 
 
 def _text(signatory: Signatory, request: CheckpointRequest) -> str:
-    """The note's text, if its origin can be this station's log."""
-    if signatory.name not in request.origin.split("/") or len(request.origin) > _MAX_ORIGIN:
-        text = (
-            f"log origin {request.origin[:80]!r} does not have this station's name {signatory.name!r} between slashes"
-        )
-        raise SignerError(Code.NOT_AUTHORISED, text)
+    """The note's text, if its origin is this station's log."""
+    wanted = signatory.trusted.root.log_origin(signatory.name)
+    if request.origin != wanted:
+        raise SignerError(Code.NOT_AUTHORISED, f"log origin {request.origin[:80]!r}: this signer signs {wanted!r} only")
     if request.size < 0 or request.old_size < 0:
         raise SignerError(Code.MALFORMED, "a log's size is not negative")
     try:
@@ -66,6 +64,9 @@ def _require_extension(last: Head | None, request: CheckpointRequest) -> None:
     if request.old_size != size or request.size < size:
         text = f"log {request.origin}: the last checkpoint signed has size {size}; prove from there, to a larger size"
         raise SignerError(Code.CHECKPOINT_CONFLICT, text)
+    if request.size - size > _MAX_GROWTH:
+        text = f"log {request.origin}: size {request.size} is more than {_MAX_GROWTH} beyond the last signed, {size}"
+        raise SignerError(Code.CHECKPOINT_CONFLICT, f"{text}; stop and call the line engineer")
     root = merkle.EMPTY_ROOT if last is None else last.root_hash
     if not merkle.verify_consistency(size, request.size, root, request.root_hash, request.proof):
         text = f"log {request.origin}: size {request.size} is not proven to extend size {size}"

@@ -11,13 +11,12 @@ from typing import TypeVar
 
 from hsm.orders import KnownOrder, known
 from hsm.policy_pin import device_key
-from hsm.possession import require_possession, use_challenge
+from hsm.possession import device_of, proof_signatures, require_fresh_nonces, require_possession, use_challenge
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.identity import DeviceId
 from trust.keys import PublicKey
 from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError
@@ -32,6 +31,7 @@ def sign_completion(signatory: Signatory, done: Completion, pin: Envelope, recei
     if stored is not None:
         return stored
     signatory.require_here(done, "completion")
+    device_of(done)
     if done.station != signatory.name:
         raise SignerError(
             Code.NOT_AUTHORISED, f"completion of station {done.station!r}: this signer is {signatory.name!r}'s"
@@ -51,9 +51,10 @@ def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envel
     signatory.require_here(received, "receipt")
     _compare(Code.STATEMENT_INVALID, "completion and pin", _of_pin(done, pinned, pin))
     _compare(Code.STATEMENT_INVALID, "receipt", _of_receipt(signatory, done, received, pin, receipt))
-    key, device = device_key(pinned), DeviceId.parse(done.device_id)
-    require_possession(key, device, "verify", done.verification.possession)
-    _require_report(order, done, key)
+    key, device, proof = device_key(pinned), device_of(done), done.verification.possession
+    require_possession(key, device, "verify", proof)
+    message = _require_report(order, done, key)
+    require_fresh_nonces(key, [*proof_signatures(device, proof), (message, done.closing.signature)])
 
 
 def _pin(signatory: Signatory, envelope: Envelope) -> PinStatement:
@@ -100,8 +101,8 @@ def _of_receipt(
     ]
 
 
-def _require_report(order: KnownOrder, done: Completion, key: PublicKey) -> None:
-    """The device's own words, under its own key, must be what the statement and the order say."""
+def _require_report(order: KnownOrder, done: Completion, key: PublicKey) -> bytes:
+    """The device's own words, under its own key, must be what the statement and the order say; the message signed."""
     try:
         message = report_message(done.closing.challenge, done.closing.report)
         report = ClosingReport.parse(done.closing.report)
@@ -114,6 +115,7 @@ def _require_report(order: KnownOrder, done: Completion, key: PublicKey) -> None
         raise SignerError(
             Code.REPORT_INVALID, f"closing report: firmware {report.firmware_sha256[:16]}… is not on the order's list"
         )
+    return message
 
 
 def _of_report(done: Completion, report: ClosingReport) -> list[tuple[str, object, object]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from hsm.orders import KnownOrder, known
-from hsm.possession import require_possession, use_challenge
+from hsm.possession import device_of, require_possession, use_challenge
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
@@ -26,17 +26,18 @@ def sign_pin(signatory: Signatory, pin: PinStatement) -> Envelope:
     if stored is not None:
         return stored
     signatory.require_here(pin, "pin statement")
+    device = device_of(pin)
     if pin.station != signatory.name:
         raise SignerError(
             Code.NOT_AUTHORISED, f"pin statement of station {pin.station!r}: this signer is {signatory.name!r}'s"
         )
     order = known(signatory, pin.order_id)
     if not signatory.is_reserved(pin):
-        _judge(order, pin)
+        _judge(order, pin, device)
     return signatory.issue(Purpose.PIN, pin, partial(_claim, signatory, order, pin))
 
 
-def _judge(order: KnownOrder, pin: PinStatement) -> None:
+def _judge(order: KnownOrder, pin: PinStatement, device: DeviceId) -> None:
     """Every rule that needs no memory."""
     if pin.order_signed != order.signed:
         raise SignerError(
@@ -48,7 +49,7 @@ def _judge(order: KnownOrder, pin: PinStatement) -> None:
     key = device_key(pin)
     if pin.vetting.verdict != "ok":
         raise SignerError(Code.KEY_WEAK, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is signed")
-    require_possession(key, DeviceId.parse(pin.device_id), "pin", pin.possession)
+    require_possession(key, device, "pin", pin.possession)
 
 
 def device_key(pin: PinStatement) -> PublicKey:

@@ -5,6 +5,7 @@ What the registry stores is the registry's own truth: its constraints decide, no
 
 from __future__ import annotations
 
+from hsm.possession import device_of
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
@@ -19,6 +20,7 @@ def sign_receipt(signatory: Signatory, receipt: Receipt) -> Envelope:
     if stored is not None:
         return stored
     signatory.require_here(receipt, "receipt")
+    device_of(receipt)
     if receipt.registry != signatory.name or receipt.registry != signatory.trusted.root.registry:
         text = f"receipt of registry {receipt.registry!r}: this signer is {signatory.name!r}'s, the root names"
         raise SignerError(Code.NOT_AUTHORISED, f"{text} {signatory.trusted.root.registry!r}")

@@ -6,6 +6,7 @@ A challenge is 32 random bytes, durable, good for 90 days and for one statement.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -17,8 +18,11 @@ from hsm.signer import ChallengeRequest, SignerError
 from trust.codes import Code
 from trust.identity import DeviceId, IdentityError, JobId
 from trust.keys import KeyType, PublicKey
-from trust.proof import CHALLENGE_BYTES, proves
-from trust.statement import Completion, PinStatement, Possession
+from trust.proof import CHALLENGE_BYTES, proof_message, proves
+from trust.statement import Completion, PinStatement, Possession, Receipt
+
+Signed = tuple[bytes, bytes]
+"""A message and the signature over it."""
 
 _VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signature (docs/decisions/0008)
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
@@ -61,9 +65,16 @@ def use_challenge(
         )
 
 
+def device_of(statement: PinStatement | Completion | Receipt) -> DeviceId:
+    """The device that a statement speaks of; MALFORMED for an id that no device has (also erased or zeroed fuses)."""
+    try:
+        return DeviceId.parse(statement.device_id)
+    except IdentityError as error:
+        raise SignerError(Code.MALFORMED, str(error)) from error
+
+
 def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:
     """Both signatures must be this key's over this challenge for this device; PROOF_INVALID otherwise."""
-    first, second = possession.signatures
     if possession.context != context:
         raise SignerError(
             Code.PROOF_INVALID, f"proof of possession has context {possession.context!r}, expected {context!r}"
@@ -72,14 +83,27 @@ def require_possession(key: PublicKey, device: DeviceId, context: str, possessio
         raise SignerError(
             Code.PROOF_INVALID, f"a challenge has {CHALLENGE_BYTES} bytes, got {len(possession.challenge)}"
         )
-    if not all(proves(key, device, context, possession.challenge, each) for each in (first, second)):
+    if not all(proves(key, device, context, possession.challenge, each) for each in possession.signatures):
         raise SignerError(Code.PROOF_INVALID, "proof of possession: a signature does not verify with the device's key")
-    if (
-        key.key_type is KeyType.EC_P256
-        and first != second
-        and decode_dss_signature(first)[0] == decode_dss_signature(second)[0]
-    ):
-        # Equal bytes are a deterministic signer (RFC 6979); equal r with another s is a nonce used twice.
-        raise SignerError(
-            Code.PROOF_INVALID, "proof of possession: two different signatures share r; the key must not be used"
-        )
+    require_fresh_nonces(key, proof_signatures(device, possession))
+
+
+def proof_signatures(device: DeviceId, possession: Possession) -> list[Signed]:
+    """Both signatures of a proof, each with the message that it signs."""
+    message = proof_message(device, possession.context, possession.challenge)
+    return [(message, each) for each in possession.signatures]
+
+
+def require_fresh_nonces(key: PublicKey, signatures: Iterable[Signed]) -> None:
+    """No ECDSA r twice among signatures that have verified, each given with its message; PROOF_INVALID otherwise.
+
+    The same bytes over the same message are a deterministic signer (RFC 6979); any other repetition gives the key away.
+    """
+    if key.key_type is not KeyType.EC_P256:
+        return
+    seen: dict[int, Signed] = {}
+    for signed in signatures:
+        if seen.setdefault(decode_dss_signature(signed[1])[0], signed) != signed:
+            raise SignerError(
+                Code.PROOF_INVALID, "proof of possession: two different signatures share r; the key must not be used"
+            )

@@ -6,6 +6,7 @@ Pure; no exchange with anybody.
 from __future__ import annotations
 
 from fixtures.device import Anchor, Identity, SignedReport
+from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
 from station.faults import fault
 from station.jobs import RecordKind
@@ -25,7 +26,7 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
         claimed = read(record.statement, PinStatement)
         statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
         receipt(root, RecordKind.PIN, record.statement, record.receipt)
-        _finished(root, record)
+        _finished(root, statement, record)
     except (StatementError, RootError) as error:
         raise fault("registry-wrong", str(error)) from error
     if statement.device_id != str(device):
@@ -33,14 +34,39 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
     return statement
 
 
-def _finished(root: TrustedRoot, record: PinRecord) -> None:
-    if record.completion is None or record.completion_receipt is None:
+def _finished(root: TrustedRoot, pin: PinStatement, record: PinRecord) -> None:
+    """Completion and its receipt are both there, or neither is; the state says which, and both are about this pin."""
+    finished = record.completion is not None and record.completion_receipt is not None
+    if not finished and (record.completion, record.completion_receipt) != (None, None):
+        raise StatementError("a completion without its receipt, or a receipt without its completion")
+    if record.state != ("active" if finished else "provisional"):
+        raise StatementError(f"the state is {record.state!r}, and a completion is {'there' if finished else 'missing'}")
+    if record.completion is not None and record.completion_receipt is not None:
+        receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
+        _completes(root, pin, record.statement, record.completion)
+
+
+def _completes(root: TrustedRoot, pin: PinStatement, pin_envelope: Envelope, completion: Envelope) -> None:
+    done = verify(completion, Completion, root.root.completion_key(read(completion, Completion).station))
+    found = (done.pin_sha256, done.device_id, done.job, done.fingerprint, done.order_id)
+    if found != (pin_envelope.payload_sha256, pin.device_id, pin.job, pin.fingerprint, pin.order_id):
+        raise StatementError("the completion is about another pin statement, device, job, key or order")
+
+
+def completion_on_record(root: TrustedRoot, pin: Envelope, completion: Envelope | None) -> None:
+    """What the ledger has as this unit's completion, if anything, is one, signed, and about this very pin."""
+    if completion is None:
         return
-    done = read(record.completion, Completion)
-    verify(record.completion, Completion, root.root.completion_key(done.station))
-    receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
-    if done.pin_sha256 != record.statement.payload_sha256:
-        raise StatementError("the completion is about another pin statement")
+    try:
+        _completes(root, read(pin, PinStatement), pin, completion)
+    except (StatementError, RootError) as error:
+        raise fault("ledger-conflict", f"completion on record: {error}") from error
+
+
+def as_declared(pin: Envelope, identity: Identity, slot: SlotConfig) -> None:
+    """Unit and bench still say what the pin statement says, so that signer and registry will take the completion."""
+    if read(pin, PinStatement).declared.emulated != (identity.emulated or slot.emulated):
+        raise fault("unit-changed", "its pin statement says otherwise about being emulated")
 
 
 def receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: Envelope) -> None:
@@ -56,7 +82,7 @@ def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answ
         raise fault("registry-unreachable", "the pin did not arrive")
     if held is None or held.statement != sent:
         raise fault("registry-wrong", "the pin read back is not the one sent")
-    receipt(root, RecordKind.PIN, sent, held.receipt)
+    registry_record(root, DeviceId.parse(read(sent, PinStatement).device_id), held)
     return held.receipt
 
 
@@ -82,12 +108,10 @@ def right_unit(line: Line, identity: Identity) -> None:
 
 def same_unit(before: Identity, after: Identity) -> None:
     """The unit that answers now is the one from before, with the same firmware."""
-    if (before.device_id, before.product_id, before.firmware_sha256) != (
-        after.device_id,
-        after.product_id,
-        after.firmware_sha256,
-    ):
-        raise fault("unit-changed", f"was {before.device_id}, is {after.device_id}")
+    names = ("device_id", "product_id", "firmware_sha256", "hardware", "emulated")
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    if changed:
+        raise fault("unit-changed", f"was {before.device_id}, is {after.device_id}; changed: {', '.join(changed)}")
 
 
 def right_key(line: Line, key: PublicKey) -> None:

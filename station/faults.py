@@ -159,6 +159,10 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "key-weak": Row(_Q, "The unit's key failed vetting.", "Defective unit: put it in the quarantine bin.", _WEAK),
         "other-key-pinned": Row(_Q, "The registry has another key pinned for this unit.", _ENGINEER),
         "pin-refused": Row(_Q, "The registry refused this unit's pin statement.", _ENGINEER),
+        "challenge-unknown": Row(
+            _Q, "The signer does not know the challenge of this unit's statement any more.", _ENGINEER
+        ),
+        "unit-not-signed": Row(_Q, "The signer does not take this unit's statement.", _ENGINEER),
         "signed-otherwise": Row(_Q, "The signer has already signed something else for this unit.", _ENGINEER),
         # the line
         "key-duplicate": Row(

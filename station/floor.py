@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
@@ -69,16 +70,24 @@ class Floor:
         wanted = [slot for slot in self._slots if not batch.slots or slot.config.name in batch.slots]
         places = Places(len(wanted) if batch.count is None else batch.count)
         async with asyncio.TaskGroup() as tasks:
-            sender = tasks.create_task(self._outbox.run())
+            sender = tasks.create_task(self._guarded("outbox", self._outbox.run()))
             async with asyncio.TaskGroup() as workers:
                 for slot in wanted:
-                    workers.create_task(self._serve(slot, places, batch))
+                    workers.create_task(self._guarded(slot.config.name, self._serve(slot, places, batch)))
             sender.cancel()
-        await self._empty_outbox()
+        await self._guarded("outbox", self._empty_outbox())
         finished = await self._summary(self._line.clock.monotonic() - began)
         self._line.emit(finished)
         self._voice.end()
         return finished
+
+    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """A bug outside an attempt stops the line; the other slots' units end at a step boundary with a verdict."""
+        try:
+            await work
+        except Exception as bug:  # the worker's loop: escaping it would cancel the other slots in the middle of a write
+            log.exception("bug in %s", name)
+            self._stop_line(_internal(bug))
 
     async def _empty_outbox(self) -> None:
         try:
@@ -104,7 +113,7 @@ class Floor:
 
     async def _next_unit(self, slot: Slot, last: UnitFinished | None, places: Places) -> bool:
         """Take a place for this slot's next unit, once it is in; False when the floor halts or nothing is wanted."""
-        if last is not None:
+        if last is not None and not self._halt.is_set():
             await first_of(another_unit(slot, last.device_id), self._halt.wait(), places.all_taken.wait())
         return not self._halt.is_set() and places.take()
 
@@ -127,7 +136,7 @@ class Floor:
             result = await self._ended_by(attempt, found)
         except Exception as bug:  # the worker's loop: a bug stops the line, it does not vanish
             log.exception("bug in slot %s", name)
-            result = await self._ended_by(attempt, fault("internal", f"{type(bug).__name__}: {bug}"))
+            result = await self._ended_by(attempt, _internal(bug))
         finally:
             await attempt.close()
         line.emit(result)
@@ -194,3 +203,7 @@ class Floor:
         except LedgerError as error:
             self.broken(error)
             return None, ()
+
+
+def _internal(bug: Exception) -> Fault:
+    return fault("internal", f"{type(bug).__name__}: {bug}")

@@ -22,6 +22,7 @@ from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
 from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
+from station.elsewhere import refuse_if_begun_elsewhere
 from station.events import Step
 from station.faults import fault
 from station.jobs import RecordConflictError, RecordKind
@@ -101,6 +102,7 @@ class Provisioning:
         """The job is durable before the first command that changes the device."""
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
+        await refuse_if_begun_elsewhere(jobs, identity.device_id, self.line.work.order_id)
         try:
             job = await jobs.open(identity.device_id, self.line.work.order_id, adopt=adopt)
         except RecordConflictError as error:
@@ -139,7 +141,7 @@ class Provisioning:
         if replace:
             told = event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
             await self.line.jobs.note(told)
-        await self.unit.generate(job.job_id, replace=replace)
+        await self.unit.generate(job.job_id, replacing=identity if replace else None)
 
     @step(Step.PROVEN)
     async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:
@@ -276,6 +278,7 @@ class Provisioning:
         assigned, registered = pinned.assigned, pinned.assigned.registered
         done = assigned.records.get(RecordKind.COMPLETION)
         already, active = done is not None, RecordKind.COMPLETION_RECEIPT in assigned.records
+        checks.completion_on_record(self.line.root, pinned.pin, done)
         if registered is not None and registered.completion is not None:
             done, already, active = registered.completion, True, True
             with contextlib.suppress(RecordConflictError):  # finished elsewhere: what this ledger has of it stays
@@ -290,6 +293,7 @@ class Provisioning:
         job, records = pinned.assigned.job.job_id, pinned.assigned.records
         intent = records.get(RecordKind.COMPLETION_INTENT)
         if intent is None:
+            checks.as_declared(pinned.pin, pinned.assigned.identity, self.slot.config)
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
             await jobs.record(job, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.

@@ -64,6 +64,9 @@ _SIGNER_CODES = {
     Code.DEVICE_HAS_OTHER_KEY: "signed-otherwise",
     Code.JOB_BYTES_DIFFER: "signed-otherwise",
     Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
+    Code.PINNED_UNDER_OTHER_JOB: "signed-otherwise",
+    Code.CHALLENGE_UNKNOWN: "challenge-unknown",
+    Code.STATEMENT_INVALID: "unit-not-signed",
     Code.TOKEN_UNAVAILABLE: "signer-down",
 }
 _CLOUD_CODES = {

@@ -81,8 +81,17 @@ class Unit:
         await self.open()
         return kind
 
-    async def generate(self, job: JobId, *, replace: bool) -> None:
-        """Have the device make this job's key and wait for it. Asking again is safe: the same job gets the same key."""
+    async def generate(self, job: JobId, *, replacing: Identity | None) -> None:
+        """Have the device make this job's key and wait for it. Asking again is safe: the same job gets the same key.
+
+        `replacing` is who had the key that may be replaced: asked once more, so that no garbled answer costs a key.
+        """
+        replace = replacing is not None
+        if replacing is not None:
+            again = await self.device.identify()
+            checks.same_unit(replacing, again)
+            if again.job != replacing.job:
+                raise fault("garbled", "the unit names another job for its key each time it is asked")
         for _ in range(_GENERATE_TRIES):
             try:
                 going = await self.device.generate(KeyType(self._line.work.key_type), job, replace=replace)

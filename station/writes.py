@@ -28,18 +28,22 @@ async def make_so(
     differs: str,
 ) -> None:
     """Bring the device to the wanted state; raises the fault `differs` or outcome-unknown."""
-    found = await read()
+    before = found = await read()
+    lost: NoAnswerError | None = None
     for _ in range(_WRITE_TRIES):
         if found == wanted:
             return
         try:
             await write()
         except NoAnswerError as unanswered:
-            found = await _read_after_silence(read, reopen, unanswered)
+            lost, found = unanswered, await _read_after_silence(read, reopen, unanswered)
         else:
-            found = await read()
-    if found != wanted:
-        raise fault(differs, "written, and read back otherwise")
+            lost, found = None, await read()
+    if found == wanted:
+        return
+    if lost is not None and found == before:
+        raise lost  # the writes never arrived and nothing changed: a bad line, not a bad unit
+    raise fault(differs, "written, and read back otherwise")
 
 
 async def _read_after_silence(

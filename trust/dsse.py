@@ -13,8 +13,10 @@ from typing import Self
 import msgspec
 
 from trust.keys import PublicKey
+from trust.printable import printable
 
 MAX_ENVELOPE_BYTES = 65_535
+_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 
 class EnvelopeError(ValueError):
@@ -43,7 +45,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         try:
             envelope = msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise EnvelopeError(f"not a DSSE envelope: {error}") from error
+            raise EnvelopeError(f"not a DSSE envelope: {printable(str(error), _QUOTED)}") from error
         if envelope.to_json() != data:
             raise EnvelopeError("envelope is not in canonical form: keys twice, out of order, or extra space")
         return envelope

@@ -40,7 +40,7 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     cloud_key: bytes
     authority_key: bytes
     service: Literal["tcp", "udp"]
-    host: Annotated[str, msgspec.Meta(pattern="^[!-~]{1,63}$")]
+    host: Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,63}\Z")]
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     firmware: tuple[Hex32, ...]
     handshake_waiver: Literal["not-built"]

@@ -12,7 +12,11 @@ import msgspec
 
 from trust.dsse import Envelope
 from trust.keys import PublicKey, PublicKeyError
+from trust.printable import printable
 from trust.statement import Name, Text
+
+
+_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 
 class RootError(ValueError):
@@ -49,7 +53,8 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def station(self, name: str) -> StationKeys:
         """One station's keys; RootError if the root does not know it."""
         if name not in self.stations:
-            raise RootError(f"station {name!r} is not in the trust root (known: {', '.join(sorted(self.stations))})")
+            known = printable(", ".join(sorted(self.stations)), _QUOTED)
+            raise RootError(f"station {name!r} is not in the trust root (known: {known})")
         return self.stations[name]
 
     def pin_key(self, station: str) -> PublicKey:
@@ -93,8 +98,8 @@ def parse(data: bytes) -> TrustedRoot:
     try:
         wrapped = Envelope.from_json(data.strip())
         root = msgspec.json.decode(wrapped.payload, type=Root)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise RootError(f"not a trust root: {error}") from error
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise RootError(f"not a trust root: {printable(str(error), _QUOTED)}") from error
     if wrapped.payload_type != ROOT_TYPE or msgspec.json.encode(root, order="sorted") != wrapped.payload:
         raise RootError("not a trust root: wrong type or not in canonical form")
     if root.environment != "demo":

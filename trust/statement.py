@@ -14,11 +14,14 @@ import msgspec
 from trust.dsse import Envelope, EnvelopeError, Signature
 from trust.keys import PublicKey
 
-Hex32 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-DeviceHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
-JobHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
-Utc = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+# \A and \Z, not ^ and $: `$` would let a newline at the end through; \d would take the digits of every script.
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+DeviceHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
+JobHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
+Utc = Annotated[
+    str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")
+]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 KeyTypeName = Literal["ec-p256", "rsa-2048"]
 Origin = Literal["generated", "collected", "injected"]

@@ -6,7 +6,7 @@ but for the values handed in, and never counts: the order's quantity is the sign
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,12 +19,14 @@ from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.order import OrderError, WorkOrder
-from trust.proof import proves
+from trust.proof import proof_message, proves
 from trust.root import RootError, TrustedRoot
 from trust.statement import Completion, PinStatement, Possession, Statement, StatementError, read
 
 S = TypeVar("S", PinStatement, WorkOrder, Completion)
 _SCALAR_BYTES = 32
+Signed = tuple[bytes, bytes]
+"""A message and the signature over it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ def check_pin(trusted: TrustedRoot, device: DeviceId, envelope: Envelope, order_
     require_permitted(orders.permits(order, order_envelope.payload_sha256, pin))
     return CheckedPin(
         device=device, statement=pin, envelope=envelope, order=order, order_envelope=order_envelope, key=key,
-        nonces=nonces(key, pin.possession.signatures),
+        nonces=nonces(key, proof_signatures(device, pin.possession)),
     )  # fmt: skip
 
 
@@ -114,11 +116,24 @@ def require_permitted(reason: str | None) -> None:
         raise RefusedError(Code.ORDER_REFUSES, f"the order does not permit this: {reason}")
 
 
-def nonces(key: PublicKey, signatures: tuple[bytes, ...]) -> frozenset[bytes]:
-    """The r of each ECDSA signature, 32 bytes; none for RSA. The signatures must have verified."""
+def proof_signatures(device: DeviceId, possession: Possession) -> list[Signed]:
+    """Both signatures of a proof that holds, each with the message that it signs."""
+    message = proof_message(device, possession.context, possession.challenge)
+    return [(message, each) for each in possession.signatures]
+
+
+def nonces(key: PublicKey, signatures: Iterable[Signed]) -> frozenset[bytes]:
+    """The r of each ECDSA signature, 32 bytes; none for RSA. The signatures must have verified.
+
+    PROOF_INVALID for an r twice, unless message and signature are the same bytes (a deterministic signer, RFC 6979).
+    """
     if key.key_type is not KeyType.EC_P256:
         return frozenset()
-    return frozenset(decode_dss_signature(each)[0].to_bytes(_SCALAR_BYTES) for each in signatures)
+    seen: dict[int, Signed] = {}
+    for signed in signatures:
+        if seen.setdefault(decode_dss_signature(signed[1])[0], signed) != signed:
+            raise RefusedError(Code.PROOF_INVALID, "two different signatures share r: the device's key is exposed")
+    return frozenset(r.to_bytes(_SCALAR_BYTES) for r in seen)
 
 
 def _require_order(order: WorkOrder, envelope: Envelope, pin: PinStatement) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from registry.pins.checks import (
     nonces,
     parsed,
+    proof_signatures,
     require_device,
     require_here,
     require_permitted,
@@ -56,11 +57,12 @@ def check_completion(
     pin, order = parsed(record.pin.statement, PinStatement), parsed(order_envelope, WorkOrder)
     _require_pin(done, record, pin)
     key = PublicKey.from_der(pin.spki)
-    require_possession(key, record.device, done.verification.possession, "verify")
-    _require_report(done, key, order)
+    proof = done.verification.possession
+    require_possession(key, record.device, proof, "verify")
+    message = _require_report(done, key, order)
     require_permitted(orders.permits(order, order_envelope.payload_sha256, done))
-    signatures = (*done.verification.possession.signatures, done.closing.signature)
-    return CheckedCompletion(device=record.device, statement=done, envelope=envelope, nonces=nonces(key, signatures))
+    used = nonces(key, [*proof_signatures(record.device, proof), (message, done.closing.signature)])
+    return CheckedCompletion(device=record.device, statement=done, envelope=envelope, nonces=used)
 
 
 def _require_pin(done: Completion, record: PinRecord, pin: PinStatement) -> None:
@@ -74,7 +76,8 @@ def _require_pin(done: Completion, record: PinRecord, pin: PinStatement) -> None
         raise RefusedError(Code.STATEMENT_INVALID, "the pin says emulated, the completion does not", record)
 
 
-def _require_report(done: Completion, key: PublicKey, order: WorkOrder) -> None:
+def _require_report(done: Completion, key: PublicKey, order: WorkOrder) -> bytes:
+    """The closing report must hold; the message that the device signed."""
     try:
         message = report_message(done.closing.challenge, done.closing.report)
         report = ClosingReport.parse(done.closing.report)
@@ -87,6 +90,7 @@ def _require_report(done: Completion, key: PublicKey, order: WorkOrder) -> None:
             raise RefusedError(Code.REPORT_INVALID, f"closing report: {name} is {said!r}, expected {wanted!r}")
     if report.firmware_sha256 not in order.firmware:
         raise RefusedError(Code.REPORT_INVALID, "closing report: the firmware is not on the order's list")
+    return message
 
 
 def _compared(report: ClosingReport, done: Completion) -> list[tuple[str, object, object]]:

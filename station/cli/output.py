@@ -1,4 +1,7 @@
-"""The only place of the station that writes to stdout and stderr. Data goes to stdout, everything else to stderr."""
+"""The only place of the station that writes to stdout and stderr. Data goes to stdout, everything else to stderr.
+
+Never lets a character out that is not printable: foreign text moves no cursor and begins no line.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import os
 import sys
 
 from station.faults import Fault
+from trust.printable import printable
 
 
 def data(line: str) -> None:
     """One line of data. A reader that has gone away (`| head`) stops neither the line nor its exit code."""
     try:
-        print(line, flush=True)
+        print(printable(line), flush=True)
     except BrokenPipeError:
         # Everything after this line goes nowhere, Python's own last flush included.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -19,7 +23,7 @@ def data(line: str) -> None:
 
 def note(line: str) -> None:
     """One line for people."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def note_fault(error: Fault) -> None:

@@ -17,6 +17,7 @@ from station.events import (
     UnitSeen,
     Verdict,
 )
+from trust.printable import printable
 
 
 def json_line(event: AnyEvent) -> str:
@@ -32,7 +33,7 @@ def plain_lines(event: AnyEvent) -> tuple[str, ...]:
         case SlotSuspect():
             return (f"{event.slot:<10} SUSPECT    {event.sentence} {event.remedy}",)
         case LineStopped():
-            return (f"LINE STOP  {event.sentence} {event.remedy} ({event.code}: {event.detail})",)
+            return (f"LINE STOP  {event.sentence} {event.remedy} ({event.code}: {printable(event.detail)})",)
         case BatchFinished():
             return batch_lines(event)
         case _:
@@ -58,7 +59,7 @@ def unit_line(unit: UnitFinished) -> str:
     if unit.verdict is Verdict.PASS:
         return f"{head}  {passed(unit)}  key {unit.fingerprint[:16]}  {unit.seconds:.2f} s{emulated}"
     where = f" at {unit.step}" if unit.step else ""
-    detail = f" [{unit.detail}]" if unit.detail else ""
+    detail = f" [{printable(unit.detail)}]" if unit.detail else ""
     return f"{head}  {unit.code}{where}: {unit.sentence} {unit.remedy}{detail}{emulated}"
 
 
@@ -94,12 +95,14 @@ def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
     """The batch as JUnit XML: a test case an attempt, failures for everything but PASS."""
     bad = sum(unit.verdict is not Verdict.PASS for unit in units)
     suite = ET.Element(
-        "testsuite", name=f"order {batch.order}", tests=str(len(units)), failures=str(bad), time=str(batch.seconds)
+        "testsuite", name=f"order {printable(batch.order)}", tests=str(len(units)), failures=str(bad), time=str(batch.seconds)
     )
     for unit in units:
-        name = unit.device_id or unit.slot
-        case = ET.SubElement(suite, "testcase", name=name, classname=unit.slot, time=str(unit.seconds))
+        name, slot = printable(unit.device_id or unit.slot), printable(unit.slot)
+        case = ET.SubElement(suite, "testcase", name=name, classname=slot, time=str(unit.seconds))
         if unit.verdict is not Verdict.PASS:
-            failure = ET.SubElement(case, "failure", type=unit.code, message=f"{unit.verdict}: {unit.sentence}")
-            failure.text = f"{unit.detail}\n{unit.remedy}"
+            said = printable(f"{unit.verdict}: {unit.sentence}")
+            failure = ET.SubElement(case, "failure", type=printable(unit.code), message=said)
+            # XML 1.0 has no way to write most control characters, not even escaped
+            failure.text = f"{printable(unit.detail)}\n{printable(unit.remedy)}"
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -17,9 +17,10 @@ from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
+from trust.printable import printable
 
 _MAX_ANSWER_BYTES = 512 * 1024
-_MESSAGE = 500
+_MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
 _OK, _REFUSALS, _SERVER_ERRORS = 200, 400, 500
 
@@ -89,7 +90,7 @@ class HttpCloud:
                 return _record(answer)
             except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError) as error:
                 raise CloudUnreachableError(
-                    f"{asked}: 200, but no answer of the registry: {printable(str(error))}"
+                    f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
                 ) from error
         raise _refusal(asked, status, answer)
 
@@ -104,13 +105,7 @@ class HttpCloud:
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise CloudUnreachableError(f"{asked}: {type(error).__name__}: {printable(str(error))}") from error
-
-
-def printable(text: str, limit: int = 120) -> str:
-    """Foreign text cut short and without control characters: it ends on terminals and in logs."""
-    shown = "".join(each if each.isprintable() else "·" for each in text[:limit])
-    return shown + ("…" if len(text) > limit else "")
+            raise CloudUnreachableError(f"{asked}: {type(error).__name__}: {printable(str(error), _EXCERPT)}") from error
 
 
 def _tls(root_der: bytes) -> ssl.SSLContext:
@@ -154,7 +149,7 @@ def _refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | Clou
         error = msgspec.json.decode(answer, type=_Refusal).error
         stored = None if bytes(error.stored) == b"null" else _record(error.stored)
     except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError):
-        seen = printable(answer.decode(errors="replace"))
+        seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}")
     message = printable(error.message, _MESSAGE)
     if not _REFUSALS <= status < _SERVER_ERRORS:

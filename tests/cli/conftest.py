@@ -12,6 +12,13 @@ from tests.cli.commands import Done, station
 from tests.cli.plant import Site, running_site
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first starts the plant, and that counts as its time."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "site" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(60))
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """A plant at work. Whoever stops a part of it starts it again; each test has slots of its own."""

@@ -109,7 +109,7 @@ def test_what_it_types_can_be_typed(place: Place, first: Done) -> None:
     (device,) = re.findall(r"rsa-01 +PASS +(\S+)", first.out)
     words = ["device", "show", device, "--config", "config.toml"]
     shown = subprocess.run([STATION, *words], cwd=place.directory, capture_output=True, text=True, check=True)
-    assert "completion-receipt   " in shown.stdout
+    assert "completion-receipt  " in shown.stdout
 
 
 def test_again_with_keep_all_have_already_passed(place: Place, first: Done) -> None:

@@ -6,6 +6,7 @@ The station's own wiring puts its parties together; only their names in it are w
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -90,6 +91,8 @@ class Site:
 @contextlib.contextmanager
 def running_site(directory: Path, devices: int) -> Iterator[Site]:
     """A plant with so many new native devices; everything is stopped afterwards."""
+    for name in ("station.cli.run", "station.cli.batch"):  # loaded once here, not once in each child
+        importlib.import_module(name)
     example = (TOP / "config.example.toml").read_text()
     (directory / "config.toml").write_text(example.replace("run/demo", "s"))
     config, paths = settings.load(directory / "config.toml")

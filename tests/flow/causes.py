@@ -50,7 +50,7 @@ CAUSES: dict[str, list[Cause]] = {
     "key-lost": [Cause(unit.key_lost)],
     "locked-unknown": [Cause(unit.locked_unknown)],
     "origin-not-allowed": [Cause(unit.device_with(), {"origins": ("collected",)})],
-    "other-order": [Cause(unit.other_order)],
+    "other-order": [Cause(unit.other_order), Cause(unit.begun_under_another_order)],
     "job-conflict": [Cause(unit.job_conflict, stations=("st-01", "st-02"))],
     "too-many-attempts": [Cause(unit.too_many_attempts)],
     "anchor-differs": [Cause(unit.device_with(anchor_corrupts=True))],
@@ -67,6 +67,7 @@ CAUSES: dict[str, list[Cause]] = {
     "other-key-pinned": [Cause(unit.other_key_pinned)],
     "pin-refused": [Cause(unit.pin_refused, stations=("st-01", "st-02"))],
     "signed-otherwise": [Cause(unit.signed_otherwise)],
+    "challenge-unknown": [Cause(unit.challenge_unknown)],
     "key-duplicate": [Cause(line.key_duplicate)],
     "order-refuses": [Cause(line.order_refuses, {"origins": ("collected",)})],
     "order-exhausted": [Cause(line.order_exhausted, {"quantity": 1, "allowance": 0})],
@@ -82,6 +83,8 @@ CAUSES: dict[str, list[Cause]] = {
 }
 
 ELSEWHERE = {
+    "unit-not-signed": "the signer's second opinion on what the flow has refused before; its word is classified: "
+    "test_a_statement_that_the_signer_does_not_take_quarantines_the_unit",
     "internal": "a bug of the station: test_a_bug_stops_the_line_and_does_not_vanish",
     "setup": "before any unit: nothing was started",
     "key-weak": "every weak key that can be recognised so far is refused as no key at all (trust.keys); the signer's word for "

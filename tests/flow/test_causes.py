@@ -76,6 +76,11 @@ def test_a_weak_key_has_its_own_exit_code():
     assert (found.code, found.row.exit) == ("key-weak", Exit.WEAK_KEY)
 
 
+def test_a_statement_that_the_signer_does_not_take_quarantines_the_unit():
+    found = classify(SignerError(Code.STATEMENT_INVALID, "the signer's reason"))
+    assert (found.code, found.row.exit) == ("unit-not-signed", Exit.QUARANTINED)
+
+
 @pytest.mark.parametrize("code", sorted(Code))
 def test_every_code_of_signer_and_registry_becomes_a_fault(code: Code):
     from station.cloud import CloudRefusedError

@@ -5,6 +5,7 @@ Each cause gets a fresh plant and returns the verdict of its last insertion.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,12 @@ from fixtures.families.smp.emulated import crypto
 from fixtures.families.smp.emulated.faults import Faults, Strike
 from fixtures.indicators import Lamp
 from fixtures.power import PowerError
+from hsm.policy import FactoryPolicy
+from hsm.signer import SignerUnavailableError
 from station.events import Step, UnitFinished
 from tests.flow.bench import P256_ORDER, Bench, Meddled, ShakyCloud, WrappedSlot
 from tests.flow.plant import attempt
+from tests.hsm.local_signer import LocalSigner
 
 Play = Callable[[Bench], Awaitable[UnitFinished]]
 
@@ -209,6 +213,25 @@ async def pin_refused(bench: Bench) -> UnitFinished:
     steady = bench.parties().cloud
     bench.change(cloud=ShakyCloud(steady, {"history"}))
     assert (await bench.insert()).code == "other-key-pinned"
+    return await bench.insert()
+
+
+async def begun_under_another_order(bench: Bench) -> UnitFinished:
+    """Held under the first order: its key must not be replaced under the second."""
+    await _held(bench)
+    before = bench.flash().key
+    result = await attempt(bench.another_order(), bench.parties(), bench.slot())
+    assert bench.flash().key == before
+    return result
+
+
+async def challenge_unknown(bench: Bench) -> UnitFinished:
+    """The signer was down after the intent, and comes back after more than 90 days."""
+    signatory = bench.parties().signer.policy.signatory  # type: ignore[attr-defined]
+    with mock.patch.object(LocalSigner, "sign_pin", side_effect=SignerUnavailableError("down")):
+        assert (await bench.insert()).code == "signer-down"
+    late = dataclasses.replace(signatory, now=lambda: signatory.now() + 91 * 86_400)
+    bench.change(signer=LocalSigner(FactoryPolicy(late)))
     return await bench.insert()
 
 

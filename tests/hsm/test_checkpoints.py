@@ -16,7 +16,8 @@ from trust import signed_note
 from trust.codes import Code
 from trust.merkle import EMPTY_ROOT
 
-ORIGIN = "factory.example/st-01/log"
+ORIGIN = "demo/st-01/log"
+MOST = 1_000_000
 
 
 class Log:
@@ -111,10 +112,43 @@ def test_a_first_checkpoint_starts_from_nothing(parties: Parties) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["factory.example/st-02/log", "st-01x", "st 01", "", "a+b/st-01", "st-01/\n5", "x" * 300 + "/st-01"]
+    "origin",
+    [
+        "demo/st-02/log",
+        "prod/st-01/log",
+        "demo/st-02/st-01/log",
+        "st-01",
+        "demo/st-01/log/",
+        "demo/st-01/log\n5",
+        "st 01",
+        "",
+        "x" * 300 + "/st-01",
+    ],
 )
 def test_another_stations_log_or_no_log_is_refused(parties: Parties, origin: str) -> None:
-    assert refusal(parties.factory, request(1, 0, origin=origin)) in {Code.NOT_AUTHORISED, Code.MALFORMED}
+    assert refusal(parties.factory, request(1, 0, origin=origin)) is Code.NOT_AUTHORISED
+    assert parties.factory.status().checkpoints == {}
+
+
+def test_a_head_beyond_all_growth_is_refused_and_does_not_end_the_log(parties: Parties) -> None:
+    """A first head needs no proof, so any size would do; after one of 2^63 - 1 no honest head could follow."""
+    for size in (MOST + 1, 2**63 - 1):
+        first = msgspec.structs.replace(request(1, 0), size=size)
+        assert refusal(parties.factory, first) is Code.CHECKPOINT_CONFLICT
+    parties.factory.sign_checkpoint(request(5, 0))
+    parties.factory.sign_checkpoint(request(9, 5))
+
+
+def test_growth_is_counted_from_the_last_head(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small bound, as a proof over a million leaves takes long to make."""
+    monkeypatch.setattr("hsm.checkpoints._MAX_GROWTH", 4)
+    parties.factory.sign_checkpoint(request(4, 0))
+    assert refusal(parties.factory, request(9, 4)) is Code.CHECKPOINT_CONFLICT
+    parties.factory.sign_checkpoint(request(8, 4))
+
+
+def test_the_largest_first_head_is_taken(parties: Parties) -> None:
+    assert parties.factory.sign_checkpoint(msgspec.structs.replace(request(1, 0), size=MOST))
 
 
 @pytest.mark.parametrize("change", [{"size": -1}, {"old_size": -1}, {"size": 2**63}, {"root_hash": b""}, {"size": 0}])

@@ -37,8 +37,8 @@ def test_every_verb_of_the_factory_role(floor: Floor, parties: Parties, path: Pa
             done = floor.completion(device, pin, receipt, closing=device.closing(floor.order, report))
             signed = await client.sign_completion(done, pin, receipt)
             assert signed.signed_by(floor.trusted.root.completion_key("st-01"))
-            request = CheckpointRequest(origin="x/st-01", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
-            assert (await client.sign_checkpoint(request)).startswith("x/st-01\n0\n")
+            request = CheckpointRequest(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
+            assert (await client.sign_checkpoint(request)).startswith("demo/st-01/log\n0\n")
             assert (await client.client_assertion("https://registry.example")).count(".") == 2
             status = await client.status()
             assert status.signatures == {"pin": 1, "completion": 1, "log": 1, "client": 1}

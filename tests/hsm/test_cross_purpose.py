@@ -31,7 +31,7 @@ from trust.keys import PublicKey
 from trust.statement import Completion, PinStatement, Receipt, StatementError, encode, verify
 
 ISSUER = "https://registry.example"
-ORIGIN = "factory.example/st-01/log"
+ORIGIN = "demo/st-01/log"
 
 
 class Everything:

@@ -195,7 +195,7 @@ def test_two_signers_provision_a_device_and_openssl_believes_each_signature(part
         closing = device.closing(floor.order, await signer.challenge(floor.challenge_request(device, "report")))
         done = await signer.sign_completion(floor.completion(device, pin, receipt, closing=closing), pin, receipt)
         note = await signer.sign_checkpoint(
-            CheckpointRequest(origin="demo/st-01", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
+            CheckpointRequest(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
         )
         await signer.close()
         registry.close()

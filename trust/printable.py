@@ -1,0 +1,18 @@
+"""Foreign text made fit for people: it ends on terminals, in logs and in XML, and may carry escape sequences.
+
+Pure. Never for bytes that are signed, stored or compared: what it replaces is lost.
+"""
+
+from __future__ import annotations
+
+_REPLACEMENT = "·"
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """One line without control characters, direction overrides or lone surrogates; longer than `limit` ends in `…`.
+
+    Every character that `str.isprintable` refuses becomes one `·`: newline and tab, too, so that no foreign text can
+    begin a line of its own.
+    """
+    shown = "".join(each if each.isprintable() else _REPLACEMENT for each in text[:limit])
+    return shown + ("…" if limit is not None and len(text) > limit else "")
