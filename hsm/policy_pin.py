@@ -15,7 +15,6 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
 from trust.statement import PinStatement
 
@@ -26,18 +25,18 @@ def sign_pin(signatory: Signatory, pin: PinStatement) -> Envelope:
     if stored is not None:
         return stored
     signatory.require_here(pin, "pin statement")
-    device = device_of(pin)
+    device_of(pin)
     if pin.station != signatory.name:
         raise SignerError(
             Code.NOT_AUTHORISED, f"pin statement of station {pin.station!r}: this signer is {signatory.name!r}'s"
         )
     order = known(signatory, pin.order_id)
     if not signatory.is_reserved(pin):
-        _judge(order, pin, device)
+        _judge(order, pin)
     return signatory.issue(Purpose.PIN, pin, partial(_claim, signatory, order, pin))
 
 
-def _judge(order: KnownOrder, pin: PinStatement, device: DeviceId) -> None:
+def _judge(order: KnownOrder, pin: PinStatement) -> None:
     """Every rule that needs no memory."""
     if pin.order_signed != order.signed:
         raise SignerError(
@@ -49,7 +48,7 @@ def _judge(order: KnownOrder, pin: PinStatement, device: DeviceId) -> None:
     key = device_key(pin)
     if pin.vetting.verdict != "ok":
         raise SignerError(Code.KEY_WEAK, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is signed")
-    require_possession(key, device, "pin", pin.possession)
+    require_possession(key, device_of(pin), "pin", pin.possession)
 
 
 def device_key(pin: PinStatement) -> PublicKey:

@@ -130,26 +130,25 @@ class Provisioning:
             raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
         checks.right_key(self.line, stored.public_key)
         origin: Literal["collected", "generated"] = "collected" if assigned.job.adopted else "generated"
-        return evidence.Keyed(
-            assigned=assigned, key=stored.public_key, origin=origin, origin_proven=origin == "generated"
-        )
+        proven = origin == "generated"
+        return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=proven)
 
     async def _make_key(self, assigned: evidence.Assigned) -> None:
         identity, job = assigned.identity, assigned.job
         known = assigned.registered is not None or RecordKind.INTENT in assigned.records
         replace = checks.may_make_key(self.line, identity, known=known, asked=assigned.asked)
         if replace:
-            told = event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
-            await self.line.jobs.note(told)
+            await self.line.jobs.note(
+                event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
+            )
         await self.unit.generate(job.job_id, replacing=identity if replace else None)
 
     @step(Step.PROVEN)
     async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:
         """4: the device signs the signer's one-use challenge, twice."""
         challenge = await self.line.challenge("pin", keyed.assigned.job)
-        return evidence.Proven(
-            keyed=keyed, possession=await self.unit.possession(challenge, "pin", keyed.key, keyed.assigned.identity)
-        )
+        possession = await self.unit.possession(challenge, "pin", keyed.key, keyed.assigned.identity)
+        return evidence.Proven(keyed=keyed, possession=possession)
 
     @step(Step.VETTED)
     async def vet(self, proven: evidence.Proven) -> evidence.Vetted:
@@ -240,16 +239,13 @@ class Provisioning:
         await self._unchanged(anchored)
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         possession = await self.unit.possession(challenge, "verify", pinned.key, pinned.assigned.identity)
-        verification = Verification(
-            cycle=cycle.value, possession=possession, handshake="none", handshake_waiver=self.line.work.handshake_waiver
-        )
+        waiver = self.line.work.handshake_waiver
+        verification = Verification(cycle=cycle.value, possession=possession, handshake="none", handshake_waiver=waiver)
         return evidence.Verified(anchored=anchored, verification=verification)
 
     async def _unchanged(self, anchored: evidence.Anchored) -> Identity:
-        pinned = anchored.pinned
-        return await self.unit.unchanged(
-            pinned.assigned.identity, pinned.key, pinned.assigned.job.job_id, anchored.anchor
-        )
+        pinned, assigned = anchored.pinned, anchored.pinned.assigned
+        return await self.unit.unchanged(assigned.identity, pinned.key, assigned.job.job_id, anchored.anchor)
 
     @step(Step.LOCKED)
     async def lock(self, verified: evidence.Verified) -> evidence.Locked:

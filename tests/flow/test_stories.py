@@ -17,7 +17,7 @@ from station.outbox import Outbox
 from station.port import Batch
 from station.voice import Voice
 from tests.faults import disk
-from tests.flow.bench import Bench, ShakyCloud, new_private
+from tests.flow.bench import Bench, ShakyCloud, WrappedSlot, new_private
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.statement import Completion, PinStatement, read
@@ -302,6 +302,80 @@ def test_a_bug_stops_the_line_and_does_not_vanish(tmp_path: Path):
         return finished
 
     assert play(tmp_path, story).exit_code == 6
+
+
+@pytest.mark.parametrize("where", ["open", "identify"])
+def test_a_bug_while_waiting_for_the_next_unit_stops_the_line_and_the_other_units_get_a_verdict(
+    tmp_path: Path, where: str
+):
+    class Silly:
+        """A device whose identify has a bug."""
+
+        async def identify(self) -> Any:
+            raise RuntimeError("a bug")
+
+        async def close(self) -> None:
+            pass
+
+    class Then(WrappedSlot):
+        """A good slot until its unit has passed; then looking for the next one meets a bug."""
+
+        async def open(self) -> Any:
+            if not passed.is_set():
+                return await self.slot.open()
+            if where == "open":
+                raise RuntimeError("a bug")
+            return Silly()
+
+    passed = asyncio.Event()
+
+    async def story(bench: Bench) -> tuple[BatchFinished, list[Any]]:
+        said: list[Any] = []
+        bench.plant.new_device("dev-2")
+
+        def emit(event: Any) -> None:
+            said.append(event)
+            if isinstance(event, UnitFinished) and event.slot == "dev-1":
+                passed.set()
+
+        slots: list[Any] = [Then(bench.slot()), bench.slot(Faults(generation_s=2.0), "dev-2")]
+        line = bench.plant.line(bench.parties(), emit=emit)
+        floor = Floor(line, slots, lambda broken: outbox(bench, line, broken), Voice())
+        return await floor.run(Batch(count=3)), said
+
+    finished, said = play(tmp_path, story)
+    ended = {each.slot: each for each in said if isinstance(each, UnitFinished)}
+    assert ended["dev-1"].verdict is Verdict.PASS
+    assert (ended["dev-2"].verdict, ended["dev-2"].code) == (Verdict.FAIL, "line-stopped"), "a verdict at a step's end"
+    (stop,) = [each for each in said if isinstance(each, LineStopped)]
+    assert (stop.code, stop.detail) == ("internal", "RuntimeError: a bug")
+    assert said[-1] == finished
+    assert finished.exit_code == 6
+
+
+def test_a_bug_in_the_outbox_stops_the_line_and_the_units_get_a_verdict(tmp_path: Path):
+    class Buggy:
+        """An outbox that dies as soon as it runs."""
+
+        def wake(self) -> None:
+            pass
+
+        async def run(self) -> None:
+            raise RuntimeError("a bug")
+
+        async def drain_once(self) -> None:
+            raise RuntimeError("a bug")
+
+    async def story(bench: Bench) -> tuple[BatchFinished, list[Any]]:
+        said: list[Any] = []
+        line = bench.plant.line(bench.parties(), emit=said.append)
+        return await Floor(line, [bench.slot()], lambda _: Buggy(), Voice()).run(Batch()), said  # type: ignore[arg-type, return-value]
+
+    finished, said = play(tmp_path, story)
+    assert [each.code for each in said if isinstance(each, LineStopped)] == ["internal"]
+    assert len([each for each in said if isinstance(each, UnitFinished)]) <= 1
+    assert said[-1] == finished
+    assert finished.exit_code == 6
 
 
 def test_the_batch_ends_active_in_the_cloud(tmp_path: Path):

@@ -56,9 +56,10 @@ def test_an_order_in_another_spelling_or_of_another_type_is_refused(floor: Floor
     assert refusal(floor, msgspec.structs.replace(right, payload_type="text/plain")) is Code.STATEMENT_INVALID
 
 
-def test_an_order_too_large_for_an_envelope_is_refused(floor: Floor) -> None:
-    firmware = tuple(f"{number:064x}" for number in range(800))
-    assert refusal(floor, envelope(make_order(floor.trusted, order_id="order-2", firmware=firmware))) is Code.TOO_LARGE
+def test_an_order_too_large_to_travel_beside_a_statement_is_refused(floor: Floor) -> None:
+    firmware = tuple(f"{number:064x}" for number in range(600))
+    large = envelope(make_order(floor.trusted, order_id="order-2", firmware=firmware))
+    assert refusal(floor, large) is Code.STATEMENT_INVALID
 
 
 def test_approvals_that_cannot_be_checked_are_refused(floor: Floor) -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.signer import SignerError
+from tests.hsm import repeated_nonce
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
 from trust.codes import Code
 from trust.dsse import Envelope, Signature, pae
 from trust.identity import JobId
+from trust.proof import proof_message, report_message
 from trust.statement import Completion, PinStatement, Possession, envelope, verify
 
 
@@ -236,3 +239,45 @@ def test_a_pin_of_another_station_of_the_root_is_completed_here(tmp_path: Path) 
     assert verify(signed, Completion, trusted.root.completion_key("st-02")).job == str(device.job)
     other_job = Device(device.key, device.device_id, JobId.new())
     assert refusal(second, second.completion(other_job, pin, receipt), pin, receipt) is Code.STATEMENT_INVALID
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "closing", "code"),
+    [
+        (11, 11, 12, None),  # a deterministic signer gives the same bytes for the same message (RFC 6979)
+        (11, 12, 13, None),
+        (11, 12, 11, Code.PROOF_INVALID),
+        (11, 12, 12, Code.PROOF_INVALID),
+        (11, 11, 11, Code.PROOF_INVALID),
+    ],
+)
+def test_no_nonce_twice_within_a_completion(
+    floor: Floor, first: int, second: int, closing: int, code: Code | None
+) -> None:
+    device = Device()
+    assert isinstance(device.key, ec.EllipticCurvePrivateKey)
+    pin, receipt = floor.pinned(device)
+    right = floor.completion(device, pin, receipt)
+    proof = proof_message(device.device_id, "verify", right.verification.possession.challenge)
+    signatures = (repeated_nonce.sign(device.key, proof, first), repeated_nonce.sign(device.key, proof, second))
+    possession = msgspec.structs.replace(right.verification.possession, signatures=signatures)
+    message = report_message(right.closing.challenge, right.closing.report)
+    done = msgspec.structs.replace(
+        right,
+        verification=msgspec.structs.replace(right.verification, possession=possession),
+        closing=msgspec.structs.replace(
+            right.closing, signature=repeated_nonce.sign(device.key, message, closing)
+        ),
+    )
+    if code is None:
+        floor.factory.sign_completion(done, pin, receipt)
+    else:
+        assert refusal(floor, done, pin, receipt) is code
+
+
+@pytest.mark.parametrize("device_id", ["00" * 12, "ff" * 12, "ab" * 12 + "\n", "ab", "٣" * 24])
+def test_a_completion_for_no_device_is_malformed(floor: Floor, device_id: str) -> None:
+    device = Device()
+    pin, receipt = floor.pinned(device)
+    done = msgspec.structs.replace(floor.completion(device, pin, receipt), device_id=device_id)
+    assert refusal(floor, done, pin, receipt) is Code.MALFORMED

@@ -11,6 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from hsm import verbs
+from hsm.messages import Refusal, Request
 from hsm.possession import _CLOCK_BACK_S, _VALID_S
 from hsm.records import Binding
 from hsm.signer import ChallengeRequest, SignerError
@@ -269,3 +271,18 @@ def test_a_device_is_signed_for_once_whatever_the_order(floor: Floor) -> None:
     floor.factory.sign_pin(floor.pin(device))
     later = dataclasses.replace(floor, order=make_order(floor.trusted, order_id="order-later"))
     assert refusal(later, later.pin(Device(device_id=device.device_id))) is Code.DEVICE_HAS_OTHER_KEY
+
+
+@pytest.mark.parametrize("device_id", ["00" * 12, "ff" * 12, "ab" * 12 + "\n", "ab", "٣" * 24])
+def test_a_statement_for_no_device_is_malformed(floor: Floor, parties: Parties, device_id: str) -> None:
+    """A zeroed or erased id has the right form, so the message's type alone does not refuse it."""
+    assert refusal(floor, floor.pin(Device(), device_id=device_id)) is Code.MALFORMED
+    assert parties.factory_token.signed["pin"] == 0
+
+
+@pytest.mark.parametrize("device_id", ["00" * 12, "ab" * 12 + "\n"])
+def test_over_the_socket_too_a_statement_for_no_device_is_malformed(floor: Floor, device_id: str) -> None:
+    body = msgspec.json.encode({"statement": floor.pin(Device(), device_id=device_id)})
+    answered = verbs.answer(floor.factory, Request(v=1, verb="sign_pin", id=1, body=msgspec.Raw(body)))
+    assert isinstance(answered.error, Refusal)
+    assert answered.error.code == Code.MALFORMED

@@ -53,3 +53,11 @@ def test_a_receipt_for_pin_and_one_for_completion_of_the_same_job(floor: Floor) 
     done = floor.factory.sign_completion(floor.completion(device, pin, receipt), pin, receipt)
     second = floor.receipt(device, done, subject="completion", state="active")
     assert floor.cloud.sign_receipt(second) != receipt
+
+
+def test_a_receipt_for_no_device_is_malformed(floor: Floor) -> None:
+    device = Device()
+    pin = floor.factory.sign_pin(floor.pin(device))
+    with pytest.raises(SignerError) as caught:
+        floor.cloud.sign_receipt(floor.receipt(device, pin, device_id="00" * 12))
+    assert caught.value.code is Code.MALFORMED

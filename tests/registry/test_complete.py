@@ -7,16 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
 from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
+from tests.hsm import repeated_nonce
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, rsa_key, sign, signed, world
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.proof import report_message
+from trust.proof import proof_message, report_message
 from trust.statement import Closing, Possession, Receipt, Verification, verify
 
 
@@ -253,3 +255,45 @@ def test_one_nonce_for_two_messages_exposes_the_key(
 def nonce(possession: Possession) -> bytes:
     first = possession.signatures[0]
     return first[4 : 4 + first[3]].lstrip(b"\x00").rjust(32, b"\x00")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "closing", "code"),
+    [
+        (11, 11, 12, None),  # a deterministic signer gives the same bytes for the same message (RFC 6979)
+        (11, 12, 13, None),
+        (11, 12, 11, Code.PROOF_INVALID),
+        (11, 12, 12, Code.PROOF_INVALID),
+        (11, 11, 11, Code.PROOF_INVALID),
+    ],
+)
+def test_no_nonce_twice_within_a_completion(
+    first: int,
+    second: int,
+    closing: int,
+    code: Code | None,
+    service: PinService,
+    made: World,
+    device: Device,
+    pinned: PinRecord,
+) -> None:
+    assert isinstance(device.key, ec.EllipticCurvePrivateKey)
+    challenge, report = bytes(32), made.report(device)
+    proof = proof_message(device.device_id, "verify", challenge)
+    signatures = (repeated_nonce.sign(device.key, proof, first), repeated_nonce.sign(device.key, proof, second))
+    possession = Possession(challenge=challenge, context="verify", signatures=signatures)
+    envelope = completion(
+        made,
+        device,
+        pinned,
+        verification=Verification(cycle="reset", possession=possession, handshake="none", handshake_waiver="not-built"),
+        closing=Closing(
+            challenge=challenge,
+            report=report,
+            signature=repeated_nonce.sign(device.key, report_message(challenge, report), closing),
+        ),
+    )
+    if code is None:
+        assert service.complete(device.device_id, envelope).state == "active"
+    else:
+        assert refused(service, device, envelope).code is code

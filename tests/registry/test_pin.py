@@ -212,6 +212,16 @@ def test_deterministic_signatures_of_one_device_are_no_repeated_nonce(service: P
     assert service.pin(device.device_id, made.pin(device, possession=twice), made.order_envelope).state == "provisional"
 
 
+def test_two_different_signatures_of_one_proof_that_share_r(service: PinService, made: World) -> None:
+    """(r, s) and (r, n - s) sign the same message: no deterministic signer gives both."""
+    device = Device()
+    possession = device.possession("pin")
+    r, s = decode_dss_signature(possession.signatures[0])
+    mirrored = encode_dss_signature(r, P256_ORDER - s)
+    both = msgspec.structs.replace(possession, signatures=(possession.signatures[0], mirrored))
+    assert refused(service, made, device, made.pin(device, possession=both)).code is Code.PROOF_INVALID
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
