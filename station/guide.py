@@ -56,7 +56,8 @@ def _line(code: str, row: Row) -> str:
 def main(names: list[str]) -> int:
     """Print the table, or bring the named files up to date; Exit.USAGE for a file that cannot be."""
     if not names:
-        data(table())
+        for line in table().split("\n"):
+            data(line)
     for path in map(Path, names):
         try:
             path.write_text(with_table(path.read_text("utf-8")), "utf-8")

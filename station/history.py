@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 
 from station import checks
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
-from station.faults import Fault
+from station.faults import Fault, fault
 from station.jobs import Job, Jobs, RecordKind
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -74,10 +75,15 @@ class DeviceHistory:
         return {"device_id": self.device_id, "known": self.known, "registry": self.registry, "jobs": self.jobs}
 
     def save(self, directory: Path) -> Sequence[Path]:
-        """Write each signed statement as openssl wants it: NAME.pae (signed bytes), NAME.sig (DER), NAME.pem (key)."""
+        """Write each signed statement as openssl wants it: NAME.pae (signed bytes), NAME.sig (DER), NAME.pem (key).
+
+        Every file is new: what is there already, a symbolic link included, is a `setup` fault and stays as it is.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         written = []
         for name, envelope, key in self.signed:
+            if "/" in name:  # an order id from an edited ledger must not lead elsewhere
+                raise fault("setup", f"{name!r} is no file name: run station ledger verify")
             parts = {
                 "json": envelope.to_json(),
                 "pae": envelope.pae,
@@ -86,9 +92,18 @@ class DeviceHistory:
             }
             for suffix, content in parts.items():
                 path = directory / f"{name}.{suffix}"
-                path.write_bytes(content)
+                _write_new(path, content)
                 written.append(path)
         return written
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    except FileExistsError as error:
+        raise fault("setup", f"{path} is there already and is not overwritten: name a new directory") from error
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
 
 
 async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:

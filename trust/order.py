@@ -13,9 +13,12 @@ import msgspec
 
 from trust.dsse import Envelope
 from trust.keys import KeyType, PublicKey, PublicKeyError
+from trust.printable import printable
 from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode, envelope
 
 MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB
+
+_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -77,9 +80,9 @@ def from_toml(text: str, *, environment: str, root_sha256: str) -> Envelope:
         }
         order = msgspec.convert(entries, WorkOrder, strict=True)
     except tomllib.TOMLDecodeError as error:
-        raise OrderError(f"order is not TOML: {error}") from error
+        raise OrderError(f"order is not TOML: {printable(str(error), _QUOTED)}") from error
     except msgspec.ValidationError as error:
-        raise OrderError(f"order: {error}") from error
+        raise OrderError(f"order: {printable(str(error), _QUOTED)}") from error
     check(order)
     return envelope(order)
 

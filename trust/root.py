@@ -15,7 +15,6 @@ from trust.keys import PublicKey, PublicKeyError
 from trust.printable import printable
 from trust.statement import Name, Text
 
-
 _QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 

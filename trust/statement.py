@@ -13,15 +13,14 @@ import msgspec
 
 from trust.dsse import Envelope, EnvelopeError, Signature
 from trust.keys import PublicKey
+from trust.printable import printable
 
 # \A and \Z, not ^ and $: `$` would let a newline at the end through; \d would take the digits of every script.
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 DeviceHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
 JobHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
-Utc = Annotated[
-    str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")
-]
+Utc = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 KeyTypeName = Literal["ec-p256", "rsa-2048"]
 Origin = Literal["generated", "collected", "injected"]
@@ -157,6 +156,7 @@ class Event(Statement, frozen=True, kw_only=True, tag="event"):
 
 
 S = TypeVar("S", bound=Statement)
+_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 
 class StatementError(ValueError):
@@ -180,7 +180,7 @@ def read(wrapped: Envelope, kind: type[S]) -> S:
     try:
         statement = msgspec.json.decode(wrapped.payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StatementError(f"not a {kind.__name__}: {error}") from error
+        raise StatementError(f"not a {kind.__name__}: {printable(str(error), _QUOTED)}") from error
     if encode(statement) != wrapped.payload:
         raise StatementError(f"{kind.__name__} is not in canonical form: keys twice, out of order, or extra space")
     return statement

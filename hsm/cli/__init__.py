@@ -11,6 +11,8 @@ from typing import Literal, NoReturn
 
 import click
 
+from trust.printable import printable
+
 _SETUP_FAILED = 2
 _LINE_STOPPED = 6
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -97,9 +99,9 @@ def status(directory: Path, *, as_json: bool) -> None:
     except (SignerError, SignerUnavailableError) as error:
         _stop(error, _LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def _stop(error: Exception, code: int = _SETUP_FAILED) -> NoReturn:
-    click.echo(f"station-signer: {error}", err=True)
+    click.echo(printable(f"station-signer: {error}"), err=True)
     sys.exit(code)

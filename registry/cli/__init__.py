@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from trust.printable import printable
+
 _NOT_KNOWN, _SETUP = 1, 2
 _PATH = click.Path(path_type=Path)
 _directory = click.option(
@@ -84,7 +86,7 @@ def show(directory: Path, device: str, *, jsonl: bool) -> None:
     with _set_up():
         found = look_up(Home.load(directory), device)
     if found is None:
-        click.echo(f"device {device} has no pin here", err=True)
+        click.echo(f"device {printable(device)} has no pin here", err=True)
         sys.exit(_NOT_KNOWN)
     click.echo(as_json(found) if jsonl else as_text(found))
 
@@ -102,5 +104,5 @@ def _set_up() -> Iterator[None]:
     try:
         yield
     except SetupError as error:
-        click.echo(f"station-registry: {error}", err=True)
+        click.echo(printable(f"station-registry: {error}"), err=True)
         sys.exit(_SETUP)

@@ -11,6 +11,7 @@ Checks 1 to 6 are the log's own (`ledger.audit`). On top of them, for each leaf 
     key.
 12. Each row of the state tables is implied by a leaf, and each row that a leaf implies is there.
 13. The schema is as the migrations make it: constraints and append-only triggers.
+14. Tables and indexes of the file say the same: who reads through an index sees the rows that were audited.
 
 Reads only. Never repairs; whoever finds something keeps the file.
 """
@@ -20,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ledger.audit import Finding, StoredLeaf, audit_log
+from ledger.audit import Finding, StoredLeaf, audit_file, audit_log
 from ledger.engine import Connection, Engine, reading
-from station.audit.story import Storyteller
+from station.audit.story import UNJUDGEABLE, Storyteller
 from station.jobs.leaf import LeafError, parse_entry
 from station.jobs.recount import Mismatch, Recount, schema_mismatches
+from trust.printable import printable
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
 
@@ -58,13 +60,13 @@ def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
     """Audit a station's database against a trust root.
 
     Raises RootError or NoteError when the root names no usable keys for the station, StoreError when the file cannot
-    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema.
+    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema, file.
     """
     key = NoteKey(trusted.root.log_origin(station), trusted.root.station(station).log)
     with reading(engine) as connection:
         auditor = _Auditor(connection, Storyteller(trusted, station))
         log = audit_log(connection, key, auditor.judge)
-        rest = [*auditor.strays(), *_mismatches(schema_mismatches(connection), check=13)]
+        rest = [*auditor.strays(), *_mismatches(schema_mismatches(connection), check=13), *audit_file(connection)]
     told = auditor.storyteller.counts
     return AuditReport(
         findings=(*log.findings, *rest),
@@ -85,7 +87,13 @@ class _Auditor:
         self._recount = Recount(connection)
 
     def judge(self, stored: StoredLeaf) -> Iterator[Finding]:
-        """Checks 7 to 12 of one leaf."""
+        """Checks 7 to 12 of one leaf. Whatever its bytes are: findings, and on to the next leaf."""
+        try:
+            yield from self._judge(stored)
+        except UNJUDGEABLE as error:
+            yield _of_leaf(stored, 7, f"row {stored.index} cannot be judged: {error}")
+
+    def _judge(self, stored: StoredLeaf) -> Iterator[Finding]:
         try:
             leaf = parse_entry(stored.entry)
         except LeafError as error:
@@ -105,9 +113,9 @@ class _Auditor:
 
 
 def _of_leaf(stored: StoredLeaf, check: int, text: str) -> Finding:
-    return Finding(check=check, table="leaves", row=str(stored.index), text=text)
+    return Finding(check=check, table="leaves", row=str(stored.index), text=printable(text))
 
 
 def _mismatches(found: Iterator[Mismatch], check: int) -> Iterator[Finding]:
     for each in found:
-        yield Finding(check=check, table=each.table, row=each.row, text=each.text)
+        yield Finding(check=check, table=each.table, row=printable(each.row), text=printable(each.text))

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from msgspec import MsgspecError
+
 from station.audit import statements
 from station.audit.statements import Trust
 from station.jobs import RecordKind
@@ -20,6 +23,8 @@ from trust.root import TrustedRoot
 from trust.statement import Event, PinStatement
 
 Problem = tuple[int, str]
+# What judging foreign bytes can raise: ours are ValueErrors, the rest is what decoders and cryptography throw.
+UNJUDGEABLE = (ValueError, ArithmeticError, RecursionError, UnsupportedAlgorithm, MsgspecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +74,23 @@ class Storyteller:
             problems.append((7, f"{leaf.subject} {leaf.step} is in the log before, with other bytes"))
         self._places.add(place)
         story = self._stories.get(leaf.job)
-        if leaf.kind is not None:
-            problems += self._record(leaf, leaf.kind, story)
-        elif isinstance(leaf.body, WorkOrder):
-            problems += statements.order(leaf.body)
-            self._orders[leaf.body.order_id] = leaf.envelope
-        elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
-            problems += self._open(leaf.body)
+        try:
+            problems.extend(self._about(leaf, story))  # those before the one that raises are kept
+        except UNJUDGEABLE as error:
+            problems.append((11, f"row {index} cannot be judged: {error}"))
         implied = self._rows(leaf, index, story, problems)
         if leaf.kind is not None and story is not None:
             self._remember(leaf, leaf.kind, index, story)
         return Told(tuple(problems), implied)
+
+    def _about(self, leaf: JobLeaf, story: _Story | None) -> Iterator[Problem]:
+        if leaf.kind is not None:
+            yield from self._record(leaf, leaf.kind, story)
+        elif isinstance(leaf.body, WorkOrder):
+            self._orders[leaf.body.order_id] = leaf.envelope
+            yield from statements.order(leaf.body)
+        elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
+            yield from self._open(leaf.body)
 
     def _rows(self, leaf: JobLeaf, index: int, story: _Story | None, problems: list[Problem]) -> tuple[Row, ...]:
         try:

@@ -70,7 +70,8 @@ def report(config_file: Path, jsonl: bool) -> None:
     for order in orders:
         for device in order.finish_me:
             data(f"finish me  {device}  order {order.order}")
-    data(f"log: {tip.size} leaves, root hash\n     {tip.root.hex()}")
+    data(f"log: {tip.size} leaves, root hash")
+    data(f"     {tip.root.hex()}")
 
 
 async def _read(config_file: Path) -> tuple[tuple[OrderReport, ...], Frontier]:

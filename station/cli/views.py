@@ -95,7 +95,11 @@ def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
     """The batch as JUnit XML: a test case an attempt, failures for everything but PASS."""
     bad = sum(unit.verdict is not Verdict.PASS for unit in units)
     suite = ET.Element(
-        "testsuite", name=f"order {printable(batch.order)}", tests=str(len(units)), failures=str(bad), time=str(batch.seconds)
+        "testsuite",
+        name=f"order {printable(batch.order)}",
+        tests=str(len(units)),
+        failures=str(bad),
+        time=str(batch.seconds),
     )
     for unit in units:
         name, slot = printable(unit.device_id or unit.slot), printable(unit.slot)

@@ -105,7 +105,9 @@ class HttpCloud:
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise CloudUnreachableError(f"{asked}: {type(error).__name__}: {printable(str(error), _EXCERPT)}") from error
+            raise CloudUnreachableError(
+                f"{asked}: {type(error).__name__}: {printable(str(error), _EXCERPT)}"
+            ) from error
 
 
 def _tls(root_der: bytes) -> ssl.SSLContext:

@@ -57,7 +57,8 @@ def play(config_file: Path, wish: Wish) -> Exit:
                 plant.clear()
                 (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
             batches = _plant_up(plant, paths.root, cast, how="new" if kept is None else "kept")
-            note(f"plant up   {time.monotonic() - began:.1f} s; from here on the demo types what you would\n")
+            note(f"plant up   {time.monotonic() - began:.1f} s; from here on the demo types what you would")
+            note("")
             typist = Typist(config_file, interrupts)
             codes = [typist.run(batch) for batch in batches]
             codes += [typist.types("ledger", "verify"), typist.types("ledger", "report")]

@@ -1,5 +1,7 @@
 """`station ledger`: verify names the first bad row and exits with 8; report counts."""
 
+import base64
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -51,6 +53,26 @@ def test_a_byte_flip_is_found_and_its_row_is_named_first(site: Site, first_batch
     assert "do not use it, call the security officer" in done.err
     (first, *_) = typed("ledger", "verify", "--config", config, "--jsonl").objects
     assert (first["table"], first["row"]) == ("leaves", str(row))
+
+
+@pytest.mark.parametrize("said", [{"device_id": "f" * 24}, {"\x1b[2J\nledger verifies\u202e": 1}])
+def test_a_leaf_made_to_break_the_audit_or_the_screen_is_a_finding(
+    site: Site, first_batch: Done, said: dict[str, object]
+) -> None:
+    with tampered(site, f"hostile-{len(said)}-{'device_id' in said}") as (config, database):
+        leaves = database.execute('SELECT "index", entry FROM leaves').fetchall()
+        row, entry = next((row, json.loads(entry)) for row, entry in leaves if b"vnd.keystation.pin.v1" in entry)
+        payload = {**json.loads(base64.b64decode(entry["payload"])), **said}
+        words = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}
+        entry["payload"] = base64.b64encode(json.dumps(payload, **words).encode()).decode()  # type: ignore[arg-type]
+        changed = json.dumps(entry, **words).encode()  # type: ignore[arg-type]
+        database.execute('UPDATE leaves SET entry = ? WHERE "index" = ?', (changed, row))
+    done = station("ledger", "verify", "--config", config)
+    assert done.code == Exit.AUDIT_FAILED, done
+    assert any(line.startswith(f"BAD  leaves row {row}: ") for line in done.lines)
+    assert all(line.startswith("BAD  ") and line.isprintable() for line in done.out.rstrip("\n").split("\n")), done.out
+    wanted = "cannot be judged" if "device_id" in said else "unknown field `·[2J·ledger verifies·`"
+    assert wanted in done.out
 
 
 def test_a_missing_trigger_alone_is_found(site: Site, first_batch: Done) -> None:

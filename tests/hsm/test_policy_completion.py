@@ -265,9 +265,7 @@ def test_no_nonce_twice_within_a_completion(
     done = msgspec.structs.replace(
         right,
         verification=msgspec.structs.replace(right.verification, possession=possession),
-        closing=msgspec.structs.replace(
-            right.closing, signature=repeated_nonce.sign(device.key, message, closing)
-        ),
+        closing=msgspec.structs.replace(right.closing, signature=repeated_nonce.sign(device.key, message, closing)),
     )
     if code is None:
         floor.factory.sign_completion(done, pin, receipt)

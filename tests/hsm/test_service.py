@@ -212,7 +212,7 @@ def test_two_signers_provision_a_device_and_openssl_believes_each_signature(part
     signature = base64.b64decode(line.split(" ")[-1])[4:]
     assert openssl(factory["log"], signature, f"{text}\n".encode(), short_dir)
     assert not openssl(factory["log"], signature, text.encode(), short_dir)
-    assert signed_note.verify(note, "demo/st-01", factory["log"]).size == 0
+    assert signed_note.verify(note, "demo/st-01/log", factory["log"]).size == 0
 
 
 def test_help_is_fast_and_complete() -> None:

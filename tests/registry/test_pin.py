@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from hsm.signer import SignerError, SignerUnavailableError
 from registry.database import Database
 from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.service import PinService
+from tests.hsm.repeated_nonce import P256_ORDER
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, public, rsa_key, sign, signed, world
 from trust import statement as statements
 from trust.codes import Code

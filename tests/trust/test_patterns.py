@@ -93,13 +93,16 @@ def test_ids_are_read_from_hex_digits_only(read: Any, good: str) -> None:
 
 def test_names_have_no_newline_and_no_other_digits() -> None:
     assert parse_name("st-01", "station") == "st-01"
-    for wrong in ("st-01\n", "st-٠1", "st-٠"):
+    for wrong in ("st-01\n", "st-\u06601", "st-\u0660"):
         with pytest.raises(IdentityError):
             parse_name(wrong, "station")
 
 
 def test_the_emulated_device_takes_no_newline_either() -> None:
-    prove, anchor = {"ch": bytes(32), "ctx": "pin"}, {"cloud": b"", "auth": b"", "svc": 1, "host": "h.example", "port": 1}
+    prove, anchor = (
+        {"ch": bytes(32), "ctx": "pin"},
+        {"cloud": b"", "auth": b"", "svc": 1, "host": "h.example", "port": 1},
+    )
     for kind, good, field in ((Prove, prove, "ctx"), (WriteAnchor, anchor, "host")):
         parse(cbor2.dumps(good), kind)
         with pytest.raises(MalformedError):
