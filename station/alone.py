@@ -1,4 +1,4 @@
-"""One station process a ledger: a lock file beside the database, held while the floor is open.
+"""One station process a ledger, one demo a plant: a lock file beside it, held while the work goes on.
 
 The kernel drops the lock when the process dies, however it dies; the file itself means nothing.
 """
@@ -16,7 +16,7 @@ from station.faults import fault
 
 @contextmanager
 def alone_with(database: Path) -> Iterator[None]:
-    """Hold the database's lock; the fault `setup` if another station process has it."""
+    """Hold the lock of a database or directory; the fault `setup` if another process has it."""
     database.parent.mkdir(parents=True, exist_ok=True)
     path = database.with_name(database.name + ".lock")
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -24,7 +24,9 @@ def alone_with(database: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            text = f"another station process is at work with {database}: let it end, or give this one its own state"
+            text = (
+                f"another process of the station is at work with {database}: let it end, or give this one its own state"
+            )
             raise fault("setup", text) from error
         yield
     finally:

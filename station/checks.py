@@ -8,6 +8,7 @@ from __future__ import annotations
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
+from station.evidence import Assigned
 from station.faults import fault
 from station.jobs import RecordKind
 from station.jobs.receipts import receipt_problem
@@ -80,10 +81,21 @@ def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answ
     """The receipt of the pin that the registry holds now; if it has answered at all, it holds the statement sent."""
     if held is None and not answered:
         raise fault("registry-unreachable", "the pin did not arrive")
-    if held is None or held.statement != sent:
+    if held is None:
+        raise fault("registry-wrong", "the pin was taken and is not there")
+    ours = read(sent, PinStatement)
+    theirs = registry_record(root, DeviceId.parse(ours.device_id), held)
+    if held.statement != sent and not answered:
+        raise fault("job-conflict" if theirs.spki == ours.spki else "other-key-pinned", f"pinned by {theirs.station}")
+    if held.statement != sent:
         raise fault("registry-wrong", "the pin read back is not the one sent")
-    registry_record(root, DeviceId.parse(read(sent, PinStatement).device_id), held)
     return held.receipt
+
+
+def not_too_often(assigned: Assigned, most: int) -> None:
+    """A unit that never gets as far as its pin statement is given up; later insertions are not counted against it."""
+    if assigned.attempt > most and assigned.registered is None and RecordKind.PIN not in assigned.records:
+        raise fault("too-many-attempts", f"{assigned.attempt - 1} attempts before this one")
 
 
 def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:
@@ -173,10 +185,10 @@ def may_make_key(line: Line, identity: Identity, *, known: bool, asked: bool) ->
     """
     if known:
         raise fault("key-lost" if identity.key_type is None else "key-changed")
+    if identity.key_type is not None and not asked:
+        raise fault("registry-needed")
     if identity.locked:
         raise fault("locked-unknown")
     if "generated" not in line.work.origins:
         raise fault("origin-not-allowed", "the unit brings no key and the order allows only collected ones")
-    if identity.key_type is not None and not asked:
-        raise fault("registry-needed")
     return identity.key_type is not None

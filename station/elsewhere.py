@@ -1,9 +1,12 @@
-"""Whether a unit's life under another order forbids to begin here. Reads the ledger; changes nothing."""
+"""Whether a unit may begin here at all: judged before a job is opened. Reads the ledger; changes nothing."""
 
 from __future__ import annotations
 
+from station import checks
+from station.evidence import Identified
 from station.faults import fault
 from station.jobs import Jobs, RecordKind
+from station.line import Line
 from trust.identity import DeviceId
 
 
@@ -18,3 +21,15 @@ async def refuse_if_begun_elsewhere(jobs: Jobs, device: DeviceId, order_id: str)
         records = await jobs.records(job.job_id)
         if RecordKind.INTENT in records and RecordKind.PIN_REFUSED not in records:
             raise fault("other-order", f"begun under {job.order_id}: finish it there")
+
+
+async def refuse_unless_keyable(line: Line, identified: Identified) -> None:
+    """The fault that a unit without a key that we know would end with; the registry's or our own job is fine."""
+    identity = identified.identity
+    if identified.registered is not None:
+        return
+    own = await line.jobs.jobs_of(identity.device_id)
+    if any(job.job_id == identity.job or job.order_id == line.work.order_id for job in own):
+        return
+    if identity.job is None or identity.job != checks.job_to_adopt(line, identity, None):
+        checks.may_make_key(line, identity, known=False, asked=identified.asked)

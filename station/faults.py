@@ -145,6 +145,11 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "job-conflict": Row(
             _Q, "Another station took this unit over.", "Finish it at that station or put it in the quarantine bin."
         ),
+        "device-twice": Row(
+            _Q,
+            "Two slots hold units with the same device id.",
+            "Cloned or defective units: put both into quarantine.",
+        ),
         "too-many-attempts": Row(_Q, "The unit failed too often.", _ENGINEER),
         "anchor-differs": Row(_Q, "The anchor read back differs from the order's.", _ENGINEER),
         "lock-not-holding": Row(_Q, "The unit took a write after it was locked, or is not locked.", _ENGINEER),

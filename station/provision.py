@@ -21,18 +21,20 @@ from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
-from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
-from station.elsewhere import refuse_if_begun_elsewhere
+from station.cloud import CloudUnreachableError
+from station.elsewhere import refuse_if_begun_elsewhere, refuse_unless_keyable
 from station.events import Step
 from station.faults import fault
 from station.jobs import RecordConflictError, RecordKind
 from station.line import Line
+from station.pinning import send_pin
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit
 from station.vetting import fresh_nonces, vet_key
 from station.writes import make_so
 from trust.dsse import Envelope
+from trust.identity import JobId
 from trust.proof import CHALLENGE_BYTES
 from trust.statement import Closing, Completion, PinStatement, Verification, envelope, read
 
@@ -48,6 +50,7 @@ class Provisioning:
         self.unit = Unit(line, slot)
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
+        self.in_hand: JobId | None = None
 
     async def run(self) -> evidence.Passed:
         """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
@@ -73,8 +76,8 @@ class Provisioning:
 
     async def close(self) -> None:
         """Give the link back, and the job to the outbox."""
-        if self.assigned is not None:
-            self.line.in_work.discard(self.assigned.job.job_id)
+        if self.in_hand is not None:
+            self.line.in_work.discard(self.in_hand)
         await self.unit.close()
 
     @step(Step.INSERTED)
@@ -102,21 +105,22 @@ class Provisioning:
         """The job is durable before the first command that changes the device."""
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
+        # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
         await refuse_if_begun_elsewhere(jobs, identity.device_id, self.line.work.order_id)
+        await refuse_unless_keyable(self.line, identified)
         try:
             job = await jobs.open(identity.device_id, self.line.work.order_id, adopt=adopt)
         except RecordConflictError as error:
             raise fault("job-conflict", str(error)) from error
-        self.line.in_work.add(job.job_id)
+        self.in_hand = self.line.take_in_hand(job.job_id)
         # A crash here leaves a job without a key: the next insertion finds the job and goes on.
         attempt = await jobs.attempts(job.job_id) + 1
         await jobs.note(event(self.line, "attempt", job, attempt, slot=self.slot_name))
-        if attempt > self.line.max_attempts:
-            raise fault("too-many-attempts", f"{attempt - 1} attempts before this one")
         self.assigned = evidence.Assigned(
             identity=identity, registered=identified.registered, asked=identified.asked, job=job, attempt=attempt,
             records=await jobs.records(job.job_id),
         )  # fmt: skip
+        checks.not_too_often(self.assigned, self.line.max_attempts)
         return self.assigned
 
     @step(Step.KEYED)
@@ -190,25 +194,12 @@ class Provisioning:
             raise fault("pin-refused", "on record from an earlier attempt")
         receipt = assigned.records.get(RecordKind.PIN_RECEIPT)
         if receipt is None:
-            answered = await self._send_pin(signed)
+            answered = await send_pin(self.line, signed.pin, assigned)
             # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
             held = await self.line.cloud.history(device)
             receipt = checks.read_back(self.line.root, signed.pin, held, answered=answered)
             await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, receipt)
         return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
-
-    async def _send_pin(self, signed: evidence.Signed) -> bool:
-        try:
-            await self.line.cloud.pin(signed.assigned.identity.device_id, signed.pin, self.line.order)
-        except CloudUnreachableError:
-            return False  # the outcome is unknown: the read-back decides
-        except CloudRefusedError as error:
-            if error.code in REFUSED_FOR_GOOD:
-                loss = event(self.line, "pin-refused", signed.assigned.job, signed.assigned.attempt, code=error.code)
-                with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
-                    await self.line.jobs.record(signed.assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
-            raise
-        return True
 
     @step(Step.PINNED)
     async def take_over(self, proven: evidence.Proven) -> evidence.Pinned:
@@ -217,8 +208,11 @@ class Provisioning:
         registered, job = assigned.registered, assigned.job.job_id
         if registered is None or read(registered.statement, PinStatement).spki != key.spki:
             raise fault("other-key-pinned")
-        await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
-        await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
+        try:
+            await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
+            await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
+        except RecordConflictError as error:  # begun here with other bytes, finished elsewhere
+            raise fault("job-conflict", str(error)) from error
         return evidence.Pinned(assigned=assigned, key=key, pin=registered.statement, receipt=registered.receipt)
 
     @step(Step.ANCHORED)

@@ -6,6 +6,7 @@ Speaks to the device only: no records, no signer, no cloud, no decision about wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from fixtures.device import (
@@ -23,7 +24,7 @@ from fixtures.device import (
 from fixtures.power import CycleKind
 from fixtures.slot import Slot
 from station import checks
-from station.faults import fault
+from station.faults import Fault, fault
 from station.line import Line
 from trust.identity import JobId
 from trust.keys import KeyType, PublicKey
@@ -69,10 +70,14 @@ class Unit:
         """Who is there; silence is met with one power cycle: a station that died may have left the power off."""
         try:
             return await self.device.identify()
+        except DeviceBusyError:
+            # A station died while the device made a key: let it finish; one that never does stays busy below.
+            with contextlib.suppress(Fault):
+                await self._wait(Generation(GenerationState.RUNNING, 0))
         except NoAnswerError:
             if not self._slot.config.power:
                 raise
-        await self.cycle()
+            await self.cycle()
         return await self.device.identify()
 
     async def cycle(self) -> CycleKind:

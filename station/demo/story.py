@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from station import config as settings
+from station.alone import alone_with
 from station.cli.output import data, note
 from station.demo.plant import MARKER, Batch, Plant
 from station.demo.processes import Interrupts, script
@@ -50,6 +51,7 @@ def play(config_file: Path, wish: Wish) -> Exit:
     kept = _kept(paths, wish)
     cast = kept or Cast(wish.board or Cast().board, wish.devices or Cast().devices)
     with ExitStack() as stack:
+        stack.enter_context(alone_with(paths.state))
         interrupts = stack.enter_context(Interrupts())
         try:
             plant = Plant(config, paths, cast.board, stack)
@@ -66,7 +68,8 @@ def play(config_file: Path, wish: Wish) -> Exit:
             interrupts.ignore()
     if worst(codes) is not Exit.INTERRUPTED:
         _look_around(config_file, paths.state)
-        data(f"demo       {time.monotonic() - began:.1f} s from start to end")
+        how = "" if worst(codes) is Exit.PASSED else f"FAILED with exit code {worst(codes):d}, "
+        data(f"demo       {how}{time.monotonic() - began:.1f} s from start to end")
     return worst(codes)
 
 

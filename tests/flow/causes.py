@@ -52,6 +52,7 @@ CAUSES: dict[str, list[Cause]] = {
     "origin-not-allowed": [Cause(unit.device_with(), {"origins": ("collected",)})],
     "other-order": [Cause(unit.other_order), Cause(unit.begun_under_another_order)],
     "job-conflict": [Cause(unit.job_conflict, stations=("st-01", "st-02"))],
+    "device-twice": [Cause(unit.device_twice)],
     "too-many-attempts": [Cause(unit.too_many_attempts)],
     "anchor-differs": [Cause(unit.device_with(anchor_corrupts=True))],
     "lock-not-holding": [

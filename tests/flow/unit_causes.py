@@ -78,7 +78,7 @@ async def device_busy(bench: Bench) -> UnitFinished:
     slot = bench.slot(Faults(generation_s=60))
     first = await bench.insert(slot, generation_timeout_s=0.02)
     assert first.code == "generation-failed"
-    return await bench.insert(slot)
+    return await bench.insert(slot, generation_timeout_s=0.02)
 
 
 async def power_failed(bench: Bench) -> UnitFinished:
@@ -155,6 +155,28 @@ async def job_conflict(bench: Bench) -> UnitFinished:
     assert begun.code == "port-missing"
     assert (await bench.insert()).code == ""
     return await bench.insert(station="st-02")
+
+
+async def device_twice(bench: Bench) -> UnitFinished:
+    """A clone of the unit stands in the next slot while the first one is in work."""
+    clone = bench.plant.directory / "dev-2.flash"
+    second: list[UnitFinished] = []
+    slot, steady, in_work = bench.slot(), bench.parties().signer, set[Any]()
+
+    class Waiting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(steady, name)
+
+        async def challenge(self, request: Any) -> bytes:
+            if not clone.exists():
+                clone.write_bytes((bench.plant.directory / "dev-1.flash").read_bytes())
+                second.append(await bench.insert(bench.slot(name="dev-2"), in_work=in_work))
+            return await steady.challenge(request)
+
+    bench.change(signer=Waiting())
+    assert (await bench.insert(slot, in_work=in_work)).code == ""
+    assert not in_work
+    return second[0]
 
 
 async def too_many_attempts(bench: Bench) -> UnitFinished:
