@@ -8,7 +8,6 @@ from __future__ import annotations
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
-from station.evidence import Assigned
 from station.faults import fault
 from station.jobs import RecordKind
 from station.jobs.receipts import receipt_problem
@@ -90,12 +89,6 @@ def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answ
     if held.statement != sent:
         raise fault("registry-wrong", "the pin read back is not the one sent")
     return held.receipt
-
-
-def not_too_often(assigned: Assigned, most: int) -> None:
-    """A unit that never gets as far as its pin statement is given up; later insertions are not counted against it."""
-    if assigned.attempt > most and assigned.registered is None and RecordKind.PIN not in assigned.records:
-        raise fault("too-many-attempts", f"{assigned.attempt - 1} attempts before this one")
 
 
 def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:

@@ -21,8 +21,8 @@ from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
+from station.admission import not_too_often, refuse_if_begun_elsewhere, refuse_unless_keyable
 from station.cloud import CloudUnreachableError
-from station.elsewhere import refuse_if_begun_elsewhere, refuse_unless_keyable
 from station.events import Step
 from station.faults import fault
 from station.jobs import RecordConflictError, RecordKind
@@ -120,7 +120,7 @@ class Provisioning:
             identity=identity, registered=identified.registered, asked=identified.asked, job=job, attempt=attempt,
             records=await jobs.records(job.job_id),
         )  # fmt: skip
-        checks.not_too_often(self.assigned, self.line.max_attempts)
+        not_too_often(self.assigned, self.line.max_attempts)
         return self.assigned
 
     @step(Step.KEYED)

@@ -1,9 +1,9 @@
-"""Whether a unit may begin here at all: judged before a job is opened. Reads the ledger; changes nothing."""
+"""Whether a unit may begin, or go on, here at all. Reads the ledger; changes nothing."""
 
 from __future__ import annotations
 
 from station import checks
-from station.evidence import Identified
+from station.evidence import Assigned, Identified
 from station.faults import fault
 from station.jobs import Jobs, RecordKind
 from station.line import Line
@@ -33,3 +33,9 @@ async def refuse_unless_keyable(line: Line, identified: Identified) -> None:
         return
     if identity.job is None or identity.job != checks.job_to_adopt(line, identity, None):
         checks.may_make_key(line, identity, known=False, asked=identified.asked)
+
+
+def not_too_often(assigned: Assigned, most: int) -> None:
+    """A unit that never gets as far as its pin statement is given up; later insertions are not counted against it."""
+    if assigned.attempt > most and assigned.registered is None and RecordKind.PIN not in assigned.records:
+        raise fault("too-many-attempts", f"{assigned.attempt - 1} attempts before this one")
