@@ -87,7 +87,8 @@ class SignerClient:
 
     async def _call(self, verb: str, body: msgspec.Struct, kind: type[T]) -> T:
         try:
-            return result(await asyncio.wait_for(self._ask(verb, body), self._timeout_s), kind)
+            async with asyncio.timeout(self._timeout_s):
+                return result(await self._ask(verb, body), kind)
         except TimeoutError as error:
             raise SignerUnavailableError(f"the signer has not answered {verb} for {self._timeout_s:g} s") from error
         except FrameError as error:

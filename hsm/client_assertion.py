@@ -7,7 +7,6 @@ for another audience than the root's registry.
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 
 import msgspec
@@ -29,7 +28,7 @@ def client_assertion(signatory: Signatory, audience: str) -> str:
     if audience != issuer:
         text = f"audience {audience[:200]!r}: assertions are made for the root's registry {issuer!r} only"
         raise SignerError(Code.NOT_AUTHORISED, text)
-    kid = hashlib.sha256(signatory.token.public_key(Purpose.CLIENT)).hexdigest()
+    kid = signatory.keys.fingerprint(Purpose.CLIENT)
     issued_at = int(signatory.now())
     claims = {
         "aud": issuer,
@@ -42,7 +41,7 @@ def client_assertion(signatory: Signatory, audience: str) -> str:
     signed = f"{_part({'alg': 'ES256', 'kid': kid, 'typ': 'client-authentication+jwt'})}.{_part(claims)}"
     with signatory.counters.transaction():
         signatory.counters.count_signature(Purpose.CLIENT)
-    r, s = decode_dss_signature(signatory.sign_digest(Purpose.CLIENT, signed.encode()))
+    r, s = decode_dss_signature(signatory.keys.sign(Purpose.CLIENT, signed.encode()))
     return f"{signed}.{_base64url(r.to_bytes(_SCALAR_BYTES) + s.to_bytes(_SCALAR_BYTES))}"
 
 

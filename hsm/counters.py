@@ -17,6 +17,7 @@ from hsm.records import Binding, Head, Kind, Owner, Reserved
 from hsm.schema import APPLICATION_ID, PRAGMAS, SCHEMA, VERSION
 
 _BUSY_TIMEOUT_S = 5.0
+_SWEEP_EVERY_S = 3600
 
 
 class StoreError(Exception):
@@ -51,6 +52,7 @@ class Counters:
         self._path = path
         self._connection = connection
         self._broken: str | None = None
+        self._swept_at: int | None = None
 
     @classmethod
     def open(cls, path: Path, owner: Owner) -> Self:
@@ -84,6 +86,19 @@ class Counters:
             self._roll_back()
             raise
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """One request of several in a transaction: when it ends with an exception, nothing of it stays."""
+        self._run("SAVEPOINT request")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite may have rolled back the whole transaction already
+                self._run("ROLLBACK TO request")
+                self._run("RELEASE request")
+            raise
+        self._run("RELEASE request")
+
     def order(self, order_id: str) -> bytes | None:
         """The order's envelope as imported."""
         row = self._run("SELECT envelope FROM orders WHERE id = ?", order_id).fetchone()
@@ -95,11 +110,12 @@ class Counters:
         return self._run(sql, order_id, envelope, pins, completions).rowcount == 1
 
     def add_challenge(self, challenge: bytes, binding: Binding, *, now: int, forget_before: int) -> None:
-        """Remember a challenge; unused ones issued before `forget_before` (Unix seconds) are dropped."""
-        with self.transaction():
+        """Remember a challenge; about once an hour, unused ones issued before `forget_before` are dropped (Unix s)."""
+        if self._swept_at is None or abs(now - self._swept_at) >= _SWEEP_EVERY_S:
             self._run("DELETE FROM challenges WHERE used_by IS NULL AND issued_at < ?", forget_before)
-            values = (challenge, binding.purpose, binding.order_id, binding.job, binding.device_id, now)
-            self._run("INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, NULL)", *values)
+            self._swept_at = now
+        values = (challenge, binding.purpose, binding.order_id, binding.job, binding.device_id, now)
+        self._run("INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, NULL)", *values)
 
     def use_challenge(self, challenge: bytes, binding: Binding, *, used_by: str, issued: tuple[int, int]) -> bool:
         """Use it up for the statement with this payload hash; False if it is unknown, used, expired or for another."""
@@ -130,7 +146,8 @@ class Counters:
 
     def claim_key(self, fingerprint: str, device_id: str) -> str:
         """The device that this key belongs to: this one if it is new, else the first that was signed for with it."""
-        self._run("INSERT INTO keys VALUES (?, ?) ON CONFLICT DO NOTHING", fingerprint, device_id)
+        if self._run("INSERT INTO keys VALUES (?, ?) ON CONFLICT DO NOTHING", fingerprint, device_id).rowcount == 1:
+            return device_id
         return str(self._run("SELECT device_id FROM keys WHERE fingerprint = ?", fingerprint).fetchone()[0])
 
     def take_unit(self, kind: Literal["pin", "completion"], order_id: str) -> bool:
@@ -147,9 +164,9 @@ class Counters:
 
     def store_envelope(self, payload_sha256: str, envelope: bytes) -> bytes:
         """Keep the signed envelope; returns the one that is kept, which is the first."""
-        self._run(
-            "UPDATE statements SET envelope = ? WHERE payload_sha256 = ? AND envelope IS NULL", envelope, payload_sha256
-        )
+        sql = "UPDATE statements SET envelope = ? WHERE payload_sha256 = ? AND envelope IS NULL"
+        if self._run(sql, envelope, payload_sha256).rowcount == 1:
+            return envelope
         return bytes(
             self._run("SELECT envelope FROM statements WHERE payload_sha256 = ?", payload_sha256).fetchone()[0]
         )

@@ -1,15 +1,28 @@
-"""The verbs of each role, as one object: what `hsm.server` puts on its socket and tests call in process.
+"""The verbs of each role in one process, one request at a time: what tests and tools call without a socket.
 
 Each method is one purpose and one module; no method takes bytes to sign. Blocking; one thread at a time.
+`hsm.verbs` puts the same jobs on the socket, many at a time.
 """
 
 from __future__ import annotations
 
-from hsm import checkpoints, client_assertion, orders, policy_completion, policy_pin, policy_receipt, possession
-from hsm.signatory import Signatory, refusals
-from hsm.signer import ChallengeRequest, CheckpointRequest, SignerStatus
+from typing import TypeVar, cast
+
+from hsm import checkpoints, client_assertion, policy_order
+from hsm.batch import Job, settle
+from hsm.case import Case
+from hsm.counters import Counters, StoreError
+from hsm.policy_completion import CompletionCase
+from hsm.policy_pin import PinCase
+from hsm.policy_receipt import ReceiptCase
+from hsm.possession import ChallengeJob
+from hsm.signatory import Signatory, refusal, refusals
+from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus
+from hsm.token import TokenError
 from trust.dsse import Envelope
 from trust.statement import Completion, PinStatement, Receipt
+
+S = TypeVar("S", PinStatement, Completion, Receipt)
 
 
 class FactoryPolicy:
@@ -29,22 +42,19 @@ class FactoryPolicy:
     def import_order(self, order: Envelope) -> None:
         """Make an order known."""
         with refusals():
-            orders.import_order(self.signatory, order)
+            policy_order.import_order(self.signatory, order)
 
     def challenge(self, request: ChallengeRequest) -> bytes:
         """A fresh one-use challenge."""
-        with refusals():
-            return possession.give_challenge(self.signatory, request)
+        return cast("bytes", _alone(self.signatory.counters, ChallengeJob(self.signatory, request)))
 
     def sign_pin(self, statement: PinStatement) -> Envelope:
         """The pin statement, signed."""
-        with refusals():
-            return policy_pin.sign_pin(self.signatory, statement)
+        return _signed(PinCase(self.signatory, statement))
 
     def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
         """The completion, signed."""
-        with refusals():
-            return policy_completion.sign_completion(self.signatory, completion, pin, receipt)
+        return _signed(CompletionCase(self.signatory, completion, pin, receipt))
 
     def sign_checkpoint(self, request: CheckpointRequest) -> str:
         """The log's new head as a signed note."""
@@ -70,5 +80,17 @@ class CloudPolicy:
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         """The receipt, signed."""
-        with refusals():
-            return policy_receipt.sign_receipt(self.signatory, receipt)
+        return _signed(ReceiptCase(self.signatory, receipt))
+
+
+def _signed(case: Case[S]) -> Envelope:
+    case.read_back()
+    return cast("Envelope", _alone(case.signatory.counters, case))
+
+
+def _alone(counters: Counters, job: Job) -> object:
+    """A batch of one."""
+    ((_, answer),) = (each for answered in settle(counters, [job]) for each in answered)
+    if isinstance(answer, SignerError | TokenError | StoreError):
+        raise refusal(answer) from answer
+    return answer

@@ -6,10 +6,10 @@ The pin may be another station's of this root; the receipt is the registry's. Ju
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TypeVar
 
-from hsm.orders import KnownOrder, known
+from hsm.case import Case
+from hsm.orders import KnownOrder
 from hsm.policy_pin import device_key
 from hsm.possession import device_of, proof_signatures, require_fresh_nonces, require_possession, use_challenge
 from hsm.purposes import Purpose
@@ -25,21 +25,34 @@ from trust.statement import Completion, PinStatement, Receipt, StatementError, r
 S = TypeVar("S", PinStatement, Receipt)
 
 
-def sign_completion(signatory: Signatory, done: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
-    """The completion, signed, if pin statement, receipt, second proof and closing report hold, else SignerError."""
-    stored = signatory.stored(done)
-    if stored is not None:
-        return stored
-    signatory.require_here(done, "completion")
-    device_of(done)
-    if done.station != signatory.name:
-        raise SignerError(
-            Code.NOT_AUTHORISED, f"completion of station {done.station!r}: this signer is {signatory.name!r}'s"
-        )
-    order = known(signatory, done.order_id)
-    if not signatory.is_reserved(done):
-        _judge(signatory, order, done, pin, receipt)
-    return signatory.issue(Purpose.COMPLETION, done, partial(_claim, signatory, order, done))
+class CompletionCase(Case[Completion]):
+    """A completion that a station wants signed, with pin statement and receipt beside it."""
+
+    PURPOSE = Purpose.COMPLETION
+    KIND = "completion"
+
+    def __init__(self, signatory: Signatory, done: Completion, pin: Envelope, receipt: Envelope) -> None:
+        super().__init__(signatory, done)
+        self._pin = pin
+        self._receipt = receipt
+
+    def admit(self) -> None:
+        """Whether it is for this signer."""
+        done = self.statement
+        self.signatory.require_here(done, "completion")
+        device_of(done)
+        if done.station != self.signatory.name:
+            text = f"completion of station {done.station!r}: this signer is {self.signatory.name!r}'s"
+            raise SignerError(Code.NOT_AUTHORISED, text)
+        _ = self.order
+
+    def judge(self) -> None:
+        """Whether order, pin statement, receipt, proof and closing report hold."""
+        _judge(self.signatory, self.order, self.statement, self._pin, self._receipt)
+
+    def claim(self) -> None:
+        """Whether job, device, key, challenge and count allow it."""
+        _claim(self.signatory, self.order, self.statement, self.key)
 
 
 def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envelope, receipt: Envelope) -> None:

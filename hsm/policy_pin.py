@@ -6,34 +6,40 @@ count.
 
 from __future__ import annotations
 
-from functools import partial
-
-from hsm.orders import KnownOrder, known
+from hsm.case import Case
+from hsm.orders import KnownOrder
 from hsm.possession import device_of, require_possession, use_challenge
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
-from trust.dsse import Envelope
 from trust.keys import PublicKey, PublicKeyError
 from trust.statement import PinStatement
 
 
-def sign_pin(signatory: Signatory, pin: PinStatement) -> Envelope:
-    """The pin statement, signed, if proof, order and count allow it; SignerError otherwise."""
-    stored = signatory.stored(pin)
-    if stored is not None:
-        return stored
-    signatory.require_here(pin, "pin statement")
-    device_of(pin)
-    if pin.station != signatory.name:
-        raise SignerError(
-            Code.NOT_AUTHORISED, f"pin statement of station {pin.station!r}: this signer is {signatory.name!r}'s"
-        )
-    order = known(signatory, pin.order_id)
-    if not signatory.is_reserved(pin):
-        _judge(order, pin)
-    return signatory.issue(Purpose.PIN, pin, partial(_claim, signatory, order, pin))
+class PinCase(Case[PinStatement]):
+    """A pin statement that a station wants signed."""
+
+    PURPOSE = Purpose.PIN
+    KIND = "pin"
+
+    def admit(self) -> None:
+        """Whether it is for this signer."""
+        pin = self.statement
+        self.signatory.require_here(pin, "pin statement")
+        device_of(pin)
+        if pin.station != self.signatory.name:
+            text = f"pin statement of station {pin.station!r}: this signer is {self.signatory.name!r}'s"
+            raise SignerError(Code.NOT_AUTHORISED, text)
+        _ = self.order
+
+    def judge(self) -> None:
+        """Whether order, key, vetting and proof hold."""
+        _judge(self.order, self.statement)
+
+    def claim(self) -> None:
+        """Whether job, device, key, challenge and count allow it."""
+        _claim(self.signatory, self.order, self.statement, self.key)
 
 
 def _judge(order: KnownOrder, pin: PinStatement) -> None:

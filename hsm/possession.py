@@ -11,7 +11,6 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from hsm.orders import known
 from hsm.records import Binding
 from hsm.signatory import Signatory
 from hsm.signer import ChallengeRequest, SignerError
@@ -28,20 +27,42 @@ _VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signat
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
 
 
-def give_challenge(signatory: Signatory, request: ChallengeRequest) -> bytes:
-    """A fresh challenge for an imported order; every request gets its own."""
-    try:
-        JobId.parse(request.job)
-        DeviceId.parse(request.device_id)
-    except IdentityError as error:
-        raise SignerError(Code.MALFORMED, str(error)) from error
-    known(signatory, request.order_id)
-    challenge, now = secrets.token_bytes(CHALLENGE_BYTES), int(signatory.now())
-    binding = Binding(
-        purpose=request.purpose, order_id=request.order_id, job=request.job.lower(), device_id=request.device_id.lower()
-    )
-    signatory.counters.add_challenge(challenge, binding, now=now, forget_before=now - _VALID_S)
-    return challenge
+class ChallengeJob:
+    """A fresh challenge for an imported order, as a `hsm.batch.Job`; every request gets its own."""
+
+    def __init__(self, signatory: Signatory, request: ChallengeRequest) -> None:
+        try:
+            JobId.parse(request.job)
+            DeviceId.parse(request.device_id)
+        except IdentityError as error:
+            raise SignerError(Code.MALFORMED, str(error)) from error
+        self._signatory = signatory
+        self._request = request
+        self._challenge = secrets.token_bytes(CHALLENGE_BYTES)
+
+    @property
+    def key(self) -> str:
+        """Never equal for two requests."""
+        return self._challenge.hex()
+
+    def prepare(self) -> None:
+        """Nothing: who asks is judged when the challenge comes back in a proof."""
+
+    def reserve(self) -> bytes:
+        """Remember it; ORDER_UNKNOWN when the order was not imported."""
+        asked, now = self._request, int(self._signatory.now())
+        self._signatory.orders.find(asked.order_id)
+        binding = Binding(
+            purpose=asked.purpose, order_id=asked.order_id, job=asked.job.lower(), device_id=asked.device_id.lower()
+        )
+        self._signatory.counters.add_challenge(self._challenge, binding, now=now, forget_before=now - _VALID_S)
+        return self._challenge
+
+    def sign(self) -> None:
+        """Nothing is signed."""
+
+    def store(self) -> None:
+        """Nothing is left to keep."""
 
 
 def use_challenge(

@@ -1,7 +1,8 @@
-"""The signer's UNIX socket: who may connect, frames in, answers out. Policy and token work runs in one worker thread.
+"""The signer's UNIX socket: who may connect, frames in, answers out.
 
-Never looks into a statement. A peer is known by its user id (SO_PEERCRED); file modes are the second fence. A frame
-that cannot be read is answered, and ends its connection.
+Statements are judged on the loop, where no disk is needed for it; one worker thread uses memory and token. Never says
+what may be signed. A peer is known by its user id (SO_PEERCRED); file modes are the second fence. A frame that cannot
+be read is answered, and ends its connection.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from hsm import verbs
-from hsm.messages import LENGTH, FrameError, Request, body_length, frame, parse_request, refused
-from hsm.policy import CloudPolicy, FactoryPolicy
+from hsm.counters import StoreError
+from hsm.messages import LENGTH, FrameError, Request, accepted, body_length, frame, parse_request, refused
+from hsm.signatory import Signatory, refusal
+from hsm.signer import SignerError
+from hsm.token import TokenError
+from hsm.worker import Worker
 from trust.codes import Code
 
 _LOG = logging.getLogger(__name__)
@@ -30,13 +35,13 @@ Ask = Callable[[Request], Awaitable[bytes]]
 
 
 class SignerServer:
-    """Serves one policy on one socket."""
+    """Serves one signer's role on one socket."""
 
-    def __init__(self, policy: FactoryPolicy | CloudPolicy, path: Path, allowed_uids: Collection[int]) -> None:
-        self._policy = policy
+    def __init__(self, signatory: Signatory, path: Path, allowed_uids: Collection[int], worker: Worker) -> None:
+        self._signatory = signatory
         self._path = path
         self._allowed = frozenset(allowed_uids)
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        self._worker = worker
         self._connections: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
@@ -57,7 +62,7 @@ class SignerServer:
             for each in self._connections:
                 each.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
-            await asyncio.to_thread(self._worker.shutdown)
+            await self._worker.drain()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -78,13 +83,15 @@ class SignerServer:
             writer.close()
 
     async def _ask(self, request: Request) -> bytes:
-        asked = asyncio.get_running_loop().run_in_executor(self._worker, verbs.answer, self._policy, request)
-        (result,) = await asyncio.gather(asked, return_exceptions=True)
-        if isinstance(result, BaseException):
-            # A bug. Its transaction was rolled back, so the next request finds what this one found.
-            _LOG.error("verb %s failed", request.verb, exc_info=result)
-            return frame(refused(request.id, Code.INTERNAL, f"{type(result).__name__} in the signer: see its log"))
-        return frame(result)
+        try:
+            wanted = verbs.job_or_call(self._signatory, request)
+            answer = await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
+        except (SignerError, TokenError, StoreError) as error:
+            answer = error
+        if isinstance(answer, SignerError | TokenError | StoreError):
+            no = refusal(answer)
+            return frame(refused(request.id, no.code, str(no)))
+        return frame(accepted(request.id, answer))
 
 
 async def _converse(ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,26 +104,34 @@ async def _converse(ask: Ask, reader: asyncio.StreamReader, writer: asyncio.Stre
             await _say(writer, await ask(request))
         except OSError as error:
             _LOG.debug("answer to %s not delivered: %s", request.verb, error)
-        finally:
-            room.release()
+
+    def replied(request: Request, task: asyncio.Task[None]) -> None:
+        under_way.discard(task)
+        room.release()
+        bug = None if task.cancelled() else task.exception()
+        if bug is not None:  # its transaction was rolled back, so the next request finds what this one found
+            _LOG.error("verb %s failed", request.verb, exc_info=bug)
+            text = f"{type(bug).__name__} in the signer: see its log"
+            writer.write(frame(refused(request.id, Code.INTERNAL, text)))
 
     try:
         while (request := await _next_request(reader)) is not None:
             await room.acquire()
             task = asyncio.create_task(reply(request))
             under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            task.add_done_callback(partial(replied, request))
     except FrameError as error:
         await _say(writer, frame(refused(0, error.code, str(error))))
     finally:
-        await asyncio.gather(*under_way)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def _next_request(reader: asyncio.StreamReader) -> Request | None:
     """The next request; None when the client has closed. FrameError for what is not one, or too slow in coming."""
     try:
         head = await reader.readexactly(LENGTH.size)
-        data = await asyncio.wait_for(reader.readexactly(body_length(head)), _FRAME_TIMEOUT_S)
+        async with asyncio.timeout(_FRAME_TIMEOUT_S):
+            data = await reader.readexactly(body_length(head))
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise FrameError(Code.MALFORMED, "the connection ended inside a frame") from error

@@ -20,12 +20,12 @@ from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters, StoreError
 from hsm.pkcs11 import Pkcs11Token, TokenPlace
-from hsm.policy import CloudPolicy, FactoryPolicy
 from hsm.records import Owner, keys_sha256
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
 from hsm.token import TokenError
 from hsm.user_pin import UserPinError, read_user_pin
+from hsm.worker import Worker
 from trust import root as roots
 from trust.root import RootError, TrustedRoot
 
@@ -42,11 +42,13 @@ def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> Non
     with ExitStack() as open_things:
         open_things.enter_context(_alone(directory))
         try:
-            policy = _policy(directory, made, trusted, open_things)
+            token = _token(directory, made, open_things)
+            signatory = _signatory(directory, made, trusted, token, open_things)
         except (TokenError, StoreError, UserPinError) as error:
             raise SetupError(str(error)) from error
         path = config.socket_path(directory, made)
-        asyncio.run(_run(SignerServer(policy, path, {os.geteuid(), *made.allowed_uids}), on_ready))
+        worker = Worker(signatory.counters, token.thread)
+        asyncio.run(_run(SignerServer(signatory, path, {os.geteuid(), *made.allowed_uids}, worker), on_ready))
 
 
 async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
@@ -56,21 +58,24 @@ async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
     await server.serve(on_ready)
 
 
-def _policy(
-    directory: Path, made: SignerConfig, trusted: TrustedRoot, open_things: ExitStack
-) -> FactoryPolicy | CloudPolicy:
+def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs11Token:
     if made.softhsm_conf:
         softhsm.select(directory / made.softhsm_conf)
     place = TokenPlace(softhsm.find_module(made.module), made.token_label, directory / TOKEN_LOCK)
     token = Pkcs11Token(place, read_user_pin(made.user_pin, directory))
     open_things.callback(token.close)
+    return token
+
+
+def _signatory(
+    directory: Path, made: SignerConfig, trusted: TrustedRoot, token: Pkcs11Token, open_things: ExitStack
+) -> Signatory:
     keys = check.check_token(made, token)
     check.check_root(made, trusted, keys)
     owner = Owner(made.role, made.name, made.environment, keys_sha256(keys))
     memory = Counters.open(directory / COUNTERS_FILE, owner)
     open_things.callback(memory.close)
-    signatory = Signatory(role=made.role, name=made.name, trusted=trusted, token=token, counters=memory, now=time.time)
-    return FactoryPolicy(signatory) if made.role == "factory" else CloudPolicy(signatory)
+    return Signatory.over(token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time)
 
 
 def _root(path: Path) -> TrustedRoot:

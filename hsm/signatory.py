@@ -1,30 +1,21 @@
-"""How every statement is signed: reserve, sign, store, reply. The same payload is never paid for twice.
-
-Composes the bytes itself, from a typed statement; there is no way in for bytes to sign. Never decides what may be
-signed: the `claim` that a policy hands in does, inside the transaction that reserves.
-"""
+"""One signer as its policy sees it: who it is, the root it serves, its keys and its memory. Never decides by itself."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from hsm.counters import Counters, StoreError
-from hsm.purposes import Purpose, RoleName
-from hsm.records import Kind, Reserved
+from hsm.orders import OrderBook
+from hsm.purposes import RoleName
 from hsm.signer import SignerError, SignerStatus
+from hsm.signing import SigningKeys
 from hsm.token import Token, TokenError, TokenPinWrongError
 from trust.codes import Code
-from trust.dsse import Envelope, Signature, pae
-from trust.keys import PublicKey
 from trust.root import TrustedRoot
-from trust.statement import Completion, PinStatement, Receipt, Statement, StatementError, encode, read
-
-_MAX_PAYLOAD_BYTES = 48_000  # in base64, with type and signature, below the envelope's 65,535
-
-Signable = PinStatement | Completion | Receipt
+from trust.statement import Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +26,27 @@ class Signatory:
     name: str
     trusted: TrustedRoot
     token: Token
+    keys: SigningKeys
     counters: Counters
+    orders: OrderBook
     now: Callable[[], float]
+
+    @classmethod
+    def over(
+        cls,
+        token: Token,
+        counters: Counters,
+        *,
+        role: RoleName,
+        name: str,
+        trusted: TrustedRoot,
+        now: Callable[[], float],
+    ) -> Self:
+        """The signer over this token and these counters."""
+        keys, orders = SigningKeys(token), OrderBook(counters)
+        return cls(
+            role=role, name=name, trusted=trusted, token=token, keys=keys, counters=counters, orders=orders, now=now
+        )
 
     def status(self) -> SignerStatus:
         """Role, keys and counts."""
@@ -64,44 +74,18 @@ class Signatory:
             text = f"{what} names trust root {statement.root_sha256[:16]}…, this signer has {self.trusted.sha256[:16]}…"
             raise SignerError(Code.WRONG_ROOT, text)
 
-    def stored(self, statement: Signable) -> Envelope | None:
-        """What was answered to this very statement before."""
-        row = self.counters.reserved(_sha256(encode(statement)))
-        return None if row is None or row.envelope is None else Envelope.from_json(row.envelope)
 
-    def is_reserved(self, statement: Signable) -> bool:
-        """Whether this very statement was let through before, so that its challenge and unit are spent."""
-        return self.counters.reserved(_sha256(encode(statement))) is not None
-
-    def issue(self, purpose: Purpose, statement: Signable, claim: Callable[[str], None]) -> Envelope:
-        """The statement, signed. `claim(payload_sha256)` runs once, in the reserving transaction; may refuse."""
-        payload = _checked(statement)
-        payload_sha256 = _sha256(payload)
-        with self.counters.transaction():
-            row = self.counters.reserved(payload_sha256)
-            if row is not None and row.envelope is not None:
-                return Envelope.from_json(row.envelope)
-            if row is None:
-                claim(payload_sha256)
-                self.counters.add_reserved(_reserved(statement, payload, payload_sha256))
-                self.counters.count_signature(purpose)
-            else:
-                self.counters.count_again(purpose, payload_sha256)
-        # A crash from here on leaves a payload without signature: the same request signs that payload again.
-        made = self._signed(purpose, statement.PAYLOAD_TYPE, payload)
-        with self.counters.transaction():
-            return Envelope.from_json(self.counters.store_envelope(payload_sha256, made.to_json()))
-
-    def sign_digest(self, purpose: Purpose, message: bytes) -> bytes:
-        """ECDSA over SHA-256 of bytes that this package composed; checked against the public key before it leaves."""
-        signature = self.token.sign_ecdsa(purpose, hashlib.sha256(message).digest())
-        if not PublicKey.from_der(self.token.public_key(purpose)).verifies(signature, message):
-            raise TokenError(f"the token's {purpose} signature does not verify: take the token out of use")
-        return signature
-
-    def _signed(self, purpose: Purpose, payload_type: str, payload: bytes) -> Envelope:
-        signature = self.sign_digest(purpose, pae(payload_type, payload))
-        return Envelope(payload, payload_type, (Signature(_sha256(self.token.public_key(purpose)), signature),))
+def refusal(error: SignerError | TokenError | StoreError) -> SignerError:
+    """The one error that crosses the socket."""
+    match error:
+        case SignerError():
+            return error
+        case TokenPinWrongError():
+            return SignerError(Code.TOKEN_PIN_WRONG, str(error))
+        case TokenError():
+            return SignerError(Code.TOKEN_UNAVAILABLE, str(error))
+        case StoreError():
+            return SignerError(Code.STORE_FAILED, str(error))
 
 
 @contextmanager
@@ -109,46 +93,5 @@ def refusals() -> Iterator[None]:
     """Turn what token and counters raise into the one error that crosses the socket."""
     try:
         yield
-    except TokenPinWrongError as error:
-        raise SignerError(Code.TOKEN_PIN_WRONG, str(error)) from error
-    except TokenError as error:
-        raise SignerError(Code.TOKEN_UNAVAILABLE, str(error)) from error
-    except StoreError as error:
-        raise SignerError(Code.STORE_FAILED, str(error)) from error
-
-
-def _checked(statement: Signable) -> bytes:
-    """The statement's bytes, if they read back as what they say: a value made in process was never checked."""
-    payload = encode(statement)
-    if len(payload) > _MAX_PAYLOAD_BYTES:
-        text = f"statement of {len(payload)} bytes: at most {_MAX_PAYLOAD_BYTES} fit into an envelope"
-        raise SignerError(Code.TOO_LARGE, text)
-    try:
-        read(Envelope(payload, statement.PAYLOAD_TYPE), type(statement))
-    except StatementError as error:
-        raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
-    return payload
-
-
-def _reserved(statement: Signable, payload: bytes, payload_sha256: str) -> Reserved:
-    kind: Kind = "pin"
-    match statement:
-        case Completion():
-            kind = "completion"
-        case Receipt():
-            kind = "receipt"
-        case PinStatement():
-            pass
-    return Reserved(
-        kind=kind,
-        order_id=statement.order_id,
-        job=statement.job,
-        device_id=statement.device_id,
-        fingerprint=statement.fingerprint,
-        payload_sha256=payload_sha256,
-        payload=payload,
-    )
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    except (TokenError, StoreError) as error:
+        raise refusal(error) from error

@@ -79,7 +79,7 @@ def make_factory(
 ) -> FactoryPolicy:
     """A complete factory signer over `directory/counters.db`; called again, it goes on with the same file."""
     counters = make_counters(directory / "counters.db", "factory", name, token)
-    return FactoryPolicy(Signatory(role="factory", name=name, trusted=trusted, token=token, counters=counters, now=now))
+    return FactoryPolicy(Signatory.over(token, counters, role="factory", name=name, trusted=trusted, now=now))
 
 
 def make_registry(
@@ -87,7 +87,7 @@ def make_registry(
 ) -> CloudPolicy:
     """A complete cloud signer over `directory/counters.db`."""
     counters = make_counters(directory / "counters.db", "cloud", name, token)
-    return CloudPolicy(Signatory(role="cloud", name=name, trusted=trusted, token=token, counters=counters, now=now))
+    return CloudPolicy(Signatory.over(token, counters, role="cloud", name=name, trusted=trusted, now=now))
 
 
 @dataclass(frozen=True, slots=True)

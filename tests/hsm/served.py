@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hsm.policy import CloudPolicy, FactoryPolicy
 from hsm.server import SignerServer
+from hsm.worker import Worker
 
 
 @asynccontextmanager
@@ -18,14 +20,15 @@ async def served(
     """Listening when entered, ended when left."""
     import os
 
-    ready = asyncio.Event()
-    server = SignerServer(policy, path, {os.geteuid()} if allowed_uids is None else allowed_uids)
-    task = asyncio.create_task(server.serve(ready.set))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    try:
-        yield server
-    finally:
-        server.stop()
-        await task
+    ready, uids = asyncio.Event(), {os.geteuid()} if allowed_uids is None else allowed_uids
+    with ThreadPoolExecutor(1) as thread:
+        server = SignerServer(policy.signatory, path, uids, Worker(policy.signatory.counters, thread))
+        task = asyncio.create_task(server.serve(ready.set))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        try:
+            yield server
+        finally:
+            server.stop()
+            await task

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from hsm.batch import settle
 from hsm.counters import Counters
 from hsm.policy import FactoryPolicy
+from hsm.policy_pin import PinCase
 from hsm.signer import SignerError, SignerStatus
 from hsm.token import TokenUnavailableError
 from tests.hsm.floor import Device, Floor, make_order
@@ -136,6 +138,52 @@ def test_a_death_before_the_reservation_leaves_nothing(tmp_path: Path, monkeypat
     assert restarted.signatory.counters._run("SELECT count(*) FROM statements").fetchone() == (0,)
     restarted.sign_pin(pin)  # the challenge was not spent
     assert restarted.status().resigned == 0
+
+
+@pytest.mark.parametrize(
+    "fatal", [*(f"{when} signature {nth}" for when in ("before", "after") for nth in (1, 3)), "store"]
+)
+def test_a_batch_that_died_is_signed_again_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: str
+) -> None:
+    parties = make_parties(tmp_path)
+    floor = Floor(parties.trusted, make_order(parties.trusted), parties.factory, parties.cloud)
+    pins = [floor.pin(Device()) for _ in range(4)]
+    parties.factory.signatory.counters.close()
+
+    def ask(factory: FactoryPolicy) -> list[Any]:
+        jobs = [PinCase(factory.signatory, pin) for pin in [*pins, pins[0]]]
+        answers = {id(job): answer for part in settle(factory.signatory.counters, jobs) for job, answer in part}
+        return [answers[id(job)] for job in jobs]
+
+    def die() -> None:
+        when, _, nth = fatal.partition(" signature ")
+        factory = factory_of(parties, tmp_path, when if nth == "1" else "")
+        if nth == "3":
+            token, made = factory.signatory.token, iter(range(9))
+            real = token.sign_ecdsa
+
+            def third(label: str, digest: bytes) -> bytes:
+                token.die = when if next(made) == 2 else ""  # type: ignore[attr-defined]
+                return real(label, digest)
+
+            token.sign_ecdsa = third  # type: ignore[method-assign]
+        if fatal == "store":
+            monkeypatch.setattr(Counters, "store_envelope", lambda self, payload_sha256, envelope: os._exit(DIED))
+        ask(factory)
+
+    assert in_child(die) == DIED
+    restarted = factory_of(parties, tmp_path)
+    assert (restarted.status().signatures["pin"], restarted.status().resigned) == (4, 0), "reserved before it signed"
+    first = ask(restarted)
+    assert first[0] == first[4]
+    assert ask(restarted) == first, "the first signatures that reached the disk are the ones for ever"
+    status = restarted.status()
+    assert (status.signatures["pin"], status.resigned) == (4, 4)
+    hold_accounts(status, signatures_made(tmp_path))
+    (used,) = restarted.signatory.counters._run("SELECT pins FROM orders").fetchone()
+    assert used == 4
+    restarted.signatory.counters.close()
 
 
 def test_a_token_that_is_away_costs_one_unit_once(floor: Floor, parties: Parties) -> None:

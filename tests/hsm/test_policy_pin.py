@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from hsm import verbs
-from hsm.messages import Refusal, Request
+from hsm.messages import Request
 from hsm.possession import _CLOCK_BACK_S, _VALID_S
 from hsm.records import Binding
 from hsm.signer import ChallengeRequest, SignerError
@@ -283,6 +283,7 @@ def test_a_statement_for_no_device_is_malformed(floor: Floor, parties: Parties, 
 @pytest.mark.parametrize("device_id", ["00" * 12, "ab" * 12 + "\n"])
 def test_over_the_socket_too_a_statement_for_no_device_is_malformed(floor: Floor, device_id: str) -> None:
     body = msgspec.json.encode({"statement": floor.pin(Device(), device_id=device_id)})
-    answered = verbs.answer(floor.factory, Request(v=1, verb="sign_pin", id=1, body=msgspec.Raw(body)))
-    assert isinstance(answered.error, Refusal)
-    assert answered.error.code == Code.MALFORMED
+    request = Request(v=1, verb="sign_pin", id=1, body=msgspec.Raw(body))
+    with pytest.raises(SignerError) as caught:
+        verbs.job_or_call(floor.factory.signatory, request).reserve()
+    assert caught.value.code is Code.MALFORMED

@@ -1,21 +1,25 @@
 """32 clients ask for the order's last unit at once: one gets it, over real sockets, also when signers share the counters.
 
-Four servers with a connection of their own to one counters file make the race real: within one server a single worker
-thread would hide a check and a count that are two steps.
+Four servers with a connection of their own to one counters file make the race real between transactions; one server
+alone settles many requests in one batch, which must not make one check do for several counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hsm import batch
+from hsm.batch import Job
 from hsm.client import SignerClient
 from hsm.counters import Counters
+from hsm.policy_pin import PinCase
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import make_factory, make_parties
@@ -27,7 +31,7 @@ from trust.statement import PinStatement
 CLIENTS, SERVERS, QUANTITY = 32, 4, 3
 
 
-async def race(base: Path) -> list[Envelope | Code]:
+async def race(base: Path, servers: int) -> list[Envelope | Code]:
     """All but one unit used; then 32 devices at once."""
     parties = make_parties(base)
     order = make_order(parties.trusted, quantity=QUANTITY, allowance=0)
@@ -37,10 +41,10 @@ async def race(base: Path) -> list[Envelope | Code]:
     pins = [floor.pin(Device()) for _ in range(CLIENTS)]
     async with AsyncExitStack() as stack:
         clients = []
-        for number in range(SERVERS):
+        for number in range(servers):
             policy = make_factory(base / "factory", "st-01", parties.trusted, parties.factory_token)
             await stack.enter_async_context(served(policy, base / f"{number}.sock"))
-            clients += [SignerClient(base / f"{number}.sock") for _ in range(CLIENTS // SERVERS)]
+            clients += [SignerClient(base / f"{number}.sock") for _ in range(CLIENTS // servers)]
         for client in clients:
             stack.push_async_callback(client.close)
             await client.status()
@@ -60,13 +64,39 @@ def hold_the_count(answers: list[Envelope | Code]) -> None:
     assert {each for each in answers if isinstance(each, Code)} == {Code.ORDER_EXHAUSTED}
 
 
-async def _many(base: Path, times: int) -> None:
+async def _many(base: Path, times: int, servers: int = SERVERS) -> None:
     for number in range(times):
-        hold_the_count(await race(base / str(number)))
+        hold_the_count(await race(base / str(number), servers))
 
 
-def test_the_count_is_never_exceeded(short_dir: Path) -> None:
-    asyncio.run(_many(short_dir, 3))
+@pytest.mark.parametrize("servers", [1, SERVERS])
+def test_the_count_is_never_exceeded(short_dir: Path, servers: int) -> None:
+    asyncio.run(_many(short_dir, 3, servers))
+
+
+def test_one_check_for_a_whole_batch_is_caught(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: units are checked before the batch's transaction and counted in it."""
+    prepared = batch._prepared
+    seen: dict[int, tuple[int, int]] = {}
+
+    def check_before(jobs: Sequence[Job]) -> Any:
+        case = jobs[0]
+        if isinstance(case, PinCase):
+            counters = case.signatory.counters
+            seen[id(counters)] = counters._run("SELECT pins, pin_limit FROM orders").fetchone()
+        return prepared(jobs)
+
+    def count_later(self: Counters, kind: str, order_id: str) -> bool:
+        pins, limit = seen[id(self)]
+        if pins >= limit:
+            return False
+        self._run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
+        return True
+
+    monkeypatch.setattr(batch, "_prepared", check_before)
+    monkeypatch.setattr(Counters, "take_unit", count_later)
+    with pytest.raises(AssertionError, match="statements for one unit"):
+        asyncio.run(_many(short_dir, 3, servers=1))
 
 
 def test_check_and_count_in_two_steps_are_caught(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +115,7 @@ def test_check_and_count_in_two_steps_are_caught(short_dir: Path, monkeypatch: p
         return True
 
     monkeypatch.setattr(Counters, "transaction", no_transaction)
+    monkeypatch.setattr(Counters, "savepoint", no_transaction)
     monkeypatch.setattr(Counters, "take_unit", check_then_count)
     with pytest.raises(AssertionError, match="statements for one unit"):
         asyncio.run(_many(short_dir, 3))

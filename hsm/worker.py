@@ -1,0 +1,121 @@
+"""The one thread that uses memory and token, fed from the event loop: what waits while it works is its next batch.
+
+Never decides and never signs by itself. A bug in one request of a batch is that request's alone: the others are settled
+again without it, each by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hsm.batch import Job, settle
+from hsm.counters import Counters
+from hsm.token import TokenUnavailableError
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_PATIENCE_S = 8.0  # less than a client's own time-out, so that it hears why
+_MOST = 64  # jobs in one batch: bounds what one transaction writes and how long a caller waits for others
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    job: Job
+    answer: asyncio.Future[object]
+
+
+class Worker:
+    """Jobs join the next batch; calls have the thread for themselves, in their turn."""
+
+    def __init__(self, counters: Counters, thread: Executor) -> None:
+        """`thread` is an executor of one thread, best the token's own."""
+        self._counters = counters
+        self._thread = thread
+        self._waiting: deque[_Asked] = deque()
+        self._due = False
+
+    async def join(self, job: Job) -> object:
+        """The job's answer, which may be an exception that it is refused with; raises for a bug.
+
+        TokenUnavailableError when there is none in time: it may still be settled later, and asked for again.
+        """
+        asked = _Asked(job, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self._soon()
+        return await _in_time(asked.answer)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """What the call returns or raises; TokenUnavailableError as for `join`."""
+        return await _in_time(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    async def drain(self) -> None:
+        """Wait until the thread has done all that it was given."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+
+    def _soon(self) -> None:
+        if not self._due:  # taken back before jobs are taken, so that a job which finds it set is taken too
+            self._due = True
+            self._thread.submit(self._turn).add_done_callback(_log)
+
+    def _turn(self) -> None:
+        self._due = False
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+        if self._waiting:
+            self._soon()
+        if batch:
+            self._settle(batch)
+
+    def _settle(self, batch: Sequence[_Asked]) -> None:
+        left = {id(each.job): each for each in batch}
+        try:
+            for answered in settle(self._counters, [each.job for each in batch]):
+                _deliver([(left.pop(id(job)), answer) for job, answer in answered])
+        except BaseException as error:
+            if len(batch) == 1:
+                _deliver([(batch[0], _Bug(error))])
+            for each in left.values() if len(batch) > 1 else ():
+                self._thread.submit(self._settle, [each]).add_done_callback(_log)
+            raise
+
+
+async def _in_time(answer: asyncio.Future[T]) -> T:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await answer
+    except TimeoutError as error:
+        text = f"token or disk has not answered for {_PATIENCE_S:g} s: check the token, then ask again"
+        raise TokenUnavailableError(text) from error
+
+
+class _Bug:
+    """Tells an exception that a job ended with from one that is its answer."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _deliver(answers: Sequence[tuple[_Asked, object]]) -> None:
+    if answers:
+        answers[0][0].answer.get_loop().call_soon_threadsafe(_set, answers)
+
+
+def _set(answers: Sequence[tuple[_Asked, object]]) -> None:
+    for asked, answer in answers:
+        if asked.answer.done():  # its caller went away
+            continue
+        if isinstance(answer, _Bug):
+            asked.answer.set_exception(answer.error)
+        else:
+            asked.answer.set_result(answer)
+
+
+def _log(turn: Future[None]) -> None:
+    error = turn.exception()
+    if error is not None:
+        _LOG.error("a batch ended with a bug: what it has not answered is settled request by request", exc_info=error)
