@@ -1,17 +1,22 @@
 """The registry's HTTP API: routes and the status of each refusal. Never decides what is pinned.
 
-Routes are plain functions, so FastAPI runs each in a thread; database and signer may block there.
+What asks database or signer runs in a thread, where it may block; the event loop only takes requests in and hands
+answers out. Nothing is validated or serialised by FastAPI: bodies and answers are bytes that `registry.messages` reads
+and writes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
 import msgspec
-from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -48,13 +53,15 @@ _STATUS = {
     Code.NOT_PINNED: 409,
 }
 _REFUSED = 403
+_THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
 
 
-async def _body(request: Request) -> bytes:
-    return await request.body()
+class _BytesRoute(APIRoute):
+    """A route whose function takes the request and gives the answer: nothing for FastAPI to convert or check."""
 
-
-Body = Annotated[bytes, Depends(_body)]
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        return self.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +69,45 @@ class Routes:
     """The API's operations over one service."""
 
     service: PinService
-    status: StatusAnswer
+    status: bytes
+    threads: Executor
 
-    def put_pin(self, device_id: str, body: Body) -> Response:
+    async def put_pin(self, request: Request) -> Response:
         """Pin a device (provisional). The same statement again gives the same receipt."""
+        return await self._in_thread(self._pin, request, await request.body())
+
+    async def put_completion(self, request: Request) -> Response:
+        """Make a pin active. The same completion again gives the same receipt."""
+        return await self._in_thread(self._complete, request, await request.body())
+
+    async def get_pin(self, request: Request) -> Response:
+        """What the registry holds about a device, and how it came to be so."""
+        return await self._in_thread(self._find, request)
+
+    async def get_status(self, _request: Request) -> Response:
+        """Which registry this is, of which environment and trust root."""
+        return _json(200, self.status)
+
+    async def _in_thread(self, work: Callable[..., Response], request: Request, *more: bytes) -> Response:
+        device = request.path_params["device_id"]
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, device, *more)
+
+    def _pin(self, device_id: str, body: bytes) -> Response:
         device, request = read_device(device_id), read_request(body, PinRequest)
         statement, order = read_envelope(request.statement, "statement"), read_envelope(request.order, "order")
         return _json(200, pin_answer(self.service.pin(device, statement, order)))
 
-    def put_completion(self, device_id: str, body: Body) -> Response:
-        """Make a pin active. The same completion again gives the same receipt."""
+    def _complete(self, device_id: str, body: bytes) -> Response:
         device, request = read_device(device_id), read_request(body, CompletionRequest)
         completion = read_envelope(request.completion, "completion")
         return _json(200, pin_answer(self.service.complete(device, completion)))
 
-    def get_pin(self, device_id: str) -> Response:
-        """What the registry holds about a device, and how it came to be so."""
+    def _find(self, device_id: str) -> Response:
         device = read_device(device_id)
         record = self.service.find(device)
         if record is None:
             return _json(404, error_answer(Code.NOT_PINNED, f"device {device} has no pin"))
         return _json(200, history_answer(record))
-
-    def get_status(self) -> Response:
-        """Which registry this is, of which environment and trust root."""
-        return _json(200, msgspec.json.encode(self.status))
 
 
 def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
@@ -94,8 +115,10 @@ def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
     app = FastAPI(
         title="keystation registry", version=status.version, docs_url=None, redoc_url=None, redirect_slashes=False
     )
+    app.router.route_class = _BytesRoute
     app.add_middleware(BodyLimit)
-    _add_routes(app, Routes(service, status))
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+    _add_routes(app, Routes(service, msgspec.json.encode(status), threads))
     _add_refusals(app)
     openapi.install(app)
     return app
@@ -103,15 +126,19 @@ def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
 
 def _add_routes(app: FastAPI, routes: Routes) -> None:
     app.add_api_route(
-        "/v1/pins/{device_id}", routes.put_pin, methods=["PUT"], openapi_extra=openapi.takes(PinRequest),
+        "/v1/pins/{device_id}", routes.put_pin, methods=["PUT"],
+        openapi_extra=openapi.of_device(PinRequest),
         responses=openapi.answers(PinAnswer, 400, 403, 409, 413, 422),
     )  # fmt: skip
     app.add_api_route(
         "/v1/pins/{device_id}/completion", routes.put_completion, methods=["PUT"],
-        openapi_extra=openapi.takes(CompletionRequest),
+        openapi_extra=openapi.of_device(CompletionRequest),
         responses=openapi.answers(PinAnswer, 400, 403, 409, 413, 422),
     )  # fmt: skip
-    app.add_api_route("/v1/pins/{device_id}", routes.get_pin, responses=openapi.answers(HistoryAnswer, 400, 404))
+    app.add_api_route(
+        "/v1/pins/{device_id}", routes.get_pin, openapi_extra=openapi.of_device(),
+        responses=openapi.answers(HistoryAnswer, 400, 404),
+    )  # fmt: skip
     app.add_api_route("/v1/status", routes.get_status, responses=openapi.answers(StatusAnswer))
 
 
@@ -119,7 +146,6 @@ def _add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(ReceiptUnavailableError, _receipt_unavailable)
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(DBAPIError, _store_failed)
     app.add_exception_handler(Exception, _internal)
 
@@ -138,10 +164,6 @@ def _receipt_unavailable(_request: Request, error: Exception) -> Response:
 def _no_route(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     return _json(status, error_answer(Code.NOT_FOUND, "no such route or method: see /openapi.json"))
-
-
-def _not_understood(_request: Request, _error: Exception) -> Response:
-    return _json(400, error_answer(Code.MALFORMED, "the request cannot be read: see /openapi.json"))
 
 
 def _store_failed(_request: Request, error: Exception) -> Response:

@@ -24,7 +24,7 @@ _WANTED = {
     "busy_timeout": 5000,
     "trusted_schema": 0,
     "cell_size_check": 1,
-    "recursive_triggers": 1,  # else INSERT OR REPLACE deletes rows behind the append-only triggers
+    "recursive_triggers": 1,  # else INSERT OR REPLACE deletes rows behind the triggers that refuse DELETE
 }
 
 

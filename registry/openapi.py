@@ -22,9 +22,13 @@ def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
 
 
-def takes(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The request-body part of an operation."""
-    return {"requestBody": {"required": True, "content": content(kind)}}
+def of_device(body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+    """What an operation's function does not show: the device of the path, and the request body if any."""
+    device = {"name": "device_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Device Id"}}
+    described: dict[str, Any] = {"parameters": [device]}
+    if body is not None:
+        described["requestBody"] = {"required": True, "content": content(body)}
+    return described
 
 
 def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import ssl
@@ -16,14 +17,17 @@ from fastapi import FastAPI
 from hsm.signer import ReceiptSigner
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
+from registry.warming import look_up_once
+from registry.whole_answers import WholeAnswers
 
+_log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
 _GRACE_S = 10
 _MAX_HEAD_BYTES = 16_384
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it takes connections."""
+    """A server that says when it takes connections, and has then answered once already."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -32,6 +36,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         await super().startup(sockets=sockets)
+        if not await look_up_once(self.config.loaded_app):
+            _log.warning("a look-up failed: this registry takes connections, and its database does not answer")
         self._ready()
 
 
@@ -66,7 +72,7 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     """Serve until SIGTERM or SIGINT; requests in work are finished first, for at most 10 s."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=WholeAnswers,  # on h11, which bounds a request's head
         ws="none",
         lifespan="off",
         log_config=None,
@@ -86,6 +92,7 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     if config.ssl is None:
         raise SetupError("TLS is not set up")
     config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    config.ssl.num_tickets = 0  # stations keep their connections and resume none: two tickets each would be for nobody
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)  # uvicorn raises the signal again when it has finished: that is a clean end here
     with contextlib.closing(listening):

@@ -1,8 +1,9 @@
 """The registry's tables: what it was shown and what it answered, each row written once.
 
 Nothing is updated in place: a pin with a completion is active, one without is provisional. The unique constraints here
-*are* the rules "one pin a device, one device a key, a modulus, an ECDSA r, a job". Triggers that refuse UPDATE and
-DELETE are made in the migration. Never reads or writes rows itself.
+*are* the rules "one pin a device, one device a key, a modulus, an ECDSA r, a job". Triggers that refuse UPDATE, DELETE
+and replacement are made in the migration. No table has a rowid: a row has no name but its keys. Never reads or writes
+rows itself.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ orders = Table(
     Column("order_id", Text, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 """The work order that came with its first pin; `order_sha256` is that of the payload."""
 
@@ -42,6 +44,7 @@ pins = Table(
     Column("statement_sha256", Text, nullable=False, unique=True),
     Column("registered_at", Text, nullable=False),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 """One row a device. Ids and hashes are hex; `modulus` (RSA only) big-endian; `statement` the envelope's JSON."""
 
@@ -54,6 +57,7 @@ completions = Table(
     Column("statement_sha256", Text, nullable=False, unique=True),
     Column("registered_at", Text, nullable=False),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 """The closing statement of a pin; its presence makes the pin active."""
 
@@ -63,6 +67,7 @@ receipts = Table(
     Column("statement_sha256", Text, primary_key=True),
     Column("envelope", LargeBinary, nullable=False),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 """The signed answer to a pin statement or completion, named by the SHA-256 of that statement's payload."""
 
@@ -72,6 +77,7 @@ signature_r = Table(
     Column("r", LargeBinary, primary_key=True),
     Column("device_id", Text, ForeignKey("pins.device_id"), nullable=False, index=True),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 """Each r of an ECDSA signature that a device made (32 bytes, big-endian): seen twice, a nonce was repeated."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -25,6 +26,7 @@ from trust.statement import Completion, PinStatement, Possession, Statement, Sta
 
 S = TypeVar("S", PinStatement, WorkOrder, Completion)
 _SCALAR_BYTES = 32
+_KNOWN_ORDERS = 16  # of at most 65,535 bytes each
 Signed = tuple[bytes, bytes]
 """A message and the signature over it."""
 
@@ -44,7 +46,7 @@ class CheckedPin:
 
 def check_pin(trusted: TrustedRoot, device: DeviceId, envelope: Envelope, order_envelope: Envelope) -> CheckedPin:
     """The pin statement, if every rule that needs no memory holds; RefusedError otherwise."""
-    pin, order = parsed(envelope, PinStatement), parsed(order_envelope, WorkOrder)
+    pin, order = parsed(envelope, PinStatement), parsed_order(order_envelope)
     require_here(trusted, pin, "pin statement")
     require_here(trusted, order, "order")
     _require_order(order, order_envelope, pin)
@@ -67,6 +69,11 @@ def parsed(envelope: Envelope, kind: type[S]) -> S:
         return read(envelope, kind)
     except StatementError as error:
         raise RefusedError(Code.STATEMENT_INVALID, str(error)) from error
+
+
+def parsed_order(envelope: Envelope) -> WorkOrder:
+    """`parsed` of an order. Remembered by the envelope's bytes, as all devices of a batch come with the same one."""
+    return _parsed_order(envelope)
 
 
 def require_here(trusted: TrustedRoot, statement: Statement, what: str) -> None:
@@ -141,12 +148,26 @@ def _require_order(order: WorkOrder, envelope: Envelope, pin: PinStatement) -> N
         raise RefusedError(Code.ORDER_REFUSES, "a signed order cannot be verified yet: 'demo' takes unsigned ones")
     if order.environment != "demo":
         raise RefusedError(Code.ORDER_REFUSES, "an unsigned order is taken in 'demo' only: have it approved")
+    fault = _order_fault(order)
+    if fault is not None:
+        raise RefusedError(Code.ORDER_REFUSES, fault)
+    if pin.order_sha256 != envelope.payload_sha256:
+        raise RefusedError(Code.ORDER_REFUSES, "the pin statement was made under another order than the one sent")
+
+
+@lru_cache(maxsize=_KNOWN_ORDERS)
+def _parsed_order(envelope: Envelope) -> WorkOrder:
+    return parsed(envelope, WorkOrder)
+
+
+@lru_cache(maxsize=_KNOWN_ORDERS)
+def _order_fault(order: WorkOrder) -> str | None:
+    """Why the order makes no sense in itself; None if it does."""
     try:
         orders.check(order)
     except OrderError as error:
-        raise RefusedError(Code.ORDER_REFUSES, str(error)) from error
-    if pin.order_sha256 != envelope.payload_sha256:
-        raise RefusedError(Code.ORDER_REFUSES, "the pin statement was made under another order than the one sent")
+        return str(error)
+    return None
 
 
 def _key(pin: PinStatement) -> PublicKey:

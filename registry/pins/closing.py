@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from registry.pins.checks import (
     nonces,
     parsed,
+    parsed_order,
     proof_signatures,
     require_device,
     require_here,
@@ -54,7 +55,7 @@ def check_completion(
     done: Completion, envelope: Envelope, record: PinRecord, order_envelope: Envelope
 ) -> CheckedCompletion:
     """The completion (from `check_signed`), if it closes this pin under this order; RefusedError otherwise."""
-    pin, order = parsed(record.pin.statement, PinStatement), parsed(order_envelope, WorkOrder)
+    pin, order = parsed(record.pin.statement, PinStatement), parsed_order(order_envelope)
     _require_pin(done, record, pin)
     key = PublicKey.from_der(pin.spki)
     proof = done.verification.possession

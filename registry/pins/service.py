@@ -6,6 +6,7 @@ Unique constraints decide; what was there is read only after an insert was refus
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +15,7 @@ from hsm.signer import ReceiptSigner
 from registry.database import Database
 from registry.pins import clash, store
 from registry.pins.checks import CheckedPin, check_pin
-from registry.pins.closing import check_completion, check_signed
+from registry.pins.closing import CheckedCompletion, check_completion, check_signed
 from registry.pins.errors import RefusedError
 from registry.pins.receipts import Receipts
 from registry.pins.record import PinRecord
@@ -46,46 +47,48 @@ class PinService:
 
         Raises RefusedError, or ReceiptUnavailableError when the pin is stored and its receipt must be asked for again.
         """
-        self._insert_pin(check_pin(self._trusted, device, statement, order))
-        return self._known(device)
+        checked = check_pin(self._trusted, device, statement, order)
+        inserted = self._insert_pin(checked)
+        # A crash right here leaves a pin without receipt; the same request again signs the receipt that is due.
+        return self._known(device) if inserted is None else self._receipts.complete(inserted)
 
     def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
         """Make the pin active; the same completion again gives the same receipt. Raises as `pin` does."""
         done = check_signed(self._trusted, device, completion)
-        stored = self._load(device)
-        if stored is None:
+        with self._database.read() as connection:
+            found = store.load_with_order(connection, device)
+        if found is None:
             raise RefusedError(Code.NOT_PINNED, f"device {device} has no pin: pin it first")
+        stored, order = found
         record = self._receipts.complete(stored)
-        checked = check_completion(done, completion, record, self._order(stored))
+        checked = check_completion(done, completion, record, order)
         try:
             with self._database.write() as connection:
-                store.insert_completion(connection, checked, self._timestamp())
+                inserted = store.insert_completion(connection, checked, self._timestamp())
         except IntegrityError as error:
-            record = self._known(device)
-            with self._database.read() as connection:
-                owners = store.nonce_owners(connection, checked.nonces)
-            refusal = clash.of_completion(checked, record, owners)
-            if refusal is not None:
-                raise refusal from error
-        return self._known(device)
+            return self._completed_before(checked, error)
+        pin = replace(stored.pin, receipt=record.pin.receipt)
+        return self._receipts.complete(replace(stored, pin=pin, completion=inserted))
 
     def find(self, device: DeviceId) -> PinRecord | None:
         """What the registry holds about the device; None without a pin. May raise ReceiptUnavailableError."""
-        stored = self._load(device)
+        with self._database.read() as connection:
+            stored = store.load(connection, device)
         return None if stored is None else self._receipts.complete(stored)
 
-    def _insert_pin(self, checked: CheckedPin) -> None:
+    def _insert_pin(self, checked: CheckedPin) -> StoredPin | None:
+        """The pin as it was committed; None if this very statement was there before."""
         try:
-            self._try_insert(checked)
+            return self._try_insert(checked)
         except IntegrityError as error:
-            if not self._pinned_before(checked, error):
-                # PostgreSQL only: another first pin stored the same order between our look and our insert.
-                self._try_insert(checked)
-        # A crash right here leaves a pin without receipt; the same request again signs the receipt that is due.
+            if self._pinned_before(checked, error):
+                return None
+            # PostgreSQL only: another first pin stored the same order between our look and our insert.
+            return self._try_insert(checked)
 
-    def _try_insert(self, checked: CheckedPin) -> None:
+    def _try_insert(self, checked: CheckedPin) -> StoredPin:
         with self._database.write() as connection:
-            store.insert_pin(connection, checked, self._timestamp())
+            return store.insert_pin(connection, checked, self._timestamp())
 
     def _pinned_before(self, checked: CheckedPin, error: IntegrityError) -> bool:
         """True if this very statement is stored, False if nothing stored explains the refusal; raises what does."""
@@ -100,19 +103,21 @@ class PinService:
         stored = self._known(checked.device) if refusal.with_stored else None
         raise RefusedError(refusal.code, refusal.message, stored) from error
 
+    def _completed_before(self, checked: CheckedCompletion, error: IntegrityError) -> PinRecord:
+        """The record if this very statement is stored; raises what stands against it."""
+        record = self._known(checked.device)
+        with self._database.read() as connection:
+            owners = store.nonce_owners(connection, checked.nonces)
+        refusal = clash.of_completion(checked, record, owners)
+        if refusal is not None:
+            raise refusal from error
+        return record
+
     def _known(self, device: DeviceId) -> PinRecord:
         record = self.find(device)
         if record is None:
             raise AssertionError(f"device {device}: a pin that was committed is not there")
         return record
-
-    def _load(self, device: DeviceId) -> StoredPin | None:
-        with self._database.read() as connection:
-            return store.load(connection, device)
-
-    def _order(self, stored: StoredPin) -> Envelope:
-        with self._database.read() as connection:
-            return store.load_order(connection, stored.order_sha256)
 
     def _timestamp(self) -> str:
         return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

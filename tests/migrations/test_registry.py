@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def shape(database: Database) -> dict[str, Any]:
     tables = sorted(set(asked.get_table_names()) - {"alembic_version"})
     with database.read() as connection:
         listed = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
-        strict = {row["name"]: row["strict"] for row in listed}
+        forms = {row["name"]: {"strict": row["strict"], "without rowid": row["wr"]} for row in listed}
     return {
         table: {
             "columns": [(each["name"], str(each["type"]), each["nullable"]) for each in asked.get_columns(table)],
@@ -54,7 +55,7 @@ def shape(database: Database) -> dict[str, Any]:
             "unique": sorted(str(each) for each in asked.get_unique_constraints(table)),
             "foreign": sorted(str(each) for each in asked.get_foreign_keys(table)),
             "indexes": sorted(str(each) for each in asked.get_indexes(table)),
-            "strict": strict[table],
+            "form": forms[table],
         }
         for table in tables
     }
@@ -68,7 +69,7 @@ def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path)
     declared.close()
     assert set(found) == set(ROWS) == {each.name for each in APPEND_ONLY}
     assert found == wanted
-    assert all(each["strict"] for each in found.values())
+    assert all(each["form"] == {"strict": 1, "without rowid": 1} for each in found.values())
 
 
 def test_migrating_again_changes_nothing(filled: Database) -> None:
@@ -92,13 +93,68 @@ def test_rows_are_never_changed(table: str, statement: str, filled: Database) ->
         connection.exec_driver_sql(statement.format(table=table, column=column))
 
 
+@pytest.fixture
+def outsider(filled: Database) -> Iterator[sqlite3.Connection]:
+    """As anybody opens the file: none of our settings, so foreign keys and DELETE triggers of a REPLACE do not speak."""
+    with closing(sqlite3.connect(filled.engine.url.database or "", isolation_level=None)) as opened:
+        found = [opened.execute(f"PRAGMA {name}").fetchone() for name in ("recursive_triggers", "foreign_keys")]
+        assert found == [(0,), (0,)]
+        yield opened
+
+
+def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
+    """Statements that would change, remove or replace the row, by the trigger that must refuse each."""
+    columns = [name for (name,) in connection.execute(f"SELECT name FROM pragma_table_info('{table}')")]
+    indexes = connection.execute(f"SELECT name FROM pragma_index_list('{table}') WHERE \"unique\"").fetchall()
+    keys = [connection.execute(f"SELECT name FROM pragma_index_info('{index}')").fetchall() for (index,) in indexes]
+    assert keys
+    replacing = []
+    for key in keys:  # each by itself: every other column gets a value that is new
+        row = ", ".join(name if (name,) in key else f"CAST(hex(randomblob(8)) AS {_kind(name)})" for name in columns)
+        target = ", ".join(name for (name,) in key)
+        replacing += [f"{verb} INTO {table} SELECT {row} FROM {table}" for verb in ("INSERT OR REPLACE", "REPLACE")]
+        replacing.append(
+            f"INSERT INTO {table} SELECT {row} FROM {table} WHERE true "
+            f"ON CONFLICT ({target}) DO UPDATE SET {columns[-1]} = excluded.{columns[-1]}"
+        )
+    updates = ("UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE")
+    return {
+        "no_update": [f"{verb} {table} SET {name} = {name}" for verb in updates for name in columns],
+        "no_delete": [f"DELETE FROM {table}"],
+        "no_replace": replacing,
+    }
+
+
+def _kind(column: str) -> str:
+    return "BLOB" if column in {"envelope", "statement", "modulus", "r"} else "TEXT"
+
+
 @pytest.mark.parametrize("table", ROWS)
-def test_control_without_the_trigger_a_row_goes(table: str, filled: Database) -> None:
-    bare = sqlite3.connect(filled.engine.url.database or "")  # without our settings: foreign keys are not looked at
-    bare.execute(f"DROP TRIGGER {table}_no_delete")
-    bare.execute(f"DELETE FROM {table}")
-    assert bare.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
-    bare.close()
+def test_an_outsider_cannot_change_a_row_either(table: str, outsider: sqlite3.Connection) -> None:
+    before = outsider.execute(f"SELECT * FROM {table}").fetchall()
+    for statements in attacks(outsider, table).values():
+        for statement in statements:
+            with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
+                outsider.execute(statement)
+    assert outsider.execute(f"SELECT * FROM {table}").fetchall() == before == [ROWS[table]]
+
+
+@pytest.mark.parametrize("trigger", ["no_update", "no_delete", "no_replace"])
+@pytest.mark.parametrize("table", ROWS)
+def test_control_without_the_trigger_a_row_goes(table: str, trigger: str, outsider: sqlite3.Connection) -> None:
+    """So it is the trigger that refuses, and each attack would work."""
+    for name in {trigger, "no_update"}:  # an upsert is refused by that one too
+        outsider.execute(f"DROP TRIGGER {table}_{name}")
+    for statement in attacks(outsider, table)[trigger]:
+        outsider.execute("BEGIN")
+        assert outsider.execute(statement).rowcount == 1, statement
+        outsider.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="rowid"):
+        outsider.execute(f"SELECT rowid FROM {table}")
 
 
 @pytest.mark.parametrize(
@@ -131,9 +187,11 @@ def test_control_without_the_trigger_a_row_goes(table: str, filled: Database) ->
     ],
 )
 def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Database) -> None:
-    """Each row differs from the stored one in all but what its id names."""
+    """Each row differs from the stored one in all but what its id names. Of the constraints: the trigger is dropped."""
+    with filled.write() as connection:
+        connection.exec_driver_sql(f"DROP TRIGGER {table}_no_replace")
     values = tuple(changes.get(place, value) for place, value in enumerate(ROWS[table]))
-    with pytest.raises(IntegrityError), filled.write() as connection:
+    with pytest.raises(IntegrityError, match="constraint failed"), filled.write() as connection:
         connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
 
 

@@ -12,15 +12,21 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-_TABLES = ("orders", "pins", "completions", "receipts", "signature_r")
+_UNIQUE = {
+    "orders": ("order_sha256",),
+    "pins": ("device_id", "job", "fingerprint", "modulus", "statement_sha256"),
+    "completions": ("device_id", "pin_sha256", "statement_sha256"),
+    "receipts": ("statement_sha256",),
+    "signature_r": ("r",),
+}
 
 
 def upgrade() -> None:
     _orders_and_pins()
     _completions()
     _receipts_and_nonces()
-    for table in _TABLES:
-        _make_append_only(table)
+    for table, unique in _UNIQUE.items():
+        _make_append_only(table, unique)
 
 
 def _orders_and_pins() -> None:
@@ -31,6 +37,7 @@ def _orders_and_pins() -> None:
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("order_sha256", name="pk_orders"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pins",
@@ -50,6 +57,7 @@ def _orders_and_pins() -> None:
         sa.UniqueConstraint("statement_sha256", name="uq_pins_statement_sha256"),
         sa.ForeignKeyConstraint(["order_sha256"], ["orders.order_sha256"], name="fk_pins_order_sha256"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_pins_order_sha256", "pins", ["order_sha256"])
 
@@ -68,6 +76,7 @@ def _completions() -> None:
         sa.ForeignKeyConstraint(["device_id"], ["pins.device_id"], name="fk_completions_device_id"),
         sa.ForeignKeyConstraint(["pin_sha256"], ["pins.statement_sha256"], name="fk_completions_pin_sha256"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
 
 
@@ -78,6 +87,7 @@ def _receipts_and_nonces() -> None:
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("statement_sha256", name="pk_receipts"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "signature_r",
@@ -86,6 +96,7 @@ def _receipts_and_nonces() -> None:
         sa.PrimaryKeyConstraint("r", name="pk_signature_r"),
         sa.ForeignKeyConstraint(["device_id"], ["pins.device_id"], name="fk_signature_r_device_id"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_signature_r_device_id", "signature_r", ["device_id"])
 
@@ -94,7 +105,7 @@ def downgrade() -> None:
     raise NotImplementedError("what is pinned stays pinned: restore a backup into another place instead")
 
 
-def _make_append_only(table: str) -> None:
+def _make_append_only(table: str, unique: tuple[str, ...]) -> None:
     dialect = op.get_bind().dialect.name
     if dialect != "sqlite":
         raise NotImplementedError(f"append-only triggers are written for SQLite so far, not for {dialect}")
@@ -103,3 +114,11 @@ def _make_append_only(table: str) -> None:
             f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
             f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
+    # INSERT OR REPLACE deletes what is in its way, and fires the DELETE trigger only where a connection asked for that
+    # (recursive_triggers). A rowid would be one more way to name a row that is there: the tables have none.
+    taken = " OR ".join(f"{each} = NEW.{each}" for each in unique)
+    op.execute(
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
+    )

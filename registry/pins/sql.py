@@ -1,0 +1,71 @@
+"""The registry's SQL statements, built once: a statement built anew for each request costs more than SQLite's own work.
+
+Every value is a bound parameter. Never holds a connection and never runs anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Insert, LargeBinary, Select, Text, bindparam, exists, insert, or_, select
+
+from registry.tables import completions, orders, pins, receipts, signature_r
+
+_PIN_RECEIPT, _COMPLETION_RECEIPT = receipts.alias("pin_receipt"), receipts.alias("completion_receipt")
+
+INSERT_PIN: Final = insert(pins)
+INSERT_COMPLETION: Final = insert(completions)
+INSERT_RECEIPT: Final = insert(receipts)
+INSERT_NONCE: Final = insert(signature_r)
+
+
+def _insert_order() -> Insert:
+    known = exists().where(orders.c.order_sha256 == bindparam("sha256"))
+    row = select(bindparam("sha256", type_=Text), bindparam("id", type_=Text), bindparam("json", type_=LargeBinary))
+    return insert(orders).from_select(["order_sha256", "order_id", "envelope"], row.where(~known))
+
+
+def _held(*more: Any) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            pins.c.job, pins.c.fingerprint, pins.c.order_id, pins.c.order_sha256,
+            pins.c.statement.label("pin"), pins.c.registered_at.label("pin_at"),
+            _PIN_RECEIPT.c.envelope.label("pin_receipt"),
+            completions.c.statement.label("completion"), completions.c.registered_at.label("completion_at"),
+            _COMPLETION_RECEIPT.c.envelope.label("completion_receipt"),
+            *more,
+        )
+        .outerjoin_from(pins, _PIN_RECEIPT, _PIN_RECEIPT.c.statement_sha256 == pins.c.statement_sha256)
+        .outerjoin(completions, completions.c.device_id == pins.c.device_id)
+        .outerjoin(_COMPLETION_RECEIPT, _COMPLETION_RECEIPT.c.statement_sha256 == completions.c.statement_sha256)
+        .where(pins.c.device_id == bindparam("device_id"))
+    )  # fmt: skip
+
+
+INSERT_ORDER: Final = _insert_order()
+"""Nothing if the order is stored. Parameters: sha256, id, json."""
+
+HELD: Final = _held()
+"""A device's pin, completion and their receipts, at most one row. Parameter: device_id."""
+
+HELD_WITH_ORDER: Final = _held(orders.c.envelope.label("order_envelope")).join(
+    orders, orders.c.order_sha256 == pins.c.order_sha256
+)
+"""As `HELD`, with the order that the pin was made under."""
+
+RECEIPT: Final = select(receipts.c.envelope).where(receipts.c.statement_sha256 == bindparam("statement_sha256"))
+
+RIVALS: Final = select(pins.c.device_id, pins.c.job, pins.c.fingerprint, pins.c.modulus, pins.c.statement_sha256).where(
+    or_(
+        pins.c.device_id == bindparam("device_id"),
+        pins.c.job == bindparam("job"),
+        pins.c.fingerprint == bindparam("fingerprint"),
+        pins.c.modulus == bindparam("modulus"),  # NULL, as of an EC key, equals nothing
+    )
+)
+"""Pins that share something. Parameters: device_id, job, fingerprint, modulus."""
+
+NONCE_OWNERS: Final = (
+    select(signature_r.c.device_id).where(signature_r.c.r.in_(bindparam("r", expanding=True))).distinct()
+)
+"""Whose r these are. Parameter: r, a list."""
