@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from ledger.engine import Connection
-from ledger.tables import MAX_ENTRY_BYTES, Leaf
+from ledger.tables import LEAVES, MAX_ENTRY_BYTES
 from trust.merkle import Frontier, leaf_hash
+
+_LEAF = LEAVES.c
+_THERE = select(_LEAF.index, _LEAF.leaf_hash, _LEAF.entry).where(
+    _LEAF.subject == bindparam("subject"), _LEAF.step == bindparam("step")
+)
+_TIP = select(_LEAF.frontier).order_by(_LEAF.index.desc()).limit(1)
+_FRONTIER = select(_LEAF.frontier).where(_LEAF.index == bindparam("last"))
+_EXTEND = insert(LEAVES)
 
 
 class LeafConflictError(Exception):
@@ -35,9 +43,7 @@ def append(connection: Connection, entry: bytes, *, subject: str, step: str) -> 
     """
     if not 0 < len(entry) <= MAX_ENTRY_BYTES:
         raise ValueError(f"a log entry takes 1 to {MAX_ENTRY_BYTES} bytes, not {len(entry)}")
-    there = connection.execute(
-        select(Leaf.index, Leaf.leaf_hash, Leaf.entry).where(Leaf.subject == subject, Leaf.step == step)
-    ).one_or_none()
+    there = connection.execute(_THERE, {"subject": subject, "step": step}).one_or_none()
     if there is not None:
         index, hashed, stored = there
         if stored != entry:
@@ -48,7 +54,7 @@ def append(connection: Connection, entry: bytes, *, subject: str, step: str) -> 
 
 def tip(connection: Connection) -> Frontier:
     """The log's state now."""
-    stored = connection.execute(select(Leaf.frontier).order_by(Leaf.index.desc()).limit(1)).scalar_one_or_none()
+    stored = connection.execute(_TIP).scalar_one_or_none()
     return Frontier() if stored is None else Frontier.from_bytes(stored)
 
 
@@ -56,21 +62,20 @@ def frontier_at(connection: Connection, size: int) -> Frontier:
     """The log's state when it had `size` leaves, as stored."""
     if size == 0:
         return Frontier()
-    stored = connection.execute(select(Leaf.frontier).where(Leaf.index == size - 1)).scalar_one()
+    stored = connection.execute(_FRONTIER, {"last": size - 1}).scalar_one()
     return Frontier.from_bytes(stored)
 
 
 def _extend(connection: Connection, entry: bytes, subject: str, step: str) -> LeafRef:
     before = tip(connection)
     hashed = leaf_hash(entry)
-    connection.execute(
-        insert(Leaf).values(
-            index=before.size,
-            entry=entry,
-            leaf_hash=hashed,
-            frontier=before.append(hashed).to_bytes(),
-            subject=subject,
-            step=step,
-        )
-    )
+    row = {
+        "index": before.size,
+        "entry": entry,
+        "leaf_hash": hashed,
+        "frontier": before.append(hashed).to_bytes(),
+        "subject": subject,
+        "step": step,
+    }
+    connection.execute(_EXTEND, row)
     return LeafRef(before.size, hashed, new=True)

@@ -20,13 +20,21 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 
 from ledger.engine import Connection
-from ledger.tables import CheckpointIntent, Leaf, StoredCheckpoint
+from ledger.tables import CHECKPOINTS, INTENTS, LEAVES
 from trust.merkle import Frontier, MerkleError, leaf_hash
 from trust.printable import printable
 from trust.signed_note import NoteError, NoteKey, verify
 
 MAX_FINDINGS = 1000
 _BATCH = 500
+_LEAF = LEAVES.c
+_LEAVES = (
+    select(_LEAF.index, _LEAF.entry, _LEAF.leaf_hash, _LEAF.frontier, _LEAF.subject, _LEAF.step)
+    .order_by(_LEAF.index)
+    .execution_options(yield_per=_BATCH)
+)
+_CHECKPOINTS = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size)
+_INTENTS = select(INTENTS.c.size, INTENTS.c.old_size).order_by(INTENTS.c.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +104,7 @@ def audit_log(connection: Connection, key: NoteKey, judge: Judge) -> LogReport:
     notes = dict(_checkpoints(connection))
     walk = _Walk(dict.fromkeys(notes, b""))
     findings: list[Finding] = []
-    query = select(Leaf.index, Leaf.entry, Leaf.leaf_hash, Leaf.frontier, Leaf.subject, Leaf.step).order_by(Leaf.index)
-    for index, entry, hashed, frontier, subject, step in connection.execute(query.execution_options(yield_per=_BATCH)):
+    for index, entry, hashed, frontier, subject, step in connection.execute(_LEAVES):
         findings += walk.step(index, entry, hashed, frontier)
         findings += judge(StoredLeaf(index=index, entry=entry, subject=subject, step=step))
         if len(findings) > MAX_FINDINGS:
@@ -161,13 +168,11 @@ def _judge_intents(intents: list[tuple[int, int]], signed: set[int], size: int) 
 
 
 def _checkpoints(connection: Connection) -> list[tuple[int, str]]:
-    query = select(StoredCheckpoint.size, StoredCheckpoint.note).order_by(StoredCheckpoint.size)
-    return [(size, note) for size, note in connection.execute(query)]
+    return [(size, note) for size, note in connection.execute(_CHECKPOINTS)]
 
 
 def _intents(connection: Connection) -> list[tuple[int, int]]:
-    query = select(CheckpointIntent.size, CheckpointIntent.old_size).order_by(CheckpointIntent.size)
-    return [(size, old_size) for size, old_size in connection.execute(query)]
+    return [(size, old_size) for size, old_size in connection.execute(_INTENTS)]
 
 
 def _frontier(stored: bytes, size: int) -> Frontier | None:

@@ -7,16 +7,28 @@ between them. Never signs, never knows which process does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from ledger.append import frontier_at, tip
-from ledger.engine import Connection, Engine, writing
-from ledger.tables import CheckpointIntent, Leaf, StoredCheckpoint
+from ledger.engine import Connection
+from ledger.tables import CHECKPOINTS, INTENTS, LEAVES
 from trust.merkle import Frontier, Nodes, consistency_proof, inclusion_proof, node_hash
 from trust.signed_note import Checkpoint, NoteError, NoteKey, verify
+
+_LAST = select(func.coalesce(func.max(CHECKPOINTS.c.size), 0))
+_OPEN = (
+    select(INTENTS.c.size, INTENTS.c.old_size)
+    .where(INTENTS.c.size > bindparam("last"))
+    .order_by(INTENTS.c.size)
+    .limit(1)
+)
+_INTEND = insert(INTENTS)
+_NOTE = select(CHECKPOINTS.c.note).where(CHECKPOINTS.c.size == bindparam("size"))
+_KEEP = insert(CHECKPOINTS)
+_NEWEST = select(CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1)
+_HASH = select(LEAVES.c.leaf_hash).where(LEAVES.c.index == bindparam("leaf"))
 
 
 class PublishError(Exception):
@@ -34,25 +46,19 @@ class Head:
     proof: tuple[bytes, ...]
 
 
-Sign = Callable[[Head], str]
 ROUNDS = 2  # the head that a crash left open, then the present one
 
 
 def prepare(connection: Connection, origin: str) -> Head | None:
     """The next head to be signed, its intent written; None when the last checkpoint covers every leaf."""
-    last = connection.execute(select(func.coalesce(func.max(StoredCheckpoint.size), 0))).scalar_one()
-    intent = connection.execute(
-        select(CheckpointIntent.size, CheckpointIntent.old_size)
-        .where(CheckpointIntent.size > last)
-        .order_by(CheckpointIntent.size)
-        .limit(1)
-    ).one_or_none()
+    last = connection.execute(_LAST).scalar_one()
+    intent = connection.execute(_OPEN, {"last": last}).one_or_none()
     if intent is not None:  # asked for before a crash: perhaps signed, so nothing else may be signed first
         return _head(connection, origin, intent.old_size, intent.size)
     size = tip(connection).size
     if size == last:
         return None
-    connection.execute(insert(CheckpointIntent).values(size=size, old_size=last))
+    connection.execute(_INTEND, {"size": size, "old_size": last})
     return _head(connection, origin, last, size)
 
 
@@ -64,32 +70,16 @@ def store(connection: Connection, head: Head, note: str, key: NoteKey) -> Checkp
         raise PublishError(f"the checkpoint that came back cannot be used: {error}") from error
     if checkpoint != Checkpoint(head.origin, head.size, head.root_hash):
         raise PublishError(f"asked for a checkpoint of {head.size} leaves, got another (size {checkpoint.size})")
-    there = connection.execute(
-        select(StoredCheckpoint.note).where(StoredCheckpoint.size == head.size)
-    ).scalar_one_or_none()
+    there = connection.execute(_NOTE, {"size": head.size}).scalar_one_or_none()
     if there is None:
-        connection.execute(insert(StoredCheckpoint).values(size=head.size, note=note))
+        connection.execute(_KEEP, {"size": head.size, "note": note})
     return checkpoint
-
-
-def publish(engine: Engine, key: NoteKey, sign: Sign) -> Checkpoint | None:
-    """Have every leaf covered by a checkpoint; the newest one stored, or None if all were covered."""
-    newest: Checkpoint | None = None
-    for _ in range(ROUNDS):
-        with writing(engine) as connection:
-            head = prepare(connection, key.name)
-        if head is None:
-            break
-        note = sign(head)
-        with writing(engine) as connection:
-            newest = store(connection, head, note, key)
-    return newest
 
 
 def latest(connection: Connection) -> str | None:
     """The newest checkpoint's note, verbatim."""
-    query = select(StoredCheckpoint.note).order_by(StoredCheckpoint.size.desc()).limit(1)
-    return connection.execute(query).scalar_one_or_none()
+    newest: str | None = connection.execute(_NEWEST).scalar_one_or_none()
+    return newest
 
 
 def nodes(connection: Connection) -> Nodes:
@@ -97,7 +87,8 @@ def nodes(connection: Connection) -> Nodes:
 
     def node(level: int, index: int) -> bytes:
         if level == 0:
-            return connection.execute(select(Leaf.leaf_hash).where(Leaf.index == index)).scalar_one()
+            stored: bytes = connection.execute(_HASH, {"leaf": index}).scalar_one()
+            return stored
         if index % 2 == 0:  # a left child ends the frontier of the size at which it became full
             return frontier_at(connection, (index + 1) << level).hashes[-1]
         return node_hash(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
@@ -106,7 +97,7 @@ def nodes(connection: Connection) -> Nodes:
 
 
 def prove_inclusion(connection: Connection, index: int, size: int) -> tuple[bytes, ...]:
-    """Audit path of leaf `index` in the tree of `size`, the leaf's sibling first."""
+    """Audit path of leaf `index` in the tree of `size`, its sibling first: for `station ledger prove` (not built)."""
     return inclusion_proof(nodes(connection), index, size)
 
 

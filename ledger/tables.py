@@ -5,9 +5,19 @@ Other packages may declare tables that refer to `leaves` on the same `Base`. Nev
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 MAX_ENTRY_BYTES = 65_535
@@ -74,3 +84,9 @@ class StoredCheckpoint(Base):
 
     size: Mapped[int] = mapped_column(ForeignKey(CheckpointIntent.size), primary_key=True, autoincrement=False)
     note: Mapped[str]
+
+
+# The tables without the mapper: one compiled statement each, where every insertion of a device passes.
+LEAVES = cast("Table", Leaf.__table__)
+INTENTS = cast("Table", CheckpointIntent.__table__)
+CHECKPOINTS = cast("Table", StoredCheckpoint.__table__)

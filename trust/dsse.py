@@ -44,7 +44,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
             raise EnvelopeError(f"envelope of {len(data)} bytes: at most {MAX_ENVELOPE_BYTES} are taken")
         try:
             envelope = msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EnvelopeError(f"not a DSSE envelope: {printable(str(error), _QUOTED)}") from error
         if envelope.to_json() != data:
             raise EnvelopeError("envelope is not in canonical form: keys twice, out of order, or extra space")

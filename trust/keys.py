@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -47,7 +49,7 @@ class PublicKey:
     def from_der(cls, spki: bytes) -> Self:
         """From DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); raises PublicKeyError for anything else."""
         try:
-            key = load_der_public_key(spki)
+            key = _loaded(spki)
         except (ValueError, UnsupportedAlgorithm, TypeError) as error:
             raise PublicKeyError(f"not a DER SubjectPublicKeyInfo: {error}") from error
         if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
@@ -58,7 +60,9 @@ class PublicKey:
 
     @classmethod
     def from_pem(cls, pem: str) -> Self:
-        """From a PEM public key; raises PublicKeyError."""
+        """From exactly one PEM public key; raises PublicKeyError."""
+        if pem.count("-----BEGIN") > 1:
+            raise PublicKeyError("more than one PEM block: which of them is meant cannot be known")
         try:
             key = load_pem_public_key(pem.encode())
         except (ValueError, UnsupportedAlgorithm, TypeError) as error:
@@ -73,17 +77,17 @@ class PublicKey:
     @property
     def modulus(self) -> bytes | None:
         """An RSA key's modulus as 256 big-endian bytes; None for EC."""
-        key = load_der_public_key(self.spki)
+        key = _loaded(self.spki)
         return key.public_numbers().n.to_bytes(_RSA_BITS // 8) if isinstance(key, rsa.RSAPublicKey) else None
 
     def to_pem(self) -> str:
         """PEM SubjectPublicKeyInfo, as OpenSSL reads it."""
-        key = load_der_public_key(self.spki)
+        key = _loaded(self.spki)
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this SHA-256 signature over the message is ours: ECDSA in DER (FIPS 186-5) or RSASSA-PKCS1-v1_5."""
-        key = load_der_public_key(self.spki)
+        key = _loaded(self.spki)
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):
                 key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
@@ -97,6 +101,12 @@ class PublicKey:
 
     def __repr__(self) -> str:
         return f"PublicKey({self.key_type.value} {self.fingerprint[:16]})"
+
+
+@lru_cache(maxsize=64)
+def _loaded(spki: bytes) -> PublicKeyTypes:
+    """Parsing costs a tenth of a verification, and one unit's key is used a dozen times."""
+    return load_der_public_key(spki)
 
 
 def _key_type(key: object) -> KeyType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
@@ -91,23 +91,6 @@ class Frontier:
             raise MerkleError(f"frontier of {len(data)} bytes is cut short")
         hashes = tuple(body[at : at + HASH_BYTES] for at in range(0, len(body), HASH_BYTES))
         return cls(int.from_bytes(data[:8]), hashes)
-
-
-def root_of(leaf_hashes: Iterable[bytes]) -> bytes:
-    """Root over leaf hashes in order."""
-    frontier = Frontier()
-    for each in leaf_hashes:
-        frontier = frontier.append(each)
-    return frontier.root
-
-
-def nodes_of(leaf_hashes: Sequence[bytes]) -> Nodes:
-    """A node source over leaf hashes held in memory."""
-
-    def nodes(level: int, index: int) -> bytes:
-        return root_of(leaf_hashes[index << level : (index + 1) << level])
-
-    return nodes
 
 
 def inclusion_proof(nodes: Nodes, index: int, size: int) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ station. Never counts and never remembers: that is the signer's policy.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,8 +18,12 @@ from trust.printable import printable
 from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode, envelope
 
 MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB
+MAX_FILE_BYTES = 65_536  # a plain TOML file: the order, with room for comments
+_MAX_DOTS = 256  # on one line: the parser's time and memory grow with the square of a key's parts
 
 _QUOTED = 300  # characters of a decoder's words, which quote foreign keys
+_SET_HERE = frozenset({"environment", "root_sha256", "type", "v"})  # by the reader of the file, never by the file
+_CORRECT = "correct the order file, then read it again"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -59,53 +64,67 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
         return PublicKey.from_der(self.authority_key)
 
 
-def from_toml(text: str, *, environment: str, root_sha256: str) -> Envelope:
-    """A plain TOML order as an envelope without signatures, for environment `demo` only.
+def from_toml(text: str | bytes, *, environment: str, root_sha256: str) -> Envelope:
+    """A plain TOML order (bytes are UTF-8) as an envelope without signatures, for environment `demo` only.
 
-    Keys are given as PEM. Raises OrderError naming the entry.
+    Keys are given as PEM. Raises OrderError naming the entry, and nothing else, whatever the file holds.
     """
     if environment != "demo":
         raise OrderError(
             f"a plain TOML order is taken in environment 'demo' only, not in {environment!r}: have it signed"
         )
+    table = _table(text)
+    _require_own_entries(table)
+    ours = {"environment": environment, "root_sha256": root_sha256, "v": 1, "type": "order"}
     try:
-        table: dict[str, Any] = tomllib.loads(text)
-        entries = {
-            **table,
-            **_keys(table),
-            "environment": environment,
-            "root_sha256": root_sha256,
-            "v": 1,
-            "type": "order",
-        }
-        order = msgspec.convert(entries, WorkOrder, strict=True)
-    except tomllib.TOMLDecodeError as error:
-        raise OrderError(f"order is not TOML: {printable(str(error), _QUOTED)}") from error
+        order = msgspec.convert({**table, **_keys(table), **ours}, WorkOrder, strict=True)
     except msgspec.ValidationError as error:
-        raise OrderError(f"order: {printable(str(error), _QUOTED)}") from error
+        raise OrderError(f"order: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
     check(order)
     return envelope(order)
 
 
 def check(order: WorkOrder) -> None:
-    """Whether the order makes sense in itself; OrderError says what does not."""
+    """Whether the order makes sense in itself; OrderError says what does not and what to do."""
+    problem = _problem_of_keys(order) or _problem_of_lists(order)
+    if problem is None and len(encode(order)) > MAX_ORDER_BYTES:
+        problem = f"more than {MAX_ORDER_BYTES} bytes; shorten the list of firmware"
+    if problem is None and order.quantity == 0:
+        problem = "quantity is 0; say how many units are to be made"
+    if problem is not None:
+        raise OrderError(f"order {order.order_id}: {problem}")
+
+
+def _problem_of_keys(order: WorkOrder) -> str | None:
     try:
         cloud, authority = order.cloud, order.authority
     except PublicKeyError as error:
-        raise OrderError(f"order {order.order_id}: {error}") from error
+        return f"{printable(str(error), _QUOTED)}; have it made with keys of the cloud's signer"
     wanted = KeyType.RSA_2048 if order.service == "tcp" else KeyType.EC_P256
     if cloud.key_type is not wanted:
-        raise OrderError(f"order {order.order_id}: service {order.service} takes a cloud key of type {wanted.value}")
+        return f"service {order.service} takes a cloud key of type {wanted.value}; correct service or cloud_key"
     if authority.key_type is not KeyType.EC_P256:
-        raise OrderError(f"order {order.order_id}: the authority key must be ec-p256")
+        return "the authority key must be ec-p256; correct authority_key"
     if authority.spki == cloud.spki:
-        raise OrderError(f"order {order.order_id}: authority key and cloud key must be different keys")
-    if len(encode(order)) > MAX_ORDER_BYTES:
-        raise OrderError(f"order {order.order_id}: more than {MAX_ORDER_BYTES} bytes; shorten the list of firmware")
-    if order.quantity == 0:
-        raise OrderError(f"order {order.order_id}: quantity is 0")
+        return "authority key and cloud key must be different keys; correct the one that is wrong"
+    return None
+
+
+def _problem_of_lists(order: WorkOrder) -> str | None:
+    lists: dict[str, tuple[str, ...]] = {
+        "origins": order.origins,
+        "stations": order.stations,
+        "firmware": order.firmware,
+    }
+    for entry, values in lists.items():
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
+        if twice:
+            return f"{entry} names {twice[0]} twice; name each once"
+    if not order.firmware:
+        return "firmware is empty, so no device could be made; list the SHA-256 of each image that is allowed"
     if "injected" in order.origins:
-        raise OrderError(f"order {order.order_id}: origin 'injected' is not built yet; use generated or collected")
+        return "origin 'injected' is not built yet; use generated or collected"
+    return None
 
 
 def permits(order: WorkOrder, order_sha256: str, statement: PinStatement | Completion) -> str | None:
@@ -162,11 +181,42 @@ def _permits_completion(order: WorkOrder, done: Completion) -> str | None:
     return None
 
 
+def _table(text: str | bytes) -> dict[str, Any]:
+    if len(text) > MAX_FILE_BYTES:
+        size = f"{len(text)} bytes" if isinstance(text, bytes) else f"{len(text)} characters"
+        raise OrderError(f"order file of {size}, at most {MAX_FILE_BYTES} are taken; give the order's file")
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise OrderError("order is not UTF-8 text; save the file as UTF-8, then read it again") from error
+    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):  # TOML knows no other end of a line
+        raise OrderError(f"order has a line with more than {_MAX_DOTS} dots; {_CORRECT}")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise OrderError(f"order is not one flat TOML table: nested too deeply; {_CORRECT}") from error
+    except ValueError as error:  # TOMLDecodeError, and what int() says of a number with thousands of digits
+        raise OrderError(f"order is not TOML: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
+
+
+def _require_own_entries(table: dict[str, Any]) -> None:
+    """Refuse what the reader sets, so that a file cannot seem to say where it belongs, and what no order has."""
+    for name in sorted(table):
+        shown = printable(name, _QUOTED)
+        if name in _SET_HERE:
+            raise OrderError(f"order entry `{shown}`: the station says this itself; take the entry out of the file")
+        if name not in WorkOrder.__struct_fields__:
+            raise OrderError(f"order: unknown field `{shown}`; take it out of the file or correct its spelling")
+
+
 def _keys(table: dict[str, Any]) -> dict[str, bytes]:
     keys = {}
     for name in ("cloud_key", "authority_key"):
+        pem = table.get(name)
+        if not isinstance(pem, str):
+            raise OrderError(f"order entry {name}: expected a PEM public key as text; {_CORRECT}")
         try:
-            keys[name] = PublicKey.from_pem(str(table.get(name, ""))).spki
+            keys[name] = PublicKey.from_pem(pem).spki
         except PublicKeyError as error:
-            raise OrderError(f"order entry {name}: {error}") from error
+            raise OrderError(f"order entry {name}: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
     return keys

@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from cryptography import x509
 
 from trust.dsse import Envelope
-from trust.keys import PublicKey, PublicKeyError
+from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.printable import printable
-from trust.statement import Name, Text
+from trust.signed_note import NoteError, NoteKey
+from trust.statement import Name
 
+MAX_VERSION = 2**53 - 1  # what every JSON reader takes exactly (RFC 8259 §6)
 _QUOTED = 300  # characters of a decoder's words, which quote foreign keys
+_REMEDY = "give the root file that was made for this environment"
+Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps://[!-~]{1,192}\Z")]
 
 
 class RootError(ValueError):
@@ -38,15 +43,15 @@ class RegistryKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="root"):
-    """Who is trusted for what in one environment. `tls_root` is a DER certificate."""
+    """Who is trusted for what in one environment. `tls_root` is a DER certificate, empty where nobody uses TLS."""
 
     v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     environment: Name
-    version: Annotated[int, msgspec.Meta(ge=1)]
+    version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
     registry: Name
-    registry_url: Text
+    registry_url: Url
     tls_root: bytes
-    stations: dict[str, StationKeys]
+    stations: dict[Name, StationKeys]
     registry_keys: RegistryKeys
 
     def station(self, name: str) -> StationKeys:
@@ -90,24 +95,59 @@ def wrap(root: Root) -> Envelope:
 
 
 def parse(data: bytes) -> TrustedRoot:
-    """From the root file's bytes; RootError for anything that is not a usable root.
+    """From the root file's bytes; RootError, and nothing else, for anything that is not a usable root.
 
+    Every key in it is read here: one that cannot be used is found at start, not at its first use.
     Signed roots (threshold of the previous version) come with the trust-root work; until then only `demo` is taken.
     """
     try:
         wrapped = Envelope.from_json(data.strip())
         root = msgspec.json.decode(wrapped.payload, type=Root)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
-        raise RootError(f"not a trust root: {printable(str(error), _QUOTED)}") from error
+        raise RootError(f"not a trust root: {printable(str(error), _QUOTED)}; {_REMEDY}") from error
     if wrapped.payload_type != ROOT_TYPE or msgspec.json.encode(root, order="sorted") != wrapped.payload:
-        raise RootError("not a trust root: wrong type or not in canonical form")
+        raise RootError(f"not a trust root: wrong type or not in canonical form; {_REMEDY}")
     if root.environment != "demo":
-        raise RootError(f"an unsigned root is taken in environment 'demo' only, not in {root.environment!r}")
+        raise RootError(f"an unsigned root is taken in environment 'demo' only, not in {root.environment!r}; {_REMEDY}")
+    if wrapped.signatures:
+        raise RootError(f"this root carries signatures, which are not looked at yet; {_REMEDY}")
+    _require_usable(root)
     return TrustedRoot(root, wrapped.payload_sha256)
+
+
+def _require_usable(root: Root) -> None:
+    """Each key parses and is of the kind that its purpose signs with, and the certificate is one."""
+    for name, keys in root.stations.items():
+        for purpose in ("pin", "completion", "client"):
+            _require_es256(getattr(keys, purpose), f"{name}'s {purpose} key")
+        try:
+            NoteKey(root.log_origin(name), keys.log)
+        except NoteError as error:
+            raise RootError(f"trust root: {name}'s log key cannot be used: {_shown(error)}; {_REMEDY}") from error
+    _require_es256(root.registry_keys.receipt, "the registry's receipt key")
+    try:
+        if root.tls_root:
+            x509.load_der_x509_certificate(root.tls_root)
+    except ValueError as error:
+        raise RootError(f"trust root: tls_root is not one DER certificate: {_shown(error)}; {_REMEDY}") from error
+
+
+def _require_es256(spki: bytes, whose: str) -> None:
+    """Statements are signed with ECDSA P-256 (docs/statements.md)."""
+    try:
+        key_type = PublicKey.from_der(spki).key_type
+    except PublicKeyError as error:
+        raise RootError(f"trust root: {whose} cannot be used: {_shown(error)}; {_REMEDY}") from error
+    if key_type is not KeyType.EC_P256:
+        raise RootError(f"trust root: {whose} is {key_type.value}, ec-p256 is wanted; {_REMEDY}")
+
+
+def _shown(error: Exception) -> str:
+    return printable(str(error), _QUOTED)
 
 
 def _key(spki: bytes) -> PublicKey:
     try:
         return PublicKey.from_der(spki)
     except PublicKeyError as error:
-        raise RootError(f"trust root holds a key that cannot be used: {error}") from error
+        raise RootError(f"trust root holds a key that cannot be used: {error}; {_REMEDY}") from error

@@ -73,7 +73,7 @@ class NoteKey:
 
     @property
     def vkey(self) -> str:
-        """The verifier key string that other tools take: name, key id, type and key."""
+        """The verifier key string that other tools take (Go's checksum database): name, key id, type and key."""
         return f"{self.name}+{self.key_id.hex()}+{_base64(self._typed)}"
 
     def line(self, signature: bytes) -> str:
@@ -119,11 +119,6 @@ def checkpoint_text(origin: str, size: int, root_hash: bytes) -> str:
 def sign_line(name: str, spki: bytes, signature: bytes) -> str:
     """The signature line for a signature (Ed25519 raw, ECDSA in DER) by this key over the text's UTF-8 bytes."""
     return NoteKey(name, spki).line(signature)
-
-
-def vkey(name: str, spki: bytes) -> str:
-    """The verifier key string of a key, as Go's checksum-database tools take it."""
-    return NoteKey(name, spki).vkey
 
 
 def assemble(text: str, *lines: str) -> str:

@@ -179,7 +179,7 @@ def read(wrapped: Envelope, kind: type[S]) -> S:
         raise StatementError(f"payload type {wrapped.payload_type!r}: expected {kind.PAYLOAD_TYPE!r}")
     try:
         statement = msgspec.json.decode(wrapped.payload, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StatementError(f"not a {kind.__name__}: {printable(str(error), _QUOTED)}") from error
     if encode(statement) != wrapped.payload:
         raise StatementError(f"{kind.__name__} is not in canonical form: keys twice, out of order, or extra space")

@@ -8,6 +8,7 @@ import pytest
 from fixtures.device import (
     Device,
     DeviceBusyError,
+    Generation,
     GenerationState,
     LinkLostError,
     NoAnswerError,
@@ -100,7 +101,10 @@ async def test_the_same_job_gets_the_same_key(nest: Nest, device: Device) -> Non
     assert await device.public_key() == key
     await nest.slot.cycle(device)
     again = await nest.slot.open()
+    idle = Generation(GenerationState.IDLE, 0)
+    assert await again.generation() == idle, "status tells of this start only"
     assert (await again.generate(KeyType.EC_P256, job)).state is GenerationState.DONE
+    assert await again.generation() == idle, "no key was made, so none is done"
     assert await again.public_key() == key
     await again.close()
 
@@ -205,6 +209,8 @@ async def test_sizes_that_are_wrong_are_refused(device: Device) -> None:
     assert await refusal(device.prove, challenge[1:], "pin") is RefusalReason.INVALID
     assert await refusal(device.prove, challenge, "") is RefusalReason.INVALID
     assert await refusal(device.prove, challenge, "c" * 33) is RefusalReason.INVALID
+    for context in ("pin\n", "\x1b[2J", "\x7f", "pän"):
+        assert await refusal(device.prove, challenge, context) is RefusalReason.INVALID
     assert await refusal(device.report, challenge + b"\0") is RefusalReason.INVALID
 
 

@@ -112,6 +112,37 @@ def test_a_replaced_key_is_gone_after_the_next_start_wherever_the_cut_was(native
             assert set(old if state == recording.new else new) == {0xFF}
 
 
+@pytest.mark.parametrize("name", ["EC key over EC key", "RSA key over EC key"])
+def test_a_power_cut_during_the_next_start_costs_nothing_either(native: Path, tmp_path: Path, name: str) -> None:
+    """A start erases what a cut left of the other key; cut that start, too, at every place and inside its erase."""
+    recording = record(native, tmp_path, name)
+    images = list(prefixes(recording.before, recording.operations))
+    turn = len(images) - 2  # the new record is whole, the old one's erase has not begun
+    cut_starts = 0
+    with replayer(native, tmp_path) as boot:
+        for image in (images[2], images[turn // 2], images[turn - 1], images[turn]):
+            wanted = boot(image)
+            for again in interrupted_starts(native, tmp_path, image):
+                assert boot(again) == wanted
+                held = (tmp_path / "replayed.bin").read_bytes()
+                unused = held[0x1000:0x2000] if wanted == recording.new else held[0x2000:0x3000]
+                assert set(unused) == {0xFF}
+                cut_starts += 1
+    assert cut_starts > 20
+
+
+def interrupted_starts(binary: Path, folder: Path, image: bytes) -> Iterator[bytes]:
+    """What a start on this image leaves when it is cut."""
+    flash, trace = folder / "start.bin", folder / "start.txt"
+    flash.write_bytes(image)
+    trace.unlink(missing_ok=True)
+    with powered(native_command(binary, flash, "--flash-trace", str(trace))):
+        operations = read_trace(trace)
+    assert [each.value for each in operations] == [None], "a start erases one sector and programs nothing"
+    yield from prefixes(image, operations)
+    yield from torn(image, operations, every=1)
+
+
 @pytest.mark.parametrize("name", ["EC key over EC key", "anchor over anchor"])
 def test_the_replay_finds_a_store_with_a_single_slot(
     native: Path, single_slot: Path, tmp_path: Path, name: str

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ledger.append import LeafConflictError, append, frontier_at, tip
 from ledger.engine import Engine, reading, writing
 from ledger.tables import MAX_ENTRY_BYTES
-from trust.merkle import EMPTY_ROOT, leaf_hash, root_of
+from tests.trust.trees import root_of
+from trust.merkle import EMPTY_ROOT, leaf_hash
 
 
 def test_an_empty_log(engine: Engine) -> None:

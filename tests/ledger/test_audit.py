@@ -11,9 +11,10 @@ import pytest
 
 from ledger.audit import Finding, LogReport, StoredLeaf, audit_log
 from ledger.engine import Engine, reading
-from ledger.publish import publish
 from tests.ledger.conftest import LogSigner
-from trust.merkle import Frontier, leaf_hash, root_of
+from tests.ledger.publishing import publish
+from tests.trust.trees import root_of
+from trust.merkle import Frontier, leaf_hash
 
 SIZE, SIGNED = 40, 25
 Tamper = Callable[..., None]

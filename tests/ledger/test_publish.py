@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ledger.engine import Engine, reading, writing
-from ledger.publish import Head, PublishError, latest, nodes, prepare, prove_inclusion, publish, store
+from ledger.publish import Head, PublishError, latest, nodes, prepare, prove_inclusion, store
 from tests.ledger.conftest import ORIGIN, LogSigner
-from trust.merkle import EMPTY_ROOT, leaf_hash, nodes_of, verify_consistency, verify_inclusion
+from tests.ledger.publishing import publish
+from tests.trust.trees import nodes_of, root_of
+from trust.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from trust.signed_note import assemble, checkpoint_text, sign_line, verify
 
 Fill = Callable[[int], None]
@@ -54,13 +56,7 @@ def test_nodes_from_frontiers_are_the_tree(engine: Engine, fill: Fill) -> None:
         for size in (1, 2, 33, 64, 70):
             for index in range(size):
                 proof = prove_inclusion(connection, index, size)
-                assert verify_inclusion(index, size, leaves[index], _root(leaves[:size]), proof)
-
-
-def _root(leaves: list[bytes]) -> bytes:
-    from trust.merkle import root_of
-
-    return root_of(leaves)
+                assert verify_inclusion(index, size, leaves[index], root_of(leaves[:size]), proof)
 
 
 def test_after_a_crash_the_same_head_is_asked_for_again(engine: Engine, signer: LogSigner, fill: Fill) -> None:

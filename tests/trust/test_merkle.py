@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trust.trees import nodes_of, root_of
 from trust.merkle import (
     EMPTY_ROOT,
     MAX_SIZE,
@@ -19,8 +20,6 @@ from trust.merkle import (
     inclusion_proof,
     leaf_hash,
     node_hash,
-    nodes_of,
-    root_of,
     verify_consistency,
     verify_inclusion,
 )

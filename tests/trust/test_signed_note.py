@@ -27,7 +27,6 @@ from trust.signed_note import (
     parse_checkpoint,
     sign_line,
     verify,
-    vkey,
 )
 
 ORIGIN = "demo/station-01/log"
@@ -76,7 +75,7 @@ def signed(signer: tuple[bytes, Sign], size: int = 7, name: str = ORIGIN) -> str
 
 def test_a_published_note_opens() -> None:
     spki = ED25519_SPKI + base64.b64decode(KNOWN_VKEY.rpartition("+")[2])[1:]
-    assert vkey("PeterNeumann", spki) == KNOWN_VKEY
+    assert NoteKey("PeterNeumann", spki).vkey == KNOWN_VKEY
     assert open_note(f"{KNOWN_TEXT}\n{KNOWN_LINE}", NoteKey("PeterNeumann", spki)) == KNOWN_TEXT
     with pytest.raises(NoteError, match="does not verify"):
         open_note(f"{KNOWN_TEXT.replace('think', 'know')}\n{KNOWN_LINE}", NoteKey("PeterNeumann", spki))
@@ -98,7 +97,7 @@ def test_the_text_is_three_lines() -> None:
 def test_the_verifier_key_names_its_type() -> None:
     for make, kind in [(ecdsa, 2), (edwards, 1)]:
         spki, _ = make()
-        name, key_id, material = vkey("log", spki).split("+", 2)
+        name, key_id, material = NoteKey("log", spki).vkey.split("+", 2)
         assert (name, len(key_id), base64.b64decode(material)[0]) == ("log", 8, kind)
 
 
