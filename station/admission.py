@@ -1,35 +1,40 @@
-"""Whether a unit may begin, or go on, here at all. Reads the ledger; changes nothing."""
+"""Whether a unit may begin, or go on, here at all: judged from what ledger and registry know of it. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from station import checks
 from station.evidence import Assigned, Identified
 from station.faults import fault
-from station.jobs import Jobs, RecordKind
+from station.jobs import OnRecord, RecordKind
 from station.line import Line
-from trust.identity import DeviceId
 
 
-async def refuse_if_begun_elsewhere(jobs: Jobs, device: DeviceId, order_id: str) -> None:
+def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None:
+    """Raise the fault that keeps the unit out; `begun` is what the ledger knows of it."""
+    begun = tuple(begun)
+    refuse_if_begun_elsewhere(begun, line.work.order_id)
+    refuse_unless_keyable(line, identified, begun)
+
+
+def refuse_if_begun_elsewhere(begun: Iterable[OnRecord], order_id: str) -> None:
     """The fault `other-order` if a statement about the unit was intended under another order and is not lost.
 
     Its key must not be replaced: the registry may have it, or get it from the outbox at any time.
     """
-    for job in await jobs.jobs_of(device):
-        if job.order_id == order_id:
-            continue
-        records = await jobs.records(job.job_id)
-        if RecordKind.INTENT in records and RecordKind.PIN_REFUSED not in records:
-            raise fault("other-order", f"begun under {job.order_id}: finish it there")
+    for each in begun:
+        live = RecordKind.INTENT in each.records and RecordKind.PIN_REFUSED not in each.records
+        if live and each.job.order_id != order_id:
+            raise fault("other-order", f"begun under {each.job.order_id}: finish it there")
 
 
-async def refuse_unless_keyable(line: Line, identified: Identified) -> None:
+def refuse_unless_keyable(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None:
     """The fault that a unit without a key that we know would end with; the registry's or our own job is fine."""
     identity = identified.identity
     if identified.registered is not None:
         return
-    own = await line.jobs.jobs_of(identity.device_id)
-    if any(job.job_id == identity.job or job.order_id == line.work.order_id for job in own):
+    if any(each.job.job_id == identity.job or each.job.order_id == line.work.order_id for each in begun):
         return
     if identity.job is None or identity.job != checks.job_to_adopt(line, identity, None):
         checks.may_make_key(line, identity, known=False, asked=identified.asked)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from fixtures.slot import Slot
-from station.events import Step, UnitFinished, Verdict
+from station.events import UnitFinished, Verdict
 from station.faults import Disposition, Fault, fault
 from station.jobs import LedgerError, RecordConflictError
+from station.jobs.leaf import VERDICT
 from station.line import Line
 from station.provision import Provisioning
-from station.statements import event
+from station.statements import event, turned_away
 
 _VERDICTS = {
     Disposition.RETRY: Verdict.FAIL,
@@ -32,8 +35,8 @@ class Attempt:
     async def passed(self) -> UnitFinished:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
-        return self._finished(
-            Verdict.PASS,
+        return replace(
+            self._finished(Verdict.PASS),
             fingerprint=done.key.fingerprint,
             already=done.already,
             cloud="active" if done.active else "provisional",
@@ -48,8 +51,8 @@ class Attempt:
             stop = fault("ledger-failed", str(error))
             self._line.stop.set(stop)
             found = stop
-        return self._finished(
-            verdict,
+        return replace(
+            self._finished(verdict),
             code=found.code,
             sentence=found.row.sentence,
             remedy=found.row.remedy,
@@ -62,33 +65,26 @@ class Attempt:
         await self._flow.close()
 
     async def _record(self, verdict: Verdict, found: Fault) -> None:
-        assigned = self._flow.assigned
-        if assigned is not None:
-            told = event(
-                self._line,
-                "verdict",
-                assigned.job,
-                assigned.attempt,
-                verdict=verdict.value,
-                code=found.code,
-                step=self._flow.at,
-            )
-            await self._line.jobs.note(told)
-
-    def _finished(self, verdict: Verdict, **found: object) -> UnitFinished:
         seen, assigned = self._flow.seen, self._flow.assigned
-        passed = verdict is Verdict.PASS
-        step: Step | None = None if passed else self._flow.at
-        fields: dict[str, object] = {
-            "at": self._line.clock.utc(),
-            "slot": self.slot_name,
-            "verdict": verdict,
-            "order": self._line.work.order_id,
-            "device_id": str(seen.device_id) if seen else "",
-            "emulated": self._emulated or (seen.emulated if seen else False),
-            "job": str(assigned.job.job_id) if assigned else "",
-            "attempt": assigned.attempt if assigned else 0,
-            "step": step,
-            "seconds": round(self._line.clock.monotonic() - self._began, 6),
-        }
-        return UnitFinished(**fields, **found)  # type: ignore[arg-type]
+        said = {"verdict": verdict.value, "code": found.code, "step": self._flow.at.value}
+        if assigned is not None:
+            await self._line.jobs.note(event(self._line, VERDICT, assigned.job, assigned.attempt, **said))
+        elif (
+            seen is not None and verdict is Verdict.QUARANTINE
+        ):  # turned away: what else ends before a job costs nothing
+            await self._line.jobs.note(turned_away(self._line, seen, **said))
+
+    def _finished(self, verdict: Verdict) -> UnitFinished:
+        seen, assigned = self._flow.seen, self._flow.assigned
+        return UnitFinished(
+            at=self._line.clock.utc(),
+            slot=self.slot_name,
+            verdict=verdict,
+            order=self._line.work.order_id,
+            device_id=str(seen.device_id) if seen else "",
+            emulated=self._emulated or (seen.emulated if seen else False),
+            job=str(assigned.job.job_id) if assigned else "",
+            attempt=assigned.attempt if assigned else 0,
+            step=None if verdict is Verdict.PASS else self._flow.at,
+            seconds=round(self._line.clock.monotonic() - self._began, 6),
+        )

@@ -104,9 +104,7 @@ def right_unit(line: Line, identity: Identity) -> None:
     if identity.product_id != line.work.product_id:
         raise fault("wrong-product", f"unit has product id {identity.product_id}, the order {line.work.product_id}")
     if identity.firmware_sha256.hex() not in line.work.firmware:
-        raise fault(
-            "firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {identity.firmware_sha256.hex()[:16]}…"
-        )
+        raise fault("firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {identity.firmware_sha256.hex()}")
     if not identity.rng_healthy:
         raise fault("rng-failed")
 
@@ -162,6 +160,11 @@ def right_order(line: Line, pinned: PinStatement) -> None:
     """The unit's pin was made under this very order."""
     if pinned.order_id != line.work.order_id:
         raise fault("other-order", f"pinned under {pinned.order_id}")
+
+
+def pinned_by(registered: PinRecord | None) -> str:
+    """Who pinned it, for a fault's detail; empty if nobody did."""
+    return "" if registered is None else f"; pinned by {read(registered.statement, PinStatement).station}"
 
 
 def job_to_adopt(line: Line, identity: Identity, registered: PinRecord | None) -> JobId | None:

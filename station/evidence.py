@@ -6,6 +6,7 @@ type-check. Holds no behaviour and no live device.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fixtures.device import Anchor, Identity
@@ -42,7 +43,7 @@ class Assigned:
     asked: bool
     job: Job
     attempt: int
-    records: dict[RecordKind, Envelope]
+    records: Mapping[RecordKind, Envelope]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

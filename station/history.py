@@ -13,7 +13,7 @@ import msgspec
 from station import checks
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault, fault
-from station.jobs import Job, Jobs, RecordKind
+from station.jobs import Jobs, OnRecord, RecordKind
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey
@@ -109,7 +109,7 @@ def _write_new(path: Path, content: bytes) -> None:
 async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:
     """Ask ledger and registry; nobody's word is believed without its signature."""
     signed: list[tuple[str, Envelope, PublicKey]] = []
-    jobs = [await _job(reader, job, signed) for job in await reader.jobs.jobs_of(device)]
+    jobs = [_job(reader.root, each, signed) for each in await reader.jobs.of_device(device)]
     registry = await _registry(reader, device)
     known = bool(jobs) or registry.state not in {"not-pinned", "no-answer"}
     return DeviceHistory(device_id=str(device), known=known, registry=registry, jobs=tuple(jobs), signed=tuple(signed))
@@ -130,16 +130,19 @@ async def _registry(reader: Reader, device: DeviceId) -> RegistryView:
     return RegistryView(state=state, fingerprint=statement.fingerprint, station=statement.station)
 
 
-async def _job(reader: Reader, job: Job, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
-    views = []
-    for kind, envelope in (await reader.jobs.records(job.job_id)).items():
-        key = _key(reader.root, kind, envelope)
+def _job(root: TrustedRoot, known: OnRecord, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
+    job, views = known.job, []
+    for kind, envelope in known.records.items():
+        key = _key(root, kind, envelope)
         views.append(RecordView(kind=kind.value, sha256=envelope.payload_sha256, checked=_checked(envelope, key)))
         if key is not None:
             signed.append((f"{job.order_id}.{kind.value}", envelope, key))
-    attempts = await reader.jobs.attempts(job.job_id)
     return JobView(
-        job=str(job.job_id), order_id=job.order_id, adopted=job.adopted, attempts=attempts, records=tuple(views)
+        job=str(job.job_id),
+        order_id=job.order_id,
+        adopted=job.adopted,
+        attempts=known.attempts,
+        records=tuple(views),
     )
 
 

@@ -1,4 +1,4 @@
-"""How far the units of each order got, as the ledger tells it. Reads only; believes no screen."""
+"""How far the units of each order got, as this station's ledger tells it. Reads only; believes no screen."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import msgspec
 
 from station.events import Verdict
 from station.held import finish_me
-from station.jobs import RecordKind
+from station.jobs import LedgerError
 from station.jobs.store import JobStore
-from trust.identity import JobId
+from trust.order import WorkOrder
+from trust.statement import read
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One order's units, each counted once: units = passed + held + quarantined + lost + in_work.
+    """One order's units at this station, each counted once.
 
-    `active` of the passed are active in the cloud; `lost` were refused by the registry for good; `finish_me` names the
-    held ones.
+    quantity + allowance = passed + held + quarantined + lost + in_work + unused: the units that a pin statement was
+    signed for. `before_signing` ended or wait earlier and use nothing of the order, nor do the `turned_away`, which
+    were quarantined before they had a job. `active` of the passed are active in the cloud; of `not_taken` the registry
+    refused the completion; `lost` were refused by it for good; `finish_me` names the held ones.
     """
 
     order: str
-    units: int
+    quantity: int
+    allowance: int
     passed: int
     active: int
+    not_taken: int
     held: int
     quarantined: int
     lost: int
     in_work: int
+    unused: int
+    before_signing: int
+    turned_away: int
     finish_me: tuple[str, ...]
 
 
@@ -34,21 +42,28 @@ async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
     return tuple([await _report(store, order) for order in await store.orders()])
 
 
-async def _report(store: JobStore, order: str) -> OrderReport:
-    tally, held = await store.tally(order), await finish_me(store, order)
-    quarantined = 0
-    for event in await store.latest_verdicts(order):
-        if event.details.get("verdict") == Verdict.QUARANTINE:
-            quarantined += RecordKind.PIN_REFUSED not in await store.records(JobId.parse(event.job))
-    ended = tally.passed + len(held) + quarantined + tally.refused
+async def _report(store: JobStore, order_id: str) -> OrderReport:
+    order = await store.order(order_id)
+    if order is None:
+        raise LedgerError(f"order {order_id} is listed and not in the log: run the audit")
+    work = read(order, WorkOrder)
+    tally, held = await store.tally(order_id), await finish_me(store, order_id)
+    told = {event.job: event.details.get("verdict") for event in await store.latest_verdicts(order_id)}
+    unfinished = await store.unfinished(order_id)
+    quarantined = sum(told.get(str(job.job_id)) == Verdict.QUARANTINE for job in unfinished)
     return OrderReport(
-        order=order,
-        units=tally.jobs,
+        order=order_id,
+        quantity=work.quantity,
+        allowance=work.allowance,
         passed=tally.passed,
         active=tally.active,
+        not_taken=tally.not_taken,
         held=len(held),
         quarantined=quarantined,
         lost=tally.refused,
-        in_work=tally.jobs - ended,
+        in_work=len(unfinished) - len(held) - quarantined,
+        unused=work.quantity + work.allowance - tally.signed_for,
+        before_signing=tally.opened + tally.intended,
+        turned_away=await store.turned_away(order_id),
         finish_me=held,
     )

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,6 +24,7 @@ from trust.statement import envelope
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 4  # statements on their way at the same time
 _AWAY_AFTER = 3  # so many statements in a row without any answer: it is the registry, not the statement
 
 VerifyReceipt = Callable[[OutboxItem, Envelope], str | None]
@@ -122,7 +123,7 @@ class Outbox:
             await self._rest()
 
     async def drain_once(self) -> Drained:
-        """Try everything that is pending once, whatever its back-off. Raises LedgerError."""
+        """Try what is pending once, whatever its back-off, until nothing answers any more. Raises LedgerError."""
         return await self._drain(patient=False)
 
     async def _drain(self, *, patient: bool) -> Drained:
@@ -130,15 +131,24 @@ class Outbox:
             items = await self._jobs.pending()
             self._forget_all_but(items)
             outcomes: list[_Outcome] = []
-            for item in items:
-                if patient and (self._in_work(item.job.job_id) or not self._due(item)):
-                    continue
-                outcomes.append(await self._attempt(item))
+            due = [item for item in items if not patient or (self._due(item) and not self._in_work(item.job.job_id))]
+            for first in range(0, len(due), _AT_ONCE):
+                outcomes += await self._attempt_all(due[first : first + _AT_ONCE], patient=patient)
                 if outcomes[-_AWAY_AFTER:] == [_Outcome.NO_ANSWER] * _AWAY_AFTER:
                     self._away.failed(self._pace)
                     break
             delivered, refused = outcomes.count(_Outcome.DELIVERED), outcomes.count(_Outcome.REFUSED)
             return Drained(delivered, refused, len(items) - delivered - refused)
+
+    async def _attempt_all(self, items: Sequence[OutboxItem], *, patient: bool) -> list[_Outcome]:
+        """Side by side: a job never has two statements waiting, so their order does not matter."""
+        # Looked at again: a slot may have taken a job in hand since the pass began.
+        free = [item for item in items if not patient or not self._in_work(item.job.job_id)]
+        found = await asyncio.gather(*(self._attempt(item) for item in free), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return [each for each in found if isinstance(each, _Outcome)]
 
     async def _attempt(self, item: OutboxItem) -> _Outcome:
         outcome = await self._send(item)
@@ -184,10 +194,11 @@ class Outbox:
 
     async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> _Outcome:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
-        if item.kind is not RecordKind.PIN or error.code not in REFUSED_FOR_GOOD:
+        if error.code not in REFUSED_FOR_GOOD:
             return _Outcome.FAILED
-        loss = self._stamp.event(RecordKind.PIN_REFUSED.value, item.job, details={"code": error.code.value})
-        return await self._record(item, RecordKind.PIN_REFUSED, envelope(loss), _Outcome.REFUSED)
+        kind = RecordKind.PIN_REFUSED if item.kind is RecordKind.PIN else RecordKind.COMPLETION_REFUSED
+        told = self._stamp.event(kind.value, item.job, details={"code": error.code.value})
+        return await self._record(item, kind, envelope(told), _Outcome.REFUSED)
 
     async def _record(self, item: OutboxItem, kind: RecordKind, what: Envelope, outcome: _Outcome) -> _Outcome:
         try:

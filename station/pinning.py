@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
+from station import checks
+from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError, PinRecord
 from station.evidence import Assigned
+from station.faults import fault
 from station.jobs import RecordConflictError, RecordKind
 from station.line import Line
 from station.statements import event
+from station.steps import classify
 from trust.dsse import Envelope
 from trust.statement import envelope
 
@@ -24,5 +27,13 @@ async def send_pin(line: Line, pin: Envelope, assigned: Assigned) -> bool:
             loss = event(line, "pin-refused", assigned.job, assigned.attempt, code=error.code)
             with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
                 await line.jobs.record(assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
-        raise
+        raise fault(classify(error).code, f"{error}{_held(line, assigned, error.stored)}") from error
     return True
+
+
+def _held(line: Line, assigned: Assigned, stored: PinRecord | None) -> str:
+    """What the registry holds instead, if it showed that with its refusal and all signatures of it hold."""
+    if stored is None:
+        return ""
+    theirs = checks.registry_record(line.root, assigned.identity.device_id, stored)
+    return f" (pinned by {theirs.station} under job {theirs.job})"

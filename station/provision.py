@@ -13,7 +13,6 @@ Rules of the machine:
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from typing import Literal
 
@@ -21,7 +20,8 @@ from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
-from station.admission import not_too_often, refuse_if_begun_elsewhere, refuse_unless_keyable
+from station.admission import admit, not_too_often
+from station.ahead import Ahead
 from station.cloud import CloudUnreachableError
 from station.events import Step
 from station.faults import fault
@@ -48,6 +48,8 @@ class Provisioning:
         self.slot_name = slot.config.name
         self.at = Step.INSERTED
         self.unit = Unit(line, slot)
+        self.challenge: Ahead[bytes] = Ahead()  # the signer gives it while the device works
+        self.last_look: Ahead[None] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
         self.in_hand: JobId | None = None
@@ -78,6 +80,8 @@ class Provisioning:
         """Give the link back, and the job to the outbox."""
         if self.in_hand is not None:
             self.line.in_work.discard(self.in_hand)
+        await self.challenge.drop()
+        await self.last_look.drop()
         await self.unit.close()
 
     @step(Step.INSERTED)
@@ -106,19 +110,16 @@ class Provisioning:
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
         # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
-        await refuse_if_begun_elsewhere(jobs, identity.device_id, self.line.work.order_id)
-        await refuse_unless_keyable(self.line, identified)
+        admit(self.line, identified, await jobs.of_device(identity.device_id))
         try:
-            job = await jobs.open(identity.device_id, self.line.work.order_id, adopt=adopt)
+            now = await jobs.begin(identity.device_id, self.line.work.order_id, slot=self.slot_name, adopt=adopt)
         except RecordConflictError as error:
-            raise fault("job-conflict", str(error)) from error
-        self.in_hand = self.line.take_in_hand(job.job_id)
+            raise fault("job-conflict", f"{error}{checks.pinned_by(identified.registered)}") from error
         # A crash here leaves a job without a key: the next insertion finds the job and goes on.
-        attempt = await jobs.attempts(job.job_id) + 1
-        await jobs.note(event(self.line, "attempt", job, attempt, slot=self.slot_name))
+        self.in_hand = self.line.take_in_hand(now.job.job_id)
         self.assigned = evidence.Assigned(
-            identity=identity, registered=identified.registered, asked=identified.asked, job=job, attempt=attempt,
-            records=await jobs.records(job.job_id),
+            identity=identity, registered=identified.registered, asked=identified.asked,
+            job=now.job, attempt=now.attempts, records=now.records,
         )  # fmt: skip
         not_too_often(self.assigned, self.line.max_attempts)
         return self.assigned
@@ -127,6 +128,7 @@ class Provisioning:
     async def key(self, assigned: evidence.Assigned) -> evidence.Keyed:
         """3: the device holds this job's key: there already, collected, or generated now."""
         identity, job = assigned.identity, assigned.job.job_id
+        self.challenge.begin(self.line.challenge("pin", assigned.job))
         if identity.job != job:
             await self._make_key(assigned)
         stored = await self.unit.device.public_key()
@@ -150,7 +152,7 @@ class Provisioning:
     @step(Step.PROVEN)
     async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:
         """4: the device signs the signer's one-use challenge, twice."""
-        challenge = await self.line.challenge("pin", keyed.assigned.job)
+        challenge = await self.challenge.take()
         possession = await self.unit.possession(challenge, "pin", keyed.key, keyed.assigned.identity)
         return evidence.Proven(keyed=keyed, possession=possession)
 
@@ -212,7 +214,7 @@ class Provisioning:
             await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
             await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
         except RecordConflictError as error:  # begun here with other bytes, finished elsewhere
-            raise fault("job-conflict", str(error)) from error
+            raise fault("job-conflict", f"{error}{checks.pinned_by(registered)}") from error
         return evidence.Pinned(assigned=assigned, key=key, pin=registered.statement, receipt=registered.receipt)
 
     @step(Step.ANCHORED)
@@ -246,6 +248,7 @@ class Provisioning:
         """11: writes closed, after a power cycle a write is refused, and the device signs its closing report."""
         anchored = verified.anchored
         pinned, job = anchored.pinned, anchored.pinned.assigned.job.job_id
+        self.challenge.begin(self.line.challenge("report", pinned.assigned.job))
         await make_so(
             True, read=self.unit.locked, write=lambda: self.unit.device.lock(job), reopen=self.unit.open,
             differs="lock-not-holding",
@@ -253,7 +256,7 @@ class Provisioning:
         await self.unit.cycle()
         identity = await self._unchanged(anchored)
         await self.unit.write_refused(anchored.anchor)
-        challenge = await self.line.challenge("report", pinned.assigned.job)
+        challenge = await self.challenge.take()
         signed = await self.unit.device.report(challenge)
         checks.closing_report(challenge, signed, key=pinned.key, job=job, identity=identity, anchor=anchored.anchor)
         closing = Closing(challenge=challenge, report=signed.report, signature=signed.signature)
@@ -264,17 +267,19 @@ class Provisioning:
     async def complete(self, locked: evidence.Locked) -> evidence.Passed:
         """12: the completion is signed and durable; only then green."""
         pinned = locked.verified.anchored.pinned
-        await self.unit.still_here(pinned.assigned.identity)
         assigned, registered = pinned.assigned, pinned.assigned.registered
+        self.last_look.begin(self.unit.still_here(assigned.identity))
         done = assigned.records.get(RecordKind.COMPLETION)
         already, active = done is not None, RecordKind.COMPLETION_RECEIPT in assigned.records
         checks.completion_on_record(self.line.root, pinned.pin, done)
         if registered is not None and registered.completion is not None:
+            if done is None:  # finished at another station: its completion is this ledger's too
+                await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, registered.completion)
             done, already, active = registered.completion, True, True
-            with contextlib.suppress(RecordConflictError):  # finished elsewhere: what this ledger has of it stays
-                await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
         if done is None:
             done = await self._completion(locked)
+        else:
+            await self.last_look.take()
         await self.line.light(self.slot_name, Lamp.PASS)
         return evidence.Passed(job=assigned.job, key=pinned.key, completion=done, already=already, active=active)
 
@@ -287,6 +292,7 @@ class Provisioning:
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
             await jobs.record(job, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.
+        await self.last_look.take()
         done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
         await jobs.record(job, RecordKind.COMPLETION, done)

@@ -7,6 +7,7 @@ from fixtures.slot import SlotConfig
 from station.events import UnitSeen
 from station.evidence import Locked, Vetted
 from station.jobs import Job
+from station.jobs.leaf import VERDICT
 from station.line import Line
 from trust.statement import Completion, Declared, Event, PinStatement
 
@@ -99,6 +100,21 @@ def event(line: Line, kind: str, job: Job, attempt: int, **details: str) -> Even
         job=str(job.job_id),
         device_id=str(job.device_id),
         attempt=attempt,
+        details=details,
+    )
+
+
+def turned_away(line: Line, identity: Identity, **details: str) -> Event:
+    """The verdict on a unit that got no job, for the ledger."""
+    return Event(
+        environment=line.work.environment,
+        root_sha256=line.root.sha256,
+        station=line.station,
+        kind=VERDICT,
+        at=line.clock.utc(),
+        order_id=line.work.order_id,
+        job="",
+        device_id=str(identity.device_id),
         details=details,
     )
 

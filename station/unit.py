@@ -24,6 +24,7 @@ from fixtures.device import (
 from fixtures.power import CycleKind
 from fixtures.slot import Slot
 from station import checks
+from station.ahead import Ahead
 from station.faults import Fault, fault
 from station.line import Line
 from trust.identity import JobId
@@ -42,7 +43,7 @@ class Unit:
         self._line = line
         self._slot = slot
         self._device: Device | None = None
-        self._ahead: asyncio.Task[Anchor | None] | None = None
+        self._anchor: Ahead[Anchor | None] = Ahead()
 
     @property
     def device(self) -> Device:
@@ -58,7 +59,7 @@ class Unit:
 
     async def close(self) -> None:
         """Give the link back; idempotent."""
-        await self._drop_what_was_read_ahead()
+        await self._anchor.drop()
         device, self._device = self._device, None
         if device is not None:
             try:
@@ -149,20 +150,11 @@ class Unit:
 
     def read_anchor_ahead(self) -> None:
         """Begin reading the anchor now, while signer and registry work: reading changes nothing on the unit."""
-        self._ahead = asyncio.create_task(self.device.read_anchor())
+        self._anchor.begin(self.device.read_anchor())
 
     async def read_anchor(self) -> Anchor | None:
         """The anchor as the flash chip holds it; what was begun ahead is used once."""
-        ahead, self._ahead = self._ahead, None
-        return await (ahead or self.device.read_anchor())
-
-    async def _drop_what_was_read_ahead(self) -> None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.wait({ahead})
-            if not ahead.cancelled():
-                ahead.exception()  # nobody needs the anchor any more; the step that ended this attempt told why
+        return await (self._anchor.take() if self._anchor.begun else self.device.read_anchor())
 
     async def locked(self) -> bool:
         """Whether the device says that writes are closed."""

@@ -29,7 +29,7 @@ def problems(done: Completion, pin: PinStatement, key: PublicKey, order: WorkOrd
         if found != wanted:
             yield f"closing report: {name} is {found!r}, expected {wanted!r}"
     if order is not None and report.firmware_sha256 not in order.firmware:
-        yield f"closing report: firmware {report.firmware_sha256[:16]}… is not on the order's list"
+        yield f"closing report: firmware {report.firmware_sha256} is not on the order's list"
 
 
 def _compared(done: Completion, pin: PinStatement, report: ClosingReport) -> list[tuple[str, object, object]]:

@@ -60,11 +60,15 @@ def order(body: WorkOrder) -> Iterator[Problem]:
 
 
 def signatures(leaf: JobLeaf, trust: Trust, *, adopted: bool) -> Iterator[Problem]:
-    """Check 9: signed by the key of the station that the statement names; another station's only in adopted jobs."""
+    """Check 9: signed by the key of the station that the statement names.
+
+    Another station's pin statement stands only in an adopted job; its completion in any: the unit was finished there.
+    """
     body, root = leaf.body, trust.trusted.root
     if not isinstance(body, PinStatement | Completion):
         return  # a receipt's signature is part of `content`; the rest is signed by nobody
-    if body.station != trust.station and not adopted:
+    finished_elsewhere = leaf.kind is RecordKind.COMPLETION
+    if body.station != trust.station and not (adopted or finished_elsewhere):
         yield 9, f"statement of station {body.station!r} in a job that this station began"
     if not leaf.envelope.signatures:
         return  # an intent

@@ -109,6 +109,7 @@ class Storyteller:
         records: dict[RecordKind, Recorded] = {}
         adopted = event.details.get("adopted") == "yes"
         known = Known(
+            station=self._trust.station,
             job_id=event.job,
             device_id=event.device_id,
             order_id=event.order_id,

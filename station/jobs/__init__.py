@@ -6,6 +6,7 @@ Append-only: nothing is ever updated, so the audit can recompute all of it from 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -41,6 +42,7 @@ class RecordKind(StrEnum):
     COMPLETION_INTENT = "completion-intent"  # the completion's exact bytes, not signed yet
     COMPLETION = "completion"  # signed by the signer; enters the outbox; the unit has passed
     COMPLETION_RECEIPT = "completion-receipt"  # leaves the outbox: active in the cloud
+    COMPLETION_REFUSED = "completion-refused"  # an event: refused for good; what the registry has instead stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,15 @@ class Job:
     device_id: DeviceId
     order_id: str
     adopted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRecord:
+    """A job and all that is on record of it. `attempts`: insertions begun so far."""
+
+    job: Job
+    attempts: int
+    records: Mapping[RecordKind, Envelope]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +76,14 @@ class OutboxItem:
 class Jobs(Protocol):
     """The station's memory. Every call that writes returns only after the commit. Raises LedgerError and the above."""
 
-    async def open(self, device: DeviceId, order_id: str, *, adopt: JobId | None = None) -> Job:
-        """The device's job under this order, made now if there is none (with the adopted id, if one is given).
+    async def begin(self, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None = None) -> OnRecord:
+        """One more attempt on record, under the device's job of this order, which is made now if there is none.
 
-        RecordConflictError when there is one with another id than the adopted one.
+        `adopt` is the id of a job that another station began. RecordConflictError when the job here has another id.
         """
 
-    async def find(self, job: JobId) -> Job | None:
-        """A job by id."""
-
-    async def jobs_of(self, device: DeviceId) -> tuple[Job, ...]:
+    async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         """All jobs of a device, oldest first."""
-
-    async def records(self, job: JobId) -> dict[RecordKind, Envelope]:
-        """What is on record of a job."""
 
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         """Put one step on record: leaf, record and outbox row in one transaction.
@@ -89,9 +94,6 @@ class Jobs(Protocol):
 
     async def note(self, event: Event) -> None:
         """Append an event leaf (attempt begun, key replaced, verdict …); each (job, attempt, kind) once."""
-
-    async def attempts(self, job: JobId) -> int:
-        """Attempts (insertions) begun so far."""
 
     async def pending(self) -> tuple[OutboxItem, ...]:
         """The outbox, oldest first."""

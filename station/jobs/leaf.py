@@ -16,6 +16,7 @@ from trust.order import WorkOrder
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
 JOB_OPENED = "job"
+ATTEMPT = "attempt"
 VERDICT = "verdict"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
@@ -100,8 +101,8 @@ def _kind(body: Body, *, signed: bool) -> RecordKind | None:
             return RecordKind.COMPLETION if signed else RecordKind.COMPLETION_INTENT
         case Receipt():
             return RecordKind.PIN_RECEIPT if body.subject == "pin" else RecordKind.COMPLETION_RECEIPT
-        case Event(kind=RecordKind.PIN_REFUSED.value):
-            return RecordKind.PIN_REFUSED
+        case Event(kind=RecordKind.PIN_REFUSED.value | RecordKind.COMPLETION_REFUSED.value as refused):
+            return RecordKind(refused)
         case _:
             return None
 

@@ -26,13 +26,19 @@ _NEEDS = {
     RecordKind.COMPLETION_INTENT: (RecordKind.PIN_RECEIPT,),
     RecordKind.COMPLETION: (RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT),
     RecordKind.COMPLETION_RECEIPT: (RecordKind.COMPLETION,),
+    RecordKind.COMPLETION_REFUSED: (RecordKind.COMPLETION,),
 }
-_BEGUN_ELSEWHERE = {RecordKind.INTENT, RecordKind.COMPLETION_INTENT}  # an adopted job need not have its intents here
-_EXCLUDES = {RecordKind.PIN_RECEIPT: RecordKind.PIN_REFUSED, RecordKind.PIN_REFUSED: RecordKind.PIN_RECEIPT}
+_EXCLUDES = {
+    RecordKind.PIN_RECEIPT: RecordKind.PIN_REFUSED,
+    RecordKind.PIN_REFUSED: RecordKind.PIN_RECEIPT,
+    RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION_REFUSED,
+    RecordKind.COMPLETION_REFUSED: RecordKind.COMPLETION_RECEIPT,
+}
 _ANSWERS = {
     RecordKind.PIN_RECEIPT: RecordKind.PIN,
     RecordKind.PIN_REFUSED: RecordKind.PIN,
     RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION,
+    RecordKind.COMPLETION_REFUSED: RecordKind.COMPLETION,
 }
 _SENT = {RecordKind.PIN, RecordKind.COMPLETION}
 
@@ -55,8 +61,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What earlier leaves say of a job: who it is, and its records so far."""
+    """What earlier leaves say of a job: whose log it is in, who it is, and its records so far."""
 
+    station: str
     job_id: str
     device_id: str
     order_id: str
@@ -67,8 +74,9 @@ class Known:
 def problem(leaf: JobLeaf, known: Known) -> str | None:
     """Why this record may not follow what is known of its job; None if it may.
 
-    A statement needs its intent, with the same bytes (but for adopted jobs, which another station began), a receipt
-    its statement, a completion the pin's receipt; refused and received exclude each other.
+    A statement needs its intent, with the same bytes, unless another station made it: a pin statement in a job that
+    was adopted from there, a completion of a unit that was finished there. A receipt needs its statement, a completion
+    the pin's receipt; refused and received exclude each other.
     """
     kind = leaf.kind
     if kind is None:
@@ -80,9 +88,9 @@ def problem(leaf: JobLeaf, known: Known) -> str | None:
     if excluded in known.records:
         return f"{kind.value} after {excluded}: the registry's answer does not change"
     for needed in _NEEDS[kind]:
-        if needed not in known.records and not (known.adopted and needed in _BEGUN_ELSEWHERE):
+        if needed not in known.records and not _intended_elsewhere(needed, leaf, known):
             return f"{kind.value} before {needed.value}"
-    for other, named in _names(leaf):
+    for other, named in _names(leaf, known):
         if other in known.records and known.records[other].payload_sha256 != named:
             return f"{kind.value} does not belong to the {other.value} on record: other bytes"
     return None
@@ -131,7 +139,17 @@ def _keys(pin: PinStatement, index: int) -> list[Row]:
     return [Row(KeyRow, {**values, "job_id": pin.job}), *rs]
 
 
-def _names(leaf: JobLeaf) -> list[tuple[RecordKind, str]]:
+def _intended_elsewhere(needed: RecordKind, leaf: JobLeaf, known: Known) -> bool:
+    if needed is RecordKind.INTENT:
+        return known.adopted
+    return needed is RecordKind.COMPLETION_INTENT and _finished_elsewhere(leaf, known)
+
+
+def _finished_elsewhere(leaf: JobLeaf, known: Known) -> bool:
+    return isinstance(leaf.body, Completion) and leaf.body.station != known.station
+
+
+def _names(leaf: JobLeaf, known: Known) -> list[tuple[RecordKind, str]]:
     """The records that a record names by the SHA-256 of their payload."""
     match leaf.body:
         case PinStatement() if leaf.kind is RecordKind.PIN:
@@ -140,8 +158,9 @@ def _names(leaf: JobLeaf) -> list[tuple[RecordKind, str]]:
             return [(RecordKind.PIN if subject == "pin" else RecordKind.COMPLETION, named)]
         case Completion(pin_sha256=pin, receipt_sha256=receipt):
             names = [(RecordKind.PIN, pin), (RecordKind.PIN_RECEIPT, receipt)]
-            own = (RecordKind.COMPLETION_INTENT, leaf.envelope.payload_sha256)
-            return [*names, own] if leaf.kind is RecordKind.COMPLETION else names
+            if leaf.kind is RecordKind.COMPLETION_INTENT or _finished_elsewhere(leaf, known):
+                return names
+            return [*names, (RecordKind.COMPLETION_INTENT, leaf.envelope.payload_sha256)]
         case _:
             return []
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import aliased
 
 from ledger.append import tip
 from ledger.engine import Connection
 from ledger.tables import Leaf
-from station.jobs import Job, OutboxItem, RecordKind
+from station.jobs import Job, OnRecord, OutboxItem, RecordKind
 from station.jobs.leaf import VERDICT
 from station.jobs.projection import Known, Recorded
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, RecordRow
@@ -18,8 +20,23 @@ from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.statement import Event, read
 
-_JOB = (JobRow.job_id, JobRow.device_id, JobRow.order_id, JobRow.adopted)
 JobColumns = tuple[str, str, str, int]
+
+# Statements are built once: building one costs more than running it.
+_JOB = (JobRow.job_id, JobRow.device_id, JobRow.order_id, JobRow.adopted)
+_BY_ID = select(*_JOB).where(JobRow.job_id == bindparam("job"))
+_UNDER = select(*_JOB).where(JobRow.device_id == bindparam("device"), JobRow.order_id == bindparam("order"))
+_OF_DEVICE = select(*_JOB).where(JobRow.device_id == bindparam("device")).order_by(JobRow.leaf_index)
+_RECORDS = (
+    select(RecordRow.kind, RecordRow.leaf_index, Leaf.entry)
+    .join(Leaf, Leaf.index == RecordRow.leaf_index)
+    .where(RecordRow.job_id == bindparam("job"))
+    .order_by(RecordRow.leaf_index)
+)
+_ATTEMPTS = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == bindparam("job"))
+_ORDER = (
+    select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == bindparam("order"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,79 +50,74 @@ class Tally:
     pinned: int = 0
     completed: int = 0
     active: int = 0
+    not_taken: int = 0
 
     @property
     def jobs(self) -> int:
         """All of them."""
-        return sum((self.opened, self.intended, self.signed, self.refused, self.pinned, self.completed, self.active))
+        return self.opened + self.intended + self.signed_for
+
+    @property
+    def signed_for(self) -> int:
+        """Those with a pin statement: each has used one of the order's signatures."""
+        return self.signed + self.refused + self.pinned + self.passed
 
     @property
     def passed(self) -> int:
-        """Completed at the station, active in the cloud or not yet."""
-        return self.completed + self.active
+        """Completed at the station; active in the cloud, not yet, or its completion refused there (`not_taken`)."""
+        return self.completed + self.active + self.not_taken
 
 
 def find(connection: Connection, job: JobId) -> Job | None:
     """A job by id."""
-    found = connection.execute(select(*_JOB).where(JobRow.job_id == str(job))).one_or_none()
+    found = connection.execute(_BY_ID, {"job": str(job)}).one_or_none()
     return None if found is None else _job(found)
 
 
 def find_under(connection: Connection, device: DeviceId, order_id: str) -> Job | None:
     """A device's job under an order."""
-    query = select(*_JOB).where(JobRow.device_id == str(device), JobRow.order_id == order_id)
-    found = connection.execute(query).one_or_none()
+    found = connection.execute(_UNDER, {"device": str(device), "order": order_id}).one_or_none()
     return None if found is None else _job(found)
 
 
-def jobs_of(connection: Connection, device: DeviceId) -> tuple[Job, ...]:
-    """All jobs of a device, oldest first."""
-    query = select(*_JOB).where(JobRow.device_id == str(device)).order_by(JobRow.leaf_index)
-    return tuple(_job(each) for each in connection.execute(query))
+def of_device(connection: Connection, device: DeviceId) -> tuple[OnRecord, ...]:
+    """All jobs of a device with what is on record of each, oldest first."""
+    jobs = [_job(each) for each in connection.execute(_OF_DEVICE, {"device": str(device)}).all()]
+    return tuple(on_record(connection, job) for job in jobs)
+
+
+def on_record(connection: Connection, job: Job) -> OnRecord:
+    """A job with everything that is on record of it."""
+    attempts: int = connection.execute(_ATTEMPTS, {"job": str(job.job_id)}).scalar_one()
+    return OnRecord(job=job, attempts=attempts, records=records(connection, job.job_id))
 
 
 def order(connection: Connection, order_id: str) -> Envelope | None:
     """A work order's envelope."""
-    query = select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == order_id)
-    entry = connection.execute(query).scalar_one_or_none()
+    entry = connection.execute(_ORDER, {"order": order_id}).scalar_one_or_none()
     return None if entry is None else Envelope.from_json(entry)
 
 
-def records(connection: Connection, job: JobId) -> dict[RecordKind, Envelope]:
+def records(connection: Connection, job: JobId) -> Mapping[RecordKind, Envelope]:
     """What is on record of a job, in the order of the log."""
-    query = (
-        select(RecordRow.kind, Leaf.entry)
-        .join(Leaf, Leaf.index == RecordRow.leaf_index)
-        .where(RecordRow.job_id == str(job))
-        .order_by(RecordRow.leaf_index)
-    )
-    return {RecordKind(kind): Envelope.from_json(entry) for kind, entry in connection.execute(query)}
+    found = connection.execute(_RECORDS, {"job": str(job)})
+    return MappingProxyType({RecordKind(kind): Envelope.from_json(entry) for kind, _, entry in found})
 
 
-def known(connection: Connection, job: Job) -> Known:
-    """What the log says of a job so far, for the rules of `projection`."""
-    query = (
-        select(RecordRow.kind, RecordRow.leaf_index, Leaf.entry)
-        .join(Leaf, Leaf.index == RecordRow.leaf_index)
-        .where(RecordRow.job_id == str(job.job_id))
-    )
+def known(connection: Connection, job: Job, station: str) -> Known:
+    """What this station's log says of a job so far, for the rules of `projection`."""
+    found = connection.execute(_RECORDS, {"job": str(job.job_id)})
     so_far = {
-        RecordKind(kind): Recorded(index, Envelope.from_json(entry).payload_sha256)
-        for kind, index, entry in connection.execute(query)
+        RecordKind(kind): Recorded(index, Envelope.from_json(entry).payload_sha256) for kind, index, entry in found
     }
     return Known(
+        station=station,
         job_id=str(job.job_id),
         device_id=str(job.device_id),
         order_id=job.order_id,
         adopted=job.adopted,
         records=so_far,
     )
-
-
-def attempts(connection: Connection, job: JobId) -> int:
-    """The highest attempt number any event of the job carries."""
-    query = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == str(job))
-    return connection.execute(query).scalar_one()
 
 
 def pending(connection: Connection, answered_below: int) -> tuple[tuple[OutboxItem, ...], int]:
@@ -161,6 +173,7 @@ def tally(connection: Connection, order_id: str) -> Tally:
         pinned=counts.get(RecordKind.PIN_RECEIPT, 0) + counts.get(RecordKind.COMPLETION_INTENT, 0),
         completed=counts.get(RecordKind.COMPLETION, 0),
         active=counts.get(RecordKind.COMPLETION_RECEIPT, 0),
+        not_taken=counts.get(RecordKind.COMPLETION_REFUSED, 0),
     )
 
 
@@ -171,11 +184,19 @@ def latest_verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
     )
     newest = (
         select(func.max(EventRow.leaf_index))
-        .where(EventRow.order_id == order_id, EventRow.kind == VERDICT, ~done.exists())
+        .where(EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id != "", ~done.exists())
         .group_by(EventRow.job_id)
     )
     query = select(Leaf.entry).where(Leaf.index.in_(newest)).order_by(Leaf.index)
     return tuple(read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())
+
+
+def turned_away(connection: Connection, order_id: str) -> int:
+    """How many devices were given a verdict under this order before they had a job."""
+    query = select(func.count(EventRow.device_id.distinct())).where(
+        EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id == ""
+    )
+    return connection.execute(query).scalar_one()
 
 
 def _job(row: Row[*JobColumns]) -> Job:

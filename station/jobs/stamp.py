@@ -27,7 +27,9 @@ class Stamp:
     root_sha256: str
     now: Callable[[], datetime] = field(default=utc_now, compare=False)
 
-    def event(self, kind: str, job: Job | None = None, *, details: Mapping[str, str] | None = None) -> Event:
+    def event(
+        self, kind: str, job: Job | None = None, *, attempt: int = 0, details: Mapping[str, str] | None = None
+    ) -> Event:
         """An event of this station, now, of a job or of none."""
         return Event(
             environment=self.environment,
@@ -38,5 +40,6 @@ class Stamp:
             order_id=job.order_id if job else "",
             job=str(job.job_id) if job else "",
             device_id=str(job.device_id) if job else "",
+            attempt=attempt,
             details=dict(details or {}),
         )

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from ledger.append import tip
 from ledger.engine import Connection, Engine
 from ledger.publish import ROUNDS, Head, latest, prepare, store
-from station.jobs import Job, OutboxItem, RecordKind, queries, writes
+from station.jobs import Job, OnRecord, OutboxItem, RecordKind, queries, writes
 from station.jobs.ledger_thread import LedgerThread
 from station.jobs.queries import Tally
 from station.jobs.stamp import Stamp
@@ -44,26 +44,18 @@ class JobStore:
         """The envelope of an order this station worked under."""
         return await self._ledger.read(lambda connection: queries.order(connection, order_id))
 
-    async def open(self, device: DeviceId, order_id: str, *, adopt: JobId | None = None) -> Job:
-        """The device's job under this order, made now if there is none (with the adopted id, if one is given).
+    async def begin(self, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None = None) -> OnRecord:
+        """One more attempt on record, under the device's job of this order, which is made now if there is none.
 
-        RecordConflictError when there is one with another id than the adopted one.
+        `adopt` is the id of a job that another station began. RecordConflictError when the job here has another id.
         """
         return await self._ledger.write(
-            lambda connection: writes.open_job(connection, self._stamp, device, order_id, adopt)
+            lambda connection: writes.begin(connection, self._stamp, device, order_id, slot=slot, adopt=adopt)
         )
 
-    async def find(self, job: JobId) -> Job | None:
-        """A job by id."""
-        return await self._ledger.read(lambda connection: queries.find(connection, job))
-
-    async def jobs_of(self, device: DeviceId) -> tuple[Job, ...]:
+    async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         """All jobs of a device, oldest first."""
-        return await self._ledger.read(lambda connection: queries.jobs_of(connection, device))
-
-    async def records(self, job: JobId) -> dict[RecordKind, Envelope]:
-        """What is on record of a job."""
-        return await self._ledger.read(lambda connection: queries.records(connection, job))
+        return await self._ledger.read(lambda connection: queries.of_device(connection, device))
 
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         """Put one step on record: leaf, record and outbox row in one transaction.
@@ -71,15 +63,12 @@ class JobStore:
         The same bytes again change nothing; other bytes, or a step before its turn, are RecordConflictError. INTENT
         indexes fingerprint, modulus and each ECDSA r of its proof: DuplicateKeyError when another job has one of them.
         """
-        await self._ledger.write(lambda connection: writes.record(connection, job, kind, envelope))
+        station = self._stamp.station
+        await self._ledger.write(lambda connection: writes.record(connection, station, job, kind, envelope))
 
     async def note(self, event: Event) -> None:
         """Append an event leaf; each (job, attempt, kind) once: RecordConflictError for other bytes."""
         await self._ledger.write(lambda connection: writes.note(connection, event))
-
-    async def attempts(self, job: JobId) -> int:
-        """Attempts (insertions) begun so far: the highest number any event of the job carries."""
-        return await self._ledger.read(lambda connection: queries.attempts(connection, job))
 
     async def pending(self) -> tuple[OutboxItem, ...]:
         """The outbox, oldest first."""
@@ -96,6 +85,10 @@ class JobStore:
     async def latest_verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The newest verdict event of each job without completion (a completion is the PASS), in log order."""
         return await self._ledger.read(lambda connection: queries.latest_verdicts(connection, order_id))
+
+    async def turned_away(self, order_id: str) -> int:
+        """How many devices were given a verdict under this order before they had a job."""
+        return await self._ledger.read(lambda connection: queries.turned_away(connection, order_id))
 
     async def orders(self) -> tuple[str, ...]:
         """The orders this station worked under, oldest first."""

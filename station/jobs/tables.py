@@ -5,12 +5,15 @@ Append-only by trigger (migrations/station). Which leaf implies which rows: `sta
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.tables import STRICT, Base, Leaf
 from station.jobs import RecordKind
 
+_KEYED = {**STRICT, "sqlite_with_rowid": False}  # a rowid beside the key would be one more way to replace a row
 _KINDS = ", ".join(f"'{each.value}'" for each in RecordKind)
 
 
@@ -18,7 +21,7 @@ class OrderRow(Base):
     """A work order this station worked under; the leaf is its envelope."""
 
     __tablename__ = "orders"
-    __table_args__ = (STRICT,)
+    __table_args__ = (_KEYED,)
 
     order_id: Mapped[str] = mapped_column(primary_key=True)
     order_sha256: Mapped[str]
@@ -34,7 +37,7 @@ class JobRow(Base):
         CheckConstraint("adopted IN (0, 1)", name="adopted_is_boolean"),
         CheckConstraint("length(job_id) = 32", name="job_id_is_hex"),
         CheckConstraint("length(device_id) = 24", name="device_id_is_hex"),
-        STRICT,
+        _KEYED,
     )
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
@@ -66,7 +69,7 @@ class RecordRow(Base):
     """One step of a job that left a statement or intent behind."""
 
     __tablename__ = "records"
-    __table_args__ = (CheckConstraint(f"kind IN ({_KINDS})", name="kind_known"), STRICT)
+    __table_args__ = (CheckConstraint(f"kind IN ({_KINDS})", name="kind_known"), _KEYED)
 
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.job_id), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
@@ -89,7 +92,7 @@ class SignatureRRow(Base):
     """The r of an ECDSA signature a device made (32 bytes): seen twice, it gives the private key away."""
 
     __tablename__ = "signature_r"
-    __table_args__ = (STRICT,)
+    __table_args__ = (_KEYED,)
 
     r: Mapped[bytes] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.job_id))
@@ -119,3 +122,9 @@ class DeliveryRow(Base):
 
     outbox_leaf: Mapped[int] = mapped_column(ForeignKey(OutboxRow.leaf_index), primary_key=True, autoincrement=False)
     answer_leaf: Mapped[int] = mapped_column(ForeignKey(Leaf.index), unique=True)
+
+
+STATE: Final[tuple[type[Base], ...]] = (
+    OrderRow, JobRow, EventRow, RecordRow, KeyRow, SignatureRRow, OutboxRow, DeliveryRow,
+)  # fmt: skip
+"""All tables that `station.jobs.projection` fills."""

@@ -5,21 +5,26 @@ The database's constraints decide about duplicates; reading first is only for a 
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ledger.append import append
 from ledger.engine import Connection
-from station.jobs import DuplicateKeyError, Job, RecordConflictError, RecordKind, queries
-from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError, parse_leaf
+from station.jobs import DuplicateKeyError, Job, OnRecord, RecordConflictError, RecordKind, queries
+from station.jobs.leaf import ATTEMPT, JOB_OPENED, JobLeaf, LeafError, parse_leaf
 from station.jobs.projection import Known, Row, problem, rows
 from station.jobs.stamp import Stamp
-from station.jobs.tables import KeyRow, SignatureRRow
+from station.jobs.tables import STATE, KeyRow, SignatureRRow
 from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
 from trust.identity import DeviceId, JobId
 from trust.order import WorkOrder
 from trust.statement import Event
 from trust.statement import envelope as wrap
+
+# Core inserts built once: through the mapped classes each would cost several times what the database takes.
+_INSERTS = MappingProxyType({table: insert(table.metadata.tables[table.__tablename__]) for table in STATE})
 
 
 def keep_order(connection: Connection, order: Envelope) -> None:
@@ -30,22 +35,31 @@ def keep_order(connection: Connection, order: Envelope) -> None:
     _append(connection, leaf, known=None)
 
 
-def open_job(connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, adopt: JobId | None) -> Job:
-    """The device's job under this order, made with its leaf if there is none."""
+def begin(
+    connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None
+) -> OnRecord:
+    """The device's job under this order, made with its leaf if there is none, and one more attempt of it."""
     there = queries.find_under(connection, device, order_id)
-    if there is not None:
-        if adopt is not None and there.job_id != adopt:
-            raise RecordConflictError(f"device {device} has job {there.job_id} under {order_id} here, not {adopt}")
-        return there
+    if there is None:
+        there = _open(connection, stamp, device, order_id, adopt)
+    elif adopt is not None and there.job_id != adopt:
+        raise RecordConflictError(f"device {device} has job {there.job_id} under {order_id} here, not {adopt}")
+    so_far = queries.on_record(connection, there)
+    attempt = so_far.attempts + 1
+    note(connection, stamp.event(ATTEMPT, there, attempt=attempt, details={"slot": slot}))
+    return OnRecord(job=there, attempts=attempt, records=so_far.records)
+
+
+def _open(connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, adopt: JobId | None) -> Job:
     job = Job(job_id=adopt or JobId.new(), device_id=device, order_id=order_id, adopted=adopt is not None)
-    if queries.find(connection, job.job_id) is not None:
+    if adopt is not None and queries.find(connection, job.job_id) is not None:
         raise RecordConflictError(f"job {job.job_id} is on record here for another device or order")
     event = stamp.event(JOB_OPENED, job, details={"adopted": "yes" if job.adopted else "no"})
     _append(connection, _parse(wrap(event)), known=None)
     return job
 
 
-def record(connection: Connection, job_id: JobId, kind: RecordKind, envelope: Envelope) -> None:
+def record(connection: Connection, station: str, job_id: JobId, kind: RecordKind, envelope: Envelope) -> None:
     """One step of a job on record: leaf, record, keys and outbox row."""
     leaf = _parse(envelope)
     if leaf.kind is not kind:
@@ -53,7 +67,7 @@ def record(connection: Connection, job_id: JobId, kind: RecordKind, envelope: En
     job = queries.find(connection, job_id)
     if job is None:
         raise RecordConflictError(f"there is no job {job_id}: open it first")
-    known = queries.known(connection, job)
+    known = queries.known(connection, job, station)
     # A step that is on record is only compared (by `append`), never judged again.
     wrong = None if kind in known.records else problem(leaf, known)
     if wrong is not None:
@@ -86,7 +100,7 @@ def _append(connection: Connection, leaf: JobLeaf, known: Known | None) -> None:
 
 def _insert(connection: Connection, row: Row) -> None:
     try:
-        connection.execute(insert(row.table).values(row.values))
+        connection.execute(_INSERTS[row.table], row.values)
     except IntegrityError as error:
         holder = _holder(connection, row)
         if holder is None:

@@ -15,7 +15,10 @@ FIRST, SECOND = "st-01", "st-02"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ashore:
-    """At one moment. `signed` and `counted` by station; `waiting` and `refused` are the first station's."""
+    """At one moment. `signed` and `counted` by station; the rest from `sent_out` on is the first station's.
+
+    `told` is the fault in its newest verdict.
+    """
 
     pinned: bool
     state: str
@@ -25,7 +28,8 @@ class Ashore:
     sent_out: bool
     waiting: list[tuple[str, str]]
     refused: bool
-    completed: bool
+    passed: bool
+    told: str
 
     @classmethod
     def of(cls, trial: Trial) -> Ashore:
@@ -48,7 +52,8 @@ class Ashore:
             sent_out="pin" in records,
             waiting=disk.pending(ledger),
             refused="pin-refused" in records,
-            completed="completion" in records,
+            passed="completion" in records,
+            told=([""] + [each["details"]["code"] for each in disk.events(ledger, "verdict")])[-1],
         )
 
     def broken(self, later: Ashore) -> list[str]:
@@ -64,8 +69,7 @@ class Ashore:
             found.append("the second station did not sign")
         if not self.pinned and self.sent_out and not later.refused:
             found.append("the first station's statement was not booked as a loss")
-        # A completion that lost the race against the second station's waits on: the ledger has no word for its refusal.
-        if later.waiting and not self.completed:
+        if later.waiting:
             found.append(f"in the first station's outbox for ever: {later.waiting}")
         return found
 

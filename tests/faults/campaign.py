@@ -7,14 +7,13 @@ several). Prints one JSON object: points, trials, violations, seconds.
 from __future__ import annotations
 
 import argparse
-import itertools
 import logging
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,49 +21,13 @@ from station.events import Step
 from station.jobs import Jobs
 from station.jobs.store import JobStore
 from tests.faults.ashore import Ashore, registry_state
-from tests.faults.insertion import Insertion, Outcome
+from tests.faults.beside import eager_outbox, outbox_beside, outbox_faults
+from tests.faults.insertion import Insertion
 from tests.faults.planted import ForgottenJob, LateIntent
 from tests.faults.points import KILLS, Met, Mode, Plan, plans
+from tests.faults.result import Result, Shard
 from tests.faults.rig import Rig
 from tests.faults.trial import Trial
-
-
-class Result(msgspec.Struct, kw_only=True):
-    """What a campaign did. `trials` were judged, `children` were run; `verdicts` counts how first insertions ended."""
-
-    name: str
-    points: int = 0
-    trials: int = 0
-    pairs: int = 0
-    children: int = 0
-    seconds: float = 0.0
-    violations: list[str] = msgspec.field(default_factory=list)
-    verdicts: dict[str, int] = msgspec.field(default_factory=dict)
-
-    def count(self, outcome: Outcome) -> None:
-        """One more insertion that ended like this."""
-        name = "crashed" if outcome.crashed else "killed" if outcome.killed else outcome.code or outcome.verdict
-        self.verdicts[name] = self.verdicts.get(name, 0) + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Which part of a campaign to run, and whether to run cases that leave equal disks one by one."""
-
-    part: int = 0
-    of: int = 1
-    every: bool = False
-
-    def mine(self, number: int) -> bool:
-        return number % self.of == self.part
-
-    def cases(self, disks: list[str]) -> list[tuple[int, int]]:
-        """The first point of each stretch of equal disks, with the stretch's length."""
-        if self.every:
-            return [(at, 1) for at in range(len(disks))]
-        lengths = [len(list(same)) for _, same in itertools.groupby(disks)]
-        return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
-
 
 # What a fault at a party may be called. Anything else is a wrong name, and a wrong name sends people the wrong way.
 _NAMES = {
@@ -187,8 +150,12 @@ def _moved(rig: Rig, a: str, result: Result) -> None:
         trial.wants(None, sentence)
     back = trial.insert()
     trial.wants(back.verdict == "PASS" or back.code in _CONFLICTS, f"back on st-01: {back}")
-    trial.wants(before.broken(Ashore.of(trial)) == [], "back on st-01: the story changed")
-    result.violations += trial.finish(passed=True, replaced=not before.pinned)
+    after = Ashore.of(trial)
+    trial.wants(before.broken(after) == [], "back on st-01: the story changed")
+    trial.wants(after.passed == (back.verdict == "PASS"), f"back on st-01: {back}, on record there: {after.passed}")
+    trial.wants(after.passed or back.code == after.told, f"back on st-01: {back}, on record there: {after.told}")
+    collected = "collected" in rig.plant.work.origins
+    result.violations += trial.finish(passed=True, replaced=not before.pinned and not collected)
     result.trials += 1
 
 
@@ -241,11 +208,22 @@ CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {
     "single": single,
     "pairs": pairs,
     "two-stations": two_stations,
+    "two-stations-collected": two_stations,
     "taken-away": taken_away,
     "late-intent": late_intent,
     "forgotten-job": forgotten_job,
+    "outbox-beside": outbox_beside,
+    "outbox-faults": outbox_faults,
+    "eager-outbox": eager_outbox,
 }
-STATIONS = {"two-stations": ("st-01", "st-02")}
+_TWO = {"stations": ("st-01", "st-02")}
+RIGS: dict[str, dict[str, Any]] = {
+    "two-stations": _TWO,
+    "two-stations-collected": {**_TWO, "order": {"origins": ("collected",), "unproven_origin": True}},
+    "outbox-beside": _TWO,
+    "outbox-faults": _TWO,
+    "eager-outbox": _TWO,
+}
 
 
 def main(argv: list[str]) -> int:
@@ -261,7 +239,7 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="ks-faults-", dir=shm if shm.is_dir() else None) as base:
-        rig = Rig(Path(base), STATIONS.get(chosen.name, ("st-01",))).make()
+        rig = Rig(Path(base), **RIGS.get(chosen.name, {})).make()
         CAMPAIGNS[chosen.name](rig, Shard(mine, of, every=chosen.all), result)
         result.children = rig.children
     result.seconds = round(time.monotonic() - began, 1)

@@ -9,16 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.faults.campaign import Result
+from tests.faults.result import Result
 
 TOP = Path(__file__).resolve().parents[2]
+_PROGRAMS = {"real": "tests.faults.real", "generating": "tests.faults.generating"}
 RunCampaign = Callable[..., Result]
 
 
 @pytest.fixture
 def campaign(record_property) -> RunCampaign:
     def run(name: str, part: str = "0/1", *more: str) -> Result:
-        program = ["tests.faults.real"] if name == "real" else ["tests.faults.campaign", name]
+        program = [_PROGRAMS[name]] if name in _PROGRAMS else ["tests.faults.campaign", name]
         argv = [sys.executable, "-m", *program, "--part", part, *more]
         done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False, env=os.environ)
         assert done.returncode == 0, done.stderr

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,14 +20,13 @@ from ledger.publish import Head
 from registry.database import Database
 from station.events import AnyEvent, Step, StepDone, UnitFinished
 from station.floor import Floor
-from station.jobs import Jobs, LedgerError
-from station.jobs.receipts import receipt_problem
+from station.jobs import Jobs
 from station.jobs.store import JobStore
 from station.line import Line
-from station.outbox import Outbox
 from station.port import Batch
 from station.voice import Voice
-from tests.faults import disk
+from tests.faults import disk, failures
+from tests.faults.outboxes import BesidePoints, Gate, Kind, Places, make_outbox
 from tests.faults.parties import (
     FaultyCloud,
     FaultyIndicators,
@@ -52,7 +51,9 @@ LEFT_DARK = Patience(read_s=(0.02, 0.15), sign_s=(0.3, 0.5), write_s=(0.5,))  # 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insertion:
-    """One insertion of the device at one station. `taken_after`: the unit is pulled out when that step is done."""
+    """One insertion of the device at one station. `taken_after`: the unit is pulled out when that step is done; `places`
+    are those where an outbox that is led makes its calls.
+    """
 
     station: str = "st-01"
     plan: Plan | None = None
@@ -62,6 +63,8 @@ class Insertion:
     retries: int = 0
     watched: bool = True
     wrap_jobs: Callable[[JobStore], Jobs] = lambda store: store
+    outbox: Kind = "quiet"
+    places: Places = ()
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -85,13 +88,6 @@ class Outcome(msgspec.Struct, kw_only=True):
         if self.killed:
             return "killed"
         return self.crashed or f"{self.verdict} {self.code} {self.step} {self.detail}".strip()
-
-
-class QuietOutbox(Outbox):
-    """Sends when the batch ends only, so that the points of a run come in one order."""
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
 
 
 class WarmPlant(Plant):
@@ -140,16 +136,25 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         points.look = lambda: disks.append(disk.digest(place))
     bare = _slot(place, device, points, insertion.plan)
     store, said = plant.jobs(station), list[AnyEvent]()
-    jobs = FaultyJobs(insertion.wrap_jobs(store), points)  # type: ignore[arg-type]
+    wrapped: Any = insertion.wrap_jobs(store)
+    cloud = LocalCloud(plant.registry())
     line = plant.line_of(
         station,
-        jobs=jobs,
+        jobs=FaultyJobs(wrapped, points),
         signer=FaultySigner(plant.signer(station), points, watch),
-        cloud=FaultyCloud(LocalCloud(plant.registry()), points, watch),
+        cloud=FaultyCloud(cloud, points, watch),
         indicators=FaultyIndicators(points, watch, _device_id(place)),
         emit=_Taking(insertion, bare, said).emit,
     )
-    floor = Floor(line, [FaultySlot(bare, points, watch)], _outbox(line, store, jobs, plant), Voice())
+    gate = Gate(dict(insertion.places))
+    points.pause = gate.lead
+    beside: Any = points if insertion.outbox == "quiet" else BesidePoints(points, gate)
+    make = make_outbox(
+        insertion.outbox, gate, line=line, jobs=FaultyJobs(wrapped, beside), cloud=FaultyCloud(cloud, beside, watch),
+        order_of=lambda order: beside.call("ledger.order", lambda: store.order(order), failures.LEDGER),
+        stamp=plant.stamp(station), place=place,
+    )  # fmt: skip
+    floor = Floor(line, [FaultySlot(bare, points, watch)], make, Voice())
     slots = ("none",) if insertion.only_outbox else ()
     try:
         finished = await floor.run(Batch(count=1, slots=slots, retries=insertion.retries))
@@ -199,21 +204,6 @@ class _Taking:
         self.said.append(event)
         if isinstance(event, StepDone) and event.step is self.insertion.taken_after:
             self.slot.unplug()
-
-
-def _outbox(line: Line, store: JobStore, jobs: FaultyJobs, plant: Plant) -> Callable[..., Outbox]:
-    def make(broken: Callable[[LedgerError], None]) -> Outbox:
-        return QuietOutbox(
-            jobs,
-            line.cloud,
-            verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
-            order_of=store.order,
-            stamp=plant.stamp(line.station),
-            broken=broken,
-            in_work=line.in_work.__contains__,
-        )
-
-    return make
 
 
 def _device_id(place: Path) -> str:

@@ -109,14 +109,18 @@ def same_job_same_bytes(scene: Scene) -> Iterator[str]:
     pin = scene.pin()
     for station, job, records in scene.jobs():
         for intent, signed in (("intent", "pin"), ("completion-intent", "completion")):
-            if intent in records and signed in records and records[intent].payload != records[signed].payload:
+            ours = signed in records and records[signed].body["station"] == station  # else finished elsewhere
+            if ours and intent in records and records[intent].payload != records[signed].payload:
                 yield f"{station}: {signed} was signed with other bytes than intended"
         counters = scene.place / station / "counters.db"
         for kind, payload in query(counters, "SELECT kind, payload FROM statements WHERE job = ?", job):
             intended = records.get({"pin": "intent", "completion": "completion-intent"}[kind])
             if intended is None or intended.payload != payload:
                 yield f"{station}: the signer was asked for a {kind} that was never intended"
-        if pin is not None and pin.body["job"] == job and "pin" in records and records["pin"].payload != pin.payload:
+        kept = (
+            "pin" in records and "pin-refused" not in records
+        )  # a collected key brings its job: two stations, one job
+        if kept and pin is not None and pin.body["job"] == job and records["pin"].payload != pin.payload:
             yield f"{station}: the registry holds other bytes for this job"
 
 
@@ -223,6 +227,17 @@ def outbox_tells_the_truth(scene: Scene) -> Iterator[str]:
                 yield f"{station}: job {job} was received and refused"
 
 
+def delivered_is_there(scene: Scene) -> Iterator[str]:
+    """What a ledger has a receipt for, the registry holds, with this very receipt."""
+    held = dict(query(scene.place / "registry.db", "SELECT statement_sha256, envelope FROM receipts"))
+    for station, job, records in scene.jobs():
+        for subject in ("pin", "completion"):
+            receipt = records.get(f"{subject}-receipt")
+            named = receipt and held.get(receipt.body["statement_sha256"])
+            if receipt is not None and (named is None or Sealed.of(named).payload != receipt.payload):
+                yield f"{station}: job {job} has a receipt for its {subject} that the registry never gave"
+
+
 def log_never_shrinks(scene: Scene) -> Iterator[str]:
     for station, earlier in scene.logs_before.items():
         now = disk.entries(scene.ledger(station))
@@ -274,6 +289,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[str]], ...] = (
     steps_in_order,
     device_as_completed,
     outbox_tells_the_truth,
+    delivered_is_there,
     log_never_shrinks,
     log_hashes_to_its_frontier,
     no_private_key_in_any_record,

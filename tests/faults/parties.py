@@ -11,7 +11,7 @@ from fixtures.indicators import Lamp
 from hsm.signer import ChallengeRequest, CheckpointRequest, ReceiptSigner, Signer, SignerStatus
 from hsm.token import Token
 from station.cloud import Cloud, PinRecord
-from station.jobs import Job, OutboxItem, RecordKind
+from station.jobs import OnRecord, OutboxItem, RecordKind
 from station.jobs.store import JobStore
 from tests.faults import disk, failures
 from tests.faults.points import Points
@@ -97,8 +97,8 @@ class FaultyJobs:
     async def _at(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
         return await self.points.call(f"ledger.{name}", act, failures.LEDGER)
 
-    async def open(self, device: DeviceId, order_id: str, *, adopt: JobId | None = None) -> Job:
-        return await self._at("open", lambda: self.store.open(device, order_id, adopt=adopt))
+    async def begin(self, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None = None) -> OnRecord:
+        return await self._at("begin", lambda: self.store.begin(device, order_id, slot=slot, adopt=adopt))
 
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         return await self._at(f"record-{kind.value}", lambda: self.store.record(job, kind, envelope))
@@ -106,11 +106,8 @@ class FaultyJobs:
     async def note(self, event: Event) -> None:
         return await self._at(f"note-{event.kind}", lambda: self.store.note(event))
 
-    async def records(self, job: JobId) -> dict[RecordKind, Envelope]:
-        return await self._at("records", lambda: self.store.records(job))
-
-    async def attempts(self, job: JobId) -> int:
-        return await self._at("attempts", lambda: self.store.attempts(job))
+    async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
+        return await self._at("of-device", lambda: self.store.of_device(device))
 
     async def pending(self) -> tuple[OutboxItem, ...]:
         return await self._at("pending", self.store.pending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from station.jobs import Job, RecordKind
+from station.jobs import Job, OnRecord, RecordKind
 from station.jobs.store import JobStore
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
@@ -38,18 +38,18 @@ class ForgottenJob:
     store: JobStore
     kept: dict[JobId, Job] = field(default_factory=dict)
 
-    async def open(self, device: DeviceId, order_id: str, *, adopt: JobId | None = None) -> Job:
-        there = [each for each in await self.store.jobs_of(device) if each.order_id == order_id]
+    async def begin(self, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None = None) -> OnRecord:
+        there = [each for each in await self.store.of_device(device) if each.job.order_id == order_id]
         if there or adopt is not None:
-            return await self.store.open(device, order_id, adopt=adopt)
+            return await self.store.begin(device, order_id, slot=slot, adopt=adopt)
         job = Job(job_id=JobId.new(), device_id=device, order_id=order_id, adopted=False)
         self.kept[job.job_id] = job
-        return job
+        return OnRecord(job=job, attempts=1, records={})
 
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         held = self.kept.pop(job, None)
         if held is not None:
-            await self.store.open(held.device_id, held.order_id, adopt=held.job_id)
+            await self.store.begin(held.device_id, held.order_id, slot="1", adopt=held.job_id)
         await self.store.record(job, kind, envelope)
 
     def __getattr__(self, name: str) -> Any:

@@ -76,12 +76,14 @@ class Points:
         self.met: list[Met] = []
         self.power_off: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
+        self.pause: Callable[[Met], Awaitable[None]] = _go_on
 
     async def call(
         self, name: str, act: Callable[[], Awaitable[T]], failures: tuple[Failure, ...], *, powered: bool = False
     ) -> T:
         """The call; a strike after it strikes also when the answer was a refusal."""
         mode = self._meet(name, failures, powered=powered)
+        await self.pause(self.met[-1])
         self._before(mode, failures)
         try:
             return await act()
@@ -129,6 +131,10 @@ class Points:
     def _failure(self, failures: tuple[Failure, ...]) -> Exception:
         assert self._plan is not None
         return failures[self._plan.failure].make()
+
+
+async def _go_on(_: Met) -> None:
+    """Nobody is waited for."""
 
 
 def plans(met: Sequence[Met]) -> list[Plan]:

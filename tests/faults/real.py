@@ -21,8 +21,8 @@ import msgspec
 
 from station.events import Step
 from tests.faults import disk
-from tests.faults.campaign import Result, Shard
 from tests.faults.points import Mode, Plan
+from tests.faults.result import Result, Shard
 from tests.faults.site import STATION, TOP, Said, Site, insert, running_site, said_in
 
 
@@ -39,7 +39,7 @@ def pairs(site: Site, result: Result, shard: Shard, most: int | None) -> None:
         slot = site.slots.pop()
         _kill(site, slot, a, survey, result)
         again = insert(site, slot, survey=True)
-        _judge(site, slot, f"killed at {survey.points[a].key}", again, result)
+        judge(site, slot, f"killed at {survey.points[a].key}", again, result)
         second = [at for at, _ in Shard().cases(again.disks)]
         wanted = second if most is None or not second else second[number % len(second) :][:1]
         for b in wanted:
@@ -51,7 +51,7 @@ def _pair(site: Site, a: int, b: int, survey: Said, again: Said, result: Result)
     _kill(site, slot, a, survey, result)
     _kill(site, slot, b, again, result)
     name = f"killed at {survey.points[a].key}, then at {again.points[b].key}"
-    _judge(site, slot, name, insert(site, slot), result)
+    judge(site, slot, name, insert(site, slot), result)
     result.pairs += 1
 
 
@@ -80,10 +80,10 @@ def from_outside(site: Site, result: Result, steps: list[Step]) -> None:
         name = f"killed from outside in {step} ({started.wait()})"
         done = subprocess.run([STATION, *site.words(slot)], capture_output=True, text=True, cwd=TOP, check=False)
         said = Said(code=done.returncode, **said_in(done.stdout.splitlines()))
-        _judge(site, slot, name, said, result)
+        judge(site, slot, name, said, result)
 
 
-def _judge(site: Site, slot: str, name: str, last: Said, result: Result) -> None:
+def judge(site: Site, slot: str, name: str, last: Said, result: Result) -> None:
     """The last insertion passed, one more changes nothing, and the disks agree."""
     found = [] if (last.verdict, last.code) == ("PASS", 0) else [f"not finished: {last}"]
     device = site.device(slot)

@@ -23,6 +23,7 @@ import msgspec
 
 from ledger.engine import Engine
 from tests.faults.insertion import DEVICE, Insertion, Outcome, WarmPlant, insert
+from tests.flow.bench import Bench
 from tests.flow.plant import Plant
 
 _HANGS_S = 15.0
@@ -52,6 +53,8 @@ class Rig:
         """The template, and everything warm."""
         plant = Plant.make(self.template, stations=self.stations, **self.order)
         plant.new_device(DEVICE)
+        if "collected" in plant.work.origins:
+            Bench(plant).give_key(DEVICE)
         for station in self.stations:
             asyncio.run(_keep_order(plant, station))
         plant.close()

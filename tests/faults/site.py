@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -29,13 +29,14 @@ from station.demo import plant as demo
 from station.demo.bench import Bench, start_bench
 from station.root import load_root
 from tests.faults import disk
-from tests.faults.insertion import QuietOutbox
+from tests.faults.outboxes import QuietOutbox
 from tests.faults.parties import FaultyCloud, FaultyJobs, FaultySigner
 from tests.faults.points import Met, Plan, Points
 from tests.faults.rig import listen
 from tests.faults.slots import FaultySlot
 from tests.faults.watch import Watch
 
+Product = Literal["ec", "rsa"]
 TOP = Path(__file__).resolve().parents[2]
 STATION = str(Path(sys.executable).with_name("station"))
 
@@ -59,6 +60,7 @@ class Site:
 
     directory: Path
     slots: list[str]
+    product: Product = "ec"
 
     @property
     def state(self) -> Path:
@@ -69,12 +71,19 @@ class Site:
         return self.state / "station" / "ledger.db"
 
     def device(self, slot: str) -> str:
-        return device_id_of(self.state / "bench-ec" / "slots" / slot / "flash.bin").hex()
+        return device_id_of(self.flash(slot)).hex()
+
+    @property
+    def bench(self) -> Path:
+        return self.state / f"bench-{self.product}"
+
+    def flash(self, slot: str) -> Path:
+        return self.bench / "slots" / slot / "flash.bin"
 
     def words(self, slot: str) -> list[str]:
         """The command that an operator would type for one slot."""
         return [
-            "run", "--order", str(self.state / "orders" / "ec.toml"), "--config", str(self.directory / "config.toml"),
+            "run", "--order", str(self.state / "orders" / f"{self.product}.toml"), "--config", str(self.directory / "config.toml"),
             "--slots", slot, "--count", "1", "--retries", "0", "--jsonl",
         ]  # fmt: skip
 
@@ -89,7 +98,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def running_site(directory: Path, devices: int) -> Iterator[Site]:
+def running_site(directory: Path, devices: int, product: Product = "ec") -> Iterator[Site]:
     """A plant with so many new native devices; everything is stopped afterwards."""
     for name in ("station.cli.run", "station.cli.batch"):  # loaded once here, not once in each child
         importlib.import_module(name)
@@ -99,13 +108,13 @@ def running_site(directory: Path, devices: int) -> Iterator[Site]:
     with ExitStack() as stack:
         plant = demo.Plant(config, paths, "native", stack)
         plant.clear()
-        bench = start_bench(Bench(product="ec", board="native", devices=devices), paths.state, stack)
+        bench = start_bench(Bench(product=product, board="native", devices=devices), paths.state, stack)
         plant.make()
         plant.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         slots = read_slots(bench.wait())
         write_slots(paths.slots, slots)
-        plant.write_order("ec", 100_000)
-        yield Site(directory, [slot.name for slot in slots])
+        plant.write_order(product, 100_000)
+        yield Site(directory, [slot.name for slot in slots], product)
 
 
 # ---- one insertion

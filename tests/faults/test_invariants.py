@@ -130,6 +130,10 @@ def still_waiting(scene: Scene) -> None:
     spoil(scene.place / "st-01.db", "DELETE FROM deliveries")
 
 
+def receipt_from_nowhere(scene: Scene) -> None:
+    spoil(scene.place / "registry.db", "DELETE FROM receipts")
+
+
 def shorter_log(scene: Scene) -> None:
     spoil(scene.place / "st-01.db", 'DELETE FROM leaves WHERE "index" = 2')
 
@@ -165,6 +169,7 @@ PLANTED = [
     ("device_as_completed", other_anchor),
     ("device_as_completed", unlocked),
     ("outbox_tells_the_truth", still_waiting),
+    ("delivered_is_there", receipt_from_nowhere),
     ("log_never_shrinks", shorter_log),
     ("log_hashes_to_its_frontier", changed_leaf),
     ("no_private_key_in_any_record", key_in_ledger),

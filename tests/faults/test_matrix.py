@@ -34,6 +34,32 @@ def test_a_crash_at_one_station_and_the_rest_at_another(campaign: RunCampaign):
 
 
 @pytest.mark.timeout(60)
+def test_a_crash_at_one_station_and_the_rest_at_another_where_keys_are_collected(campaign: RunCampaign):
+    result = campaign("two-stations-collected")
+    assert result.violations == []
+    assert result.trials > 20
+
+
+@pytest.mark.timeout(60)
+def test_the_outbox_beside_the_flow(campaign: RunCampaign):
+    """A slice of all orders of the two; `make soak` runs each."""
+    result = campaign("outbox-beside", "0/12")
+    assert result.violations == []
+    assert result.trials > 50
+    assert result.verdicts.keys() == {"PASS", "job-conflict"}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("part", range(2))
+def test_the_outbox_beside_the_flow_fails_or_is_the_last_thing_that_happens(campaign: RunCampaign, part: int):
+    """One order of each start; `make soak` runs six."""
+    result = campaign("outbox-faults", f"{6 * part}/12")
+    assert result.violations == []
+    assert result.trials > 100
+    assert result.children > 50
+
+
+@pytest.mark.timeout(60)
 def test_a_unit_taken_away_is_never_active(campaign: RunCampaign):
     result = campaign("taken-away")
     assert result.violations == []
@@ -48,6 +74,22 @@ def test_the_matrix_sees_a_station_that_does_not_write_ahead(campaign: RunCampai
     """Negative control: planted in the station, not in the checker; no violation without a crash."""
     result = campaign(control)
     assert any(invariant in each for each in result.violations), result.violations
+
+
+@pytest.mark.timeout(60)
+def test_the_matrix_sees_an_outbox_that_books_a_delivery_before_the_registry_answered(campaign: RunCampaign):
+    """Negative control: undisturbed only the bytes of its receipt are others, and every unit is active in the end."""
+    result = campaign("eager-outbox")
+    assert any("one_active_pin" in each for each in result.violations), result.violations
+    assert any("delivered_is_there" in each for each in result.violations), result.violations
+
+
+@pytest.mark.timeout(120)
+def test_a_station_dies_while_a_device_makes_its_key(campaign: RunCampaign):
+    """Native firmware, RSA: the next station process waits for the key, and a power cut leaves none."""
+    result = campaign("generating")
+    assert result.violations == []
+    assert {"waited for the key", "cut while it generated"} <= result.verdicts.keys(), result.verdicts
 
 
 @pytest.mark.timeout(180)
@@ -77,4 +119,32 @@ def test_each_single_pair_of_crashes(campaign: RunCampaign, part: int):
 @pytest.mark.soak
 def test_a_crash_at_each_single_point_of_one_station_and_the_rest_at_another(campaign: RunCampaign):
     result = campaign("two-stations", "0/1", "--all")
+    assert result.violations == []
+
+
+@pytest.mark.soak
+def test_a_crash_at_each_single_point_and_the_rest_at_another_where_keys_are_collected(campaign: RunCampaign):
+    result = campaign("two-stations-collected", "0/1", "--all")
+    assert result.violations == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_order_of_outbox_and_flow(campaign: RunCampaign, part: int):
+    result = campaign("outbox-beside", f"{part}/{PARTS}", "--all")
+    assert result.violations == []
+    assert result.trials > 150
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_fault_of_the_outbox_beside_the_flow(campaign: RunCampaign, part: int):
+    result = campaign("outbox-faults", f"{part}/{PARTS}")
+    assert result.violations == []
+    assert result.trials > 200
+
+
+@pytest.mark.soak
+def test_many_stations_die_while_devices_make_their_keys(campaign: RunCampaign):
+    result = campaign("generating", "0/1", "--devices", "60", "--wanted", "20")
     assert result.violations == []

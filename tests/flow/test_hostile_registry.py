@@ -36,8 +36,8 @@ async def finished(plant: Plant, name: str) -> tuple[PinRecord, Any]:
     parties = plant.parties()
     device = plant.new_device(name)
     assert (await attempt(plant, parties, plant.slot(name))).verdict is Verdict.PASS
-    (job,) = await parties.jobs.jobs_of(device)
-    done = (await parties.jobs.records(job.job_id))[RecordKind.COMPLETION]
+    (found,) = await parties.jobs.of_device(device)
+    done = found.records[RecordKind.COMPLETION]
     return await parties.cloud.complete(device, done), done
 
 
@@ -87,8 +87,9 @@ def test_a_completion_on_record_that_is_another_units_is_not_believed(tmp_path: 
             def __getattr__(self, name: str) -> Any:
                 return getattr(parties.jobs, name)
 
-            async def records(self, job: Any) -> Any:
-                return {**await parties.jobs.records(job), RecordKind.COMPLETION: others}
+            async def begin(self, *args: Any, **kwargs: Any) -> Any:
+                begun = await parties.jobs.begin(*args, **kwargs)
+                return replace(begun, records={**begun.records, RecordKind.COMPLETION: others})
 
         result = await attempt(plant, replace(parties, jobs=Forged()), plant.slot("dev-1"))
         assert (result.verdict, result.code) == (Verdict.FAIL, "ledger-conflict"), result

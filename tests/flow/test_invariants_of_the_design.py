@@ -35,8 +35,8 @@ def play(directory: Path, story: Callable[[Bench], Awaitable[Any]], stations=("s
 
 async def evidence(bench: Bench, station: str = "st-01") -> tuple[JobId, dict[RecordKind, Any]]:
     jobs = bench.parties(station).jobs
-    (job,) = await jobs.jobs_of(DeviceId(bench.flash().device_id))
-    return job.job_id, await jobs.records(job.job_id)
+    (found,) = await jobs.of_device(DeviceId(bench.flash().device_id))
+    return found.job.job_id, found.records
 
 
 async def refusal(ask: Awaitable[Any]) -> Code:
@@ -85,7 +85,7 @@ def test_one_device_per_key_modulus_and_ecdsa_r(tmp_path: Path):
         _, records = await evidence(bench)
         first = read(records[RecordKind.INTENT], PinStatement)
         other = DeviceId(bench.flash("dev-2").device_id)
-        job = await bench.parties().jobs.open(other, first.order_id)
+        job = (await bench.parties().jobs.begin(other, first.order_id, slot="dev-2")).job
         moved = msgspec.structs.replace(first, job=str(job.job_id), device_id=str(other))
         with pytest.raises(DuplicateKeyError):  # the ledger
             await bench.parties().jobs.record(job.job_id, RecordKind.INTENT, envelope(moved))
@@ -109,8 +109,7 @@ def test_no_pin_without_proof_vetting_and_intent(tmp_path: Path):
             (here, Code.CHALLENGE_UNKNOWN),
         ]:
             assert await refusal(signer.sign_pin(changed)) is code
-        await jobs.open(DeviceId.parse(pin.device_id), pin.order_id, adopt=None)
-        (own,) = await jobs.jobs_of(DeviceId.parse(pin.device_id))
+        own = (await jobs.begin(DeviceId.parse(pin.device_id), pin.order_id, slot="dev-1")).job
         unintended = msgspec.structs.replace(records[RecordKind.PIN])
         with pytest.raises(RecordConflictError):
             await jobs.record(own.job_id, RecordKind.PIN, unintended)

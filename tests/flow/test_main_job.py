@@ -21,8 +21,8 @@ def test_a_new_device_passes_and_both_pins_are_in_place(tmp_path: Path):
         assert registered is not None
         assert registered.state == "provisional"  # the outbox makes it active
         pin = verify(registered.statement, PinStatement, plant.root.root.pin_key("st-01"))
-        (job,) = await parties.jobs.jobs_of(device)
-        records = await parties.jobs.records(job.job_id)
+        (found,) = await parties.jobs.of_device(device)
+        job, records = found.job, found.records
         done = verify(records[RecordKind.COMPLETION], Completion, plant.root.root.completion_key("st-01"))
         assert (done.fingerprint, done.device_id, done.job) == (pin.fingerprint, str(device), str(job.job_id))
         assert pin.declared.emulated

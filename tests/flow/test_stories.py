@@ -39,8 +39,8 @@ async def pins(bench: Bench, name: str = "dev-1") -> str:
 
 async def records(bench: Bench, station: str = "st-01") -> dict[RecordKind, Envelope]:
     jobs = bench.parties(station).jobs
-    (job,) = await jobs.jobs_of(DeviceId(bench.flash().device_id))
-    return await jobs.records(job.job_id)
+    (found,) = await jobs.of_device(DeviceId(bench.flash().device_id))
+    return dict(found.records)
 
 
 def outbox(bench: Bench, line: Line, broken: Callable[[Any], None] = lambda _: None) -> Outbox:

@@ -86,7 +86,7 @@ def _indexes(path: Path, table: str) -> set[tuple[object, ...]]:
 
 def _constraints(path: Path, table: str) -> set[str]:
     ((sql,),) = kit.rows(path, f"SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = '{table}'")
-    lines = re.findall(r"CONSTRAINT .*?(?=, CONSTRAINT|\s*\)\s*STRICT)", " ".join(sql.split()))
+    lines = re.findall(r"CONSTRAINT .*?(?=, CONSTRAINT|\s*\)\s*(?:WITHOUT ROWID|STRICT))", " ".join(sql.split()))
     return {line.replace('"', "").rstrip(", ") for line in lines}
 
 
@@ -105,7 +105,7 @@ def test_no_row_is_changed_or_deleted(connection: sqlite3.Connection, table: str
             change = f'{update} {table} SET "{column}" = "{column}"'
             with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
                 connection.execute(change)
-    for delete in (f"DELETE FROM {table}", f"DELETE FROM {table} WHERE rowid = 1"):
+    for delete in (f"DELETE FROM {table}", f'DELETE FROM {table} WHERE "{columns[0]}" IS NOT NULL'):
         if connection.execute(delete.replace("DELETE", "SELECT count(*)", 1)).fetchone() != (0,):
             with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
                 connection.execute(delete)
@@ -131,6 +131,33 @@ def test_no_row_is_replaced_by_its_other_keys(connection: sqlite3.Connection, ta
         replace = f"INSERT OR REPLACE INTO {table} SELECT {fresh} FROM {table} WHERE {filled} LIMIT 1"
         with pytest.raises(sqlite3.IntegrityError, match=r"append-only|without a gap"):
             connection.execute(replace)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_row_is_replaced_by_its_rowid(connection: sqlite3.Connection, table: str) -> None:
+    """All else gets values that are new. A table without an own rowid, or whose key it is, has no way in."""
+    columns = [name for (name,) in connection.execute(f"SELECT name FROM pragma_table_info('{table}')")]
+    ((rowless,),) = connection.execute(f"SELECT wr FROM pragma_table_list('{table}')").fetchall()
+    key = {"leaves": "index", "checkpoints": "size", "checkpoint_intents": "size", "deliveries": "outbox_leaf"}
+    mine = key.get(table, "leaf_index")
+    fresh = ", ".join(_fresh(connection, table, name) for name in columns if name != mine)
+    others = ", ".join(f'"{name}"' for name in columns if name != mine)
+    replace = f"INSERT OR REPLACE INTO {table} (rowid, {others}) SELECT rowid, {fresh} FROM {table} LIMIT 1"
+    with pytest.raises(sqlite3.Error, match="no column named rowid" if rowless else r"append-only|without a gap"):
+        connection.execute(replace)
+
+
+def test_the_rowid_is_a_way_in_where_there_is_one(filled: Path) -> None:
+    """The control: the same table and triggers with a rowid of its own lose a row."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as plain:
+        for name in ("leaves", "jobs", "signature_r"):
+            ((sql,),) = kit.rows(filled, f"SELECT sql FROM sqlite_schema WHERE name = '{name}'")
+            plain.execute(sql.replace("WITHOUT ROWID,", "").replace(", STRICT", " STRICT").replace("WITHOUT ROWID", ""))
+        ((sql,),) = kit.rows(filled, "SELECT sql FROM sqlite_schema WHERE name = 'signature_r_no_replace'")
+        plain.execute(sql)
+        plain.execute("INSERT INTO signature_r VALUES (x'01', 'a', 1)")
+        plain.execute("INSERT OR REPLACE INTO signature_r (rowid, r, job_id, leaf_index) VALUES (1, x'02', 'b', 2)")
+        assert plain.execute("SELECT r FROM signature_r").fetchall() == [(b"\x02",)]
 
 
 def _uniques(connection: sqlite3.Connection, table: str) -> list[tuple[str, ...]]:

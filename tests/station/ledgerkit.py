@@ -23,6 +23,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from tests.registry.make import MADE_AT, Device, World, public, rsa_key, signed
 from trust.dsse import Envelope
+from trust.identity import DeviceId, JobId
 from trust.signed_note import NoteKey, assemble, checkpoint_text, sign_line
 from trust.statement import Completion, Event, PinStatement, Receipt, envelope, read
 
@@ -70,8 +71,8 @@ def receipt_for(world: World, statement: Envelope, **changes: Any) -> Envelope:
     return signed(msgspec.structs.replace(made, **changes), world.receipt_key)
 
 
-def refusal(world: World, job: Job, code: str = "device-has-other-key") -> Envelope:
-    return envelope(stamp(world).event("pin-refused", job, details={"code": code}))
+def refusal(world: World, job: Job, kind: RecordKind = RecordKind.PIN_REFUSED) -> Envelope:
+    return envelope(stamp(world).event(kind.value, job, details={"code": "device-has-other-key"}))
 
 
 def happened(world: World, kind: str, job: Job, attempt: int, **details: str) -> Event:
@@ -101,9 +102,26 @@ def papers(world: World, device: Device, station: str = STATION) -> Papers:
     return Papers(device, steps)
 
 
+async def opened(store: JobStore, device: DeviceId, order_id: str, adopt: JobId | None = None) -> Job:
+    """The device's job, after one more attempt."""
+    return (await store.begin(device, order_id, slot="1", adopt=adopt)).job
+
+
+async def job_of(store: JobStore, device: Device) -> Job:
+    """The job that the device's papers name."""
+    (found,) = [each.job for each in await store.of_device(device.device_id) if each.job.job_id == device.job]
+    return found
+
+
+async def records(store: JobStore, device: Device) -> dict[RecordKind, Envelope]:
+    """What is on record of that job."""
+    (found,) = [each for each in await store.of_device(device.device_id) if each.job.job_id == device.job]
+    return dict(found.records)
+
+
 async def open_as(store: JobStore, world: World, device: Device) -> Device:
     """The device, its job opened here: the same device, under the job id the store gave it."""
-    job = await store.open(device.device_id, world.order.order_id)
+    job = await opened(store, device.device_id, world.order.order_id)
     return Device(device.key, device.device_id, job.job_id)
 
 
@@ -144,17 +162,14 @@ async def busy_station(path: Path, world: World) -> None:
     await bring_to(store, world, RecordKind.COMPLETION_RECEIPT)
     await publish(store, world)
     held = await bring_to(store, world, RecordKind.PIN)
-    job = await store.find(held.device.job)
-    assert job is not None
-    await store.note(happened(world, "attempt", job, 1, slot="1"))
+    job = await job_of(store, held.device)
     await store.note(happened(world, "verdict", job, 1, verdict="HELD"))
     await bring_to(store, rsa, RecordKind.COMPLETION_RECEIPT, Device(rsa_key()))
     lost = await bring_to(store, world, RecordKind.PIN)
-    gone = await store.find(lost.device.job)
-    assert gone is not None
+    gone = await job_of(store, lost.device)
     await store.record(gone.job_id, RecordKind.PIN_REFUSED, refusal(world, gone))
     elsewhere = Device()
-    await store.open(elsewhere.device_id, world.order.order_id, adopt=elsewhere.job)
+    await opened(store, elsewhere.device_id, world.order.order_id, elsewhere.job)
     adopted = papers(world, elsewhere, station="station-02")
     for kind in (RecordKind.PIN, RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION):
         await store.record(elsewhere.job, kind, adopted.steps[kind])

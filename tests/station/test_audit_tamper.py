@@ -55,16 +55,19 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
 def test_the_untouched_ledger_verifies(plant: Plant) -> None:
     report = plant.audit(plant.template)
     assert [str(finding) for finding in report.findings] == []
-    assert (report.leaves, report.covered) == (31, 31)
+    assert (report.leaves, report.covered) == (35, 35)
     assert (report.jobs, report.pinned, report.passed) == (5, 3, 3)
     assert report.root_hash.hex() in report.summary
-    assert "checkpoint over 31" in report.summary
+    assert "checkpoint over 35" in report.summary
 
 
 def test_every_table_is_in_the_sweep(plant: Plant) -> None:
     assert sorted(TABLES) == kit.tables(plant.template)
     for table in TABLES:
         assert kit.rows(plant.template, f"SELECT count(*) FROM {table}") > [(1,)], table
+
+
+ROW = dict.fromkeys(("orders", "jobs", "records", "signature_r"), "leaf_index")  # these have no rowid
 
 
 def changes(path: Path, table: str) -> Iterator[tuple[str, str, int]]:
@@ -74,7 +77,8 @@ def changes(path: Path, table: str) -> Iterator[tuple[str, str, int]]:
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     for name, kind in columns:
         for place in sorted({0, count // 2, count - 1}):
-            where = f"WHERE rowid = (SELECT rowid FROM {table} ORDER BY rowid LIMIT 1 OFFSET {place})"
+            key = ROW.get(table, "rowid")
+            where = f"WHERE {key} = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET {place})"
             yield f'UPDATE {table} SET "{name}" = {_other(name, kind)} {where}', name, place
 
 
@@ -98,9 +102,9 @@ def test_every_changed_column_is_found_and_named(plant: Plant, tmp_path: Path, t
     tried = 0
     for sql, column, place in changes(plant.template, table):
         path = plant.copy(tmp_path)
-        before = kit.rows(path, f"SELECT rowid, * FROM {table}")
+        before = kit.rows(path, f"SELECT * FROM {table} ORDER BY 1")
         kit.vandalise(path, sql)
-        after = kit.rows(path, f"SELECT rowid, * FROM {table}")
+        after = kit.rows(path, f"SELECT * FROM {table} ORDER BY 1")
         assert before != after, f"the fault was not planted: {sql}"
         findings = plant.audit(path).findings
         assert any(found.table == table for found in findings), f"{table}.{column} row {place}: {findings}"
@@ -110,11 +114,12 @@ def test_every_changed_column_is_found_and_named(plant: Plant, tmp_path: Path, t
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_deleted_row_is_found_and_named(plant: Plant, tmp_path: Path, table: str) -> None:
-    for (rowid,) in kit.rows(plant.template, f"SELECT rowid FROM {table}"):
+    key = ROW.get(table, "rowid")
+    for (rowid,) in kit.rows(plant.template, f"SELECT {key} FROM {table}"):
         path = plant.copy(tmp_path)
-        kit.vandalise(path, f"DELETE FROM {table} WHERE rowid = {rowid}")
+        kit.vandalise(path, f"DELETE FROM {table} WHERE {key} = {rowid}")
         findings = plant.audit(path).findings
-        if table == "leaves" and rowid == 30:  # the last row leaves no gap: the checkpoint says that one is gone
+        if table == "leaves" and rowid == 34:  # the last row leaves no gap: the checkpoint says that one is gone
             assert any(found.table == "checkpoints" and "the log was cut" in found.text for found in findings)
         else:
             assert any(found.table == table for found in findings), f"{table} row {rowid}: {findings}"
@@ -128,9 +133,9 @@ def test_every_emptied_table_is_found(plant: Plant, tmp_path: Path, table: str) 
 
 
 INSERTED = {
-    "leaves": "SELECT 31, entry, leaf_hash, frontier, subject, 'again' FROM leaves WHERE \"index\" = 30",
-    "checkpoints": "SELECT 30, note FROM checkpoints ORDER BY size DESC LIMIT 1",
-    "checkpoint_intents": "VALUES (40, 31)",
+    "leaves": "SELECT 35, entry, leaf_hash, frontier, subject, 'again' FROM leaves WHERE \"index\" = 34",
+    "checkpoints": "SELECT 34, note FROM checkpoints ORDER BY size DESC LIMIT 1",
+    "checkpoint_intents": "VALUES (40, 35)",
     "orders": "SELECT 'order-9', order_sha256, 40 FROM orders LIMIT 1",
     "jobs": "SELECT replace(job_id, substr(job_id, 1, 1), 'g'), device_id, 'order-9', 0, 40 FROM jobs LIMIT 1",
     "events": "VALUES (40, '', '', '', 0, 'verdict')",
@@ -154,7 +159,7 @@ def test_every_inserted_row_is_found_and_named(plant: Plant, tmp_path: Path, tab
 
 
 def test_reordered_leaves_are_found_and_named(plant: Plant, tmp_path: Path) -> None:
-    for first, second in [(0, 1), (4, 5), (7, 20), (29, 30)]:
+    for first, second in [(0, 1), (4, 5), (7, 20), (33, 34)]:
         path = plant.copy(tmp_path)
         swap = [
             f'UPDATE leaves SET "index" = 900 WHERE "index" = {first}',
@@ -180,10 +185,10 @@ def test_a_cut_log_is_found_by_its_checkpoint(plant: Plant, tmp_path: Path) -> N
     path = plant.copy(tmp_path)
     columns = {"deliveries": "answer_leaf", "checkpoints": "size - 2", "checkpoint_intents": "size - 2"}
     tables = [table for table in TABLES if table not in {"leaves", "checkpoints", "checkpoint_intents"}]
-    cuts = [f"DELETE FROM {table} WHERE {columns.get(table, 'leaf_index')} >= 29" for table in tables]
-    kit.vandalise(path, 'DELETE FROM leaves WHERE "index" >= 29', *cuts)
+    cuts = [f"DELETE FROM {table} WHERE {columns.get(table, 'leaf_index')} >= 33" for table in tables]
+    kit.vandalise(path, 'DELETE FROM leaves WHERE "index" >= 33', *cuts)
     findings = plant.audit(path).findings
-    assert {(found.table, found.row) for found in findings} == {("checkpoints", "31"), ("checkpoint_intents", "31")}
+    assert {(found.table, found.row) for found in findings} == {("checkpoints", "35"), ("checkpoint_intents", "35")}
 
 
 @pytest.mark.parametrize("kind", ["trigger", "index", "table"])
@@ -202,7 +207,9 @@ def test_a_changed_schema_is_named(plant: Plant, tmp_path: Path, kind: str) -> N
 
 def test_text_that_is_no_text_is_a_finding_not_a_crash(plant: Plant, tmp_path: Path) -> None:
     path = plant.copy(tmp_path)
-    kit.vandalise(path, "UPDATE jobs SET order_id = CAST(x'6f72ff' AS TEXT) WHERE rowid = 2")
+    kit.vandalise(
+        path, "UPDATE jobs SET order_id = CAST(x'6f72ff' AS TEXT) WHERE leaf_index = (SELECT max(leaf_index) FROM jobs)"
+    )
     assert any(found.table == "jobs" for found in plant.audit(path).findings)
 
 

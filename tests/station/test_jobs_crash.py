@@ -92,7 +92,7 @@ def whole_or_absent(path: Path, made: World, papers: kit.Papers) -> bool:
         done = RecordKind.PIN in queries.records(connection, papers.device.job)
         assert len(queries.pending(connection, 0)[0]) == done
     with writing(engine) as connection:
-        writes.record(connection, papers.device.job, RecordKind.PIN, papers.steps[RecordKind.PIN])
+        writes.record(connection, kit.STATION, papers.device.job, RecordKind.PIN, papers.steps[RecordKind.PIN])
     assert audit(engine, made.trusted, kit.STATION).findings == ()
     engine.dispose()
     return done
@@ -126,7 +126,7 @@ def record_and_die(path: Path, papers: kit.Papers, number: int) -> int:
 
     event.listen(engine, "after_cursor_execute", die)
     with writing(engine) as connection:
-        writes.record(connection, papers.device.job, RecordKind.PIN, papers.steps[RecordKind.PIN])
+        writes.record(connection, kit.STATION, papers.device.job, RecordKind.PIN, papers.steps[RecordKind.PIN])
     return 0
 
 
@@ -189,7 +189,7 @@ def record_pin(path: Path, made: World, papers: kit.Papers) -> int:
             await store.record(papers.device.job, RecordKind.PIN, papers.steps[RecordKind.PIN])
         except LedgerError:
             try:
-                await store.find(papers.device.job)
+                await kit.job_of(store, papers.device)
             except LedgerError as error:
                 assert "this process must end" in str(error)  # noqa: PT017 - in a child
                 return DEAD
@@ -280,7 +280,7 @@ def test_a_store_after_a_failed_disk_refuses_everything(
     async def work() -> None:
         store = kit.store_at(tmp_path / "station.db", made)
         device = Device().device_id
-        await store.open(device, "order-7")
+        await kit.opened(store, device, "order-7")
 
         def broken(*_: object) -> None:
             error = sqlite3.OperationalError("disk I/O error")
@@ -291,12 +291,12 @@ def test_a_store_after_a_failed_disk_refuses_everything(
         with monkeypatch.context() as patched:
             patched.setattr(writes, "_insert", lambda connection, _row: _raise(connection, broken))
             with pytest.raises(LedgerError, match="disk failed"):
-                await store.open(Device().device_id, "order-7")
-        for ask in (store.find, store.attempts, store.records):
+                await kit.opened(store, Device().device_id, "order-7")
+        for asked in (store.of_device(device), store.pending(), store.tip()):
             with pytest.raises(LedgerError, match="this process must end"):
-                await ask(Device().job)
+                await asked
         with pytest.raises(LedgerError, match="this process must end"):
-            await store.open(device, "order-7")
+            await kit.opened(store, device, "order-7")
         await store.close()
 
     kit.run(work())
@@ -317,7 +317,7 @@ def test_a_locked_ledger_says_who(tmp_path: Path, made: World) -> None:
     async def work() -> None:
         path = tmp_path / "station.db"
         store = kit.store_at(path, made)
-        await store.open(Device().device_id, "order-7")
+        await kit.opened(store, Device().device_id, "order-7")
         engine: Engine = store._ledger._engine
         event.listen(engine, "begin", lambda connection: None)
         with engine.connect() as connection:
@@ -325,8 +325,8 @@ def test_a_locked_ledger_says_who(tmp_path: Path, made: World) -> None:
         with closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(LedgerError, match="another process"):
-                await store.open(Device().device_id, "order-7")
-        await store.open(Device().device_id, "order-7")
+                await kit.opened(store, Device().device_id, "order-7")
+        await kit.opened(store, Device().device_id, "order-7")
         await store.close()
 
     kit.run(work())
@@ -337,13 +337,13 @@ def test_a_ledger_that_was_tampered_with_says_audit(tmp_path: Path, made: World)
         path = tmp_path / "station.db"
         store = kit.store_at(path, made)
         unit = await kit.bring_to(store, made, RecordKind.PIN)
-        kit.vandalise(path, "UPDATE leaves SET entry = x'00', frontier = x'00' WHERE \"index\" = 2")
+        kit.vandalise(path, "UPDATE leaves SET entry = x'00', frontier = x'00' WHERE \"index\" = 3")
         with pytest.raises(LedgerError, match="run the audit"):
             await store.pending()
         with pytest.raises(LedgerError, match="run the audit"):
-            await store.open(Device().device_id, "order-7")
+            await kit.opened(store, Device().device_id, "order-7")
         with pytest.raises(LedgerError, match="run the audit"):
-            await store.records(unit.device.job)
+            await kit.records(store, unit.device)
         await store.close()
 
     kit.run(work())

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from station.audit import audit
 from station.jobs import DuplicateKeyError, Job, Jobs, RecordConflictError, RecordKind
 from station.jobs.queries import Tally
+from station.jobs.schema import open_database
 from station.jobs.store import JobStore
 from tests.registry.make import Device, World, signed, world
 from tests.station import ledgerkit as kit
@@ -61,34 +63,33 @@ def test_a_job_is_for_life(path: Path, made: World) -> None:
     first: list[Job] = []
 
     async def begin(store: JobStore) -> None:
-        first.append(await store.open(device, ORDER))
-        assert await store.open(device, ORDER) == first[0]
+        first.append(await kit.opened(store, device, ORDER))
+        assert await kit.opened(store, device, ORDER) == first[0]
 
     async def again(store: JobStore) -> None:
-        assert await store.open(device, ORDER) == first[0]
-        assert await store.find(first[0].job_id) == first[0]
-        assert await store.find(JobId.new()) is None
-        other = await store.open(device, "order-8")
+        assert await kit.opened(store, device, ORDER) == first[0]
+        other = await kit.opened(store, device, "order-8")
         assert other.job_id != first[0].job_id
-        assert await store.jobs_of(device) == (first[0], other)
-        assert await store.jobs_of(Device().device_id) == ()
+        found = await store.of_device(device)
+        assert [(each.job, each.attempts, dict(each.records)) for each in found] == [(first[0], 3, {}), (other, 1, {})]
+        assert await store.of_device(Device().device_id) == ()
 
     through(path, made, begin, again)
-    assert counts(path)["jobs"] == counts(path)["leaves"] == 2
+    assert (counts(path)["jobs"], counts(path)["events"], counts(path)["leaves"]) == (2, 4, 6)
 
 
 def test_an_adopted_job_keeps_its_id(path: Path, made: World) -> None:
     device, job = Device().device_id, JobId.new()
 
     async def work(store: JobStore) -> None:
-        adopted = await store.open(device, ORDER, adopt=job)
+        adopted = await kit.opened(store, device, ORDER, job)
         assert (adopted.job_id, adopted.adopted) == (job, True)
-        assert await store.open(device, ORDER) == adopted
-        assert await store.open(device, ORDER, adopt=job) == adopted
+        assert await kit.opened(store, device, ORDER) == adopted
+        assert await kit.opened(store, device, ORDER, job) == adopted
         with pytest.raises(RecordConflictError, match=str(job)):
-            await store.open(device, ORDER, adopt=JobId.new())
+            await kit.opened(store, device, ORDER, JobId.new())
         with pytest.raises(RecordConflictError, match="another device or order"):
-            await store.open(Device().device_id, ORDER, adopt=job)
+            await kit.opened(store, Device().device_id, ORDER, job)
 
     through(path, made, work)
     assert counts(path)["jobs"] == 1
@@ -112,12 +113,12 @@ def test_the_whole_way_survives_a_restart_after_each_step(path: Path, made: Worl
 
         done[kind] = statement
 
-        async def look(store: JobStore, job: JobId = job) -> None:
-            assert await store.records(job) == done
+        async def look(store: JobStore) -> None:
+            assert await kit.records(store, unit[0].device) == done
 
         through(path, made, step, look)
     filled = counts(path)
-    assert (filled["records"], filled["outbox"], filled["deliveries"], filled["leaves"]) == (6, 2, 2, 7)
+    assert (filled["records"], filled["outbox"], filled["deliveries"], filled["leaves"]) == (6, 2, 2, 8)
 
 
 def test_other_bytes_are_refused_and_change_nothing(path: Path, made: World) -> None:
@@ -130,7 +131,7 @@ def test_other_bytes_are_refused_and_change_nothing(path: Path, made: World) -> 
             with pytest.raises(RecordConflictError):
                 await store.record(unit.device.job, kind, other)
         assert counts(path) == before
-        assert await store.records(unit.device.job) == unit.steps
+        assert await kit.records(store, unit.device) == unit.steps
 
     through(path, made, work)
 
@@ -150,17 +151,17 @@ def test_no_step_before_its_turn(path: Path, made: World) -> None:
 
 def test_refused_and_received_exclude_each_other(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
-        for first, then in [
-            (RecordKind.PIN_REFUSED, RecordKind.PIN_RECEIPT),
-            (RecordKind.PIN_RECEIPT, RecordKind.PIN_REFUSED),
+        for sent, received, refused in [
+            (RecordKind.PIN, RecordKind.PIN_RECEIPT, RecordKind.PIN_REFUSED),
+            (RecordKind.COMPLETION, RecordKind.COMPLETION_RECEIPT, RecordKind.COMPLETION_REFUSED),
         ]:
-            unit = await kit.bring_to(store, made, RecordKind.PIN)
-            job = await store.find(unit.device.job)
-            assert job is not None
-            answers = {**unit.steps, RecordKind.PIN_REFUSED: kit.refusal(made, job)}
-            await store.record(job.job_id, first, answers[first])
-            with pytest.raises(RecordConflictError, match="does not change"):
-                await store.record(job.job_id, then, answers[then])
+            for first, then in [(refused, received), (received, refused)]:
+                unit = await kit.bring_to(store, made, sent)
+                job = await kit.job_of(store, unit.device)
+                answers = {**unit.steps, refused: kit.refusal(made, job, refused)}
+                await store.record(job.job_id, first, answers[first])
+                with pytest.raises(RecordConflictError, match="does not change"):
+                    await store.record(job.job_id, then, answers[then])
         assert await store.pending() == ()
 
     through(path, made, work)
@@ -210,7 +211,7 @@ def test_what_is_not_a_record_is_refused(path: Path, made: World) -> None:
             await store.record(device.job, RecordKind.INTENT, wrong_key)
 
     through(path, made, work)
-    assert (counts(path)["leaves"], counts(path)["records"]) == (1, 0)
+    assert (counts(path)["leaves"], counts(path)["records"]) == (2, 0)
 
 
 def test_a_key_of_another_job_is_named(path: Path, made: World) -> None:
@@ -222,7 +223,7 @@ def test_a_key_of_another_job_is_named(path: Path, made: World) -> None:
             await store.record(clone.job, RecordKind.INTENT, envelope(made.pin_statement(clone)))
         assert caught.value.job == first.device.job
         assert counts(path)["records"] == before["records"]
-        assert counts(path)["leaves"] == before["leaves"] + 1  # the clone's job alone
+        assert counts(path)["leaves"] == before["leaves"] + 2  # the clone's job and attempt alone
 
     through(path, made, work)
 
@@ -288,8 +289,7 @@ def test_the_outbox_is_oldest_first_and_closes_by_answer(path: Path, made: World
         for kind in (RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION):
             await store.record(units[0].device.job, kind, units[0].steps[kind])
         assert [item.kind for item in await store.pending()] == [RecordKind.PIN] * 2 + [RecordKind.COMPLETION]
-        refused = await store.find(units[2].device.job)
-        assert refused is not None
+        refused = await kit.job_of(store, units[2].device)
         await store.record(refused.job_id, RecordKind.PIN_REFUSED, kit.refusal(made, refused))
         await store.record(units[3].device.job, RecordKind.PIN_RECEIPT, units[3].steps[RecordKind.PIN_RECEIPT])
         last = units[0].steps[RecordKind.COMPLETION_RECEIPT]
@@ -301,19 +301,50 @@ def test_the_outbox_is_oldest_first_and_closes_by_answer(path: Path, made: World
     through(path, made, fill, answer)
 
 
+def test_a_unit_that_another_station_finished_counts_as_passed(path: Path, made: World) -> None:
+    """Begun and intended here, completed there: the other station's completion is this ledger's too."""
+
+    async def work(store: JobStore) -> None:
+        await store.keep_order(made.order_envelope)
+        for last in (RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT):
+            unit = await kit.bring_to(store, made, last)
+            pin, receipt = unit.steps[RecordKind.PIN], unit.steps[RecordKind.PIN_RECEIPT]
+            own = made.completion(unit.device, pin, receipt)
+            assert own != unit.steps[RecordKind.COMPLETION]
+            with pytest.raises(
+                RecordConflictError, match="completion-intent"
+            ):  # our own may not differ, nor come early
+                await store.record(unit.device.job, RecordKind.COMPLETION, own)
+            theirs = made.completion(unit.device, pin, receipt, station="station-02")
+            await store.record(unit.device.job, RecordKind.COMPLETION, theirs)
+            await store.record(unit.device.job, RecordKind.COMPLETION_RECEIPT, kit.receipt_for(made, theirs))
+        assert await store.unfinished(ORDER) == ()
+        assert await store.tally(ORDER) == Tally(active=2)
+
+    through(path, made, work)
+    engine = open_database(path, read_only=True)
+    findings = [str(each) for each in audit(engine, made.trusted, kit.STATION).findings]
+    assert [each for each in findings if "checkpoint" not in each] == []
+    engine.dispose()
+
+
 def test_unfinished_and_tally(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
         for kind in RecordKind:
-            if kind is not RecordKind.PIN_REFUSED:
+            if kind not in {RecordKind.PIN_REFUSED, RecordKind.COMPLETION_REFUSED}:
                 await kit.bring_to(store, made, kind)
-        await store.open(Device().device_id, ORDER)
+        await kit.opened(store, Device().device_id, ORDER)
         lost = await kit.bring_to(store, made, RecordKind.PIN)
-        job = await store.find(lost.device.job)
-        assert job is not None
+        job = await kit.job_of(store, lost.device)
         await store.record(job.job_id, RecordKind.PIN_REFUSED, kit.refusal(made, job))
+        passed = await kit.bring_to(store, made, RecordKind.COMPLETION)
+        job = await kit.job_of(store, passed.device)
+        told = kit.refusal(made, job, RecordKind.COMPLETION_REFUSED)
+        await store.record(job.job_id, RecordKind.COMPLETION_REFUSED, told)
         tally = await store.tally(ORDER)
-        assert tally == Tally(opened=1, intended=1, signed=1, refused=1, pinned=2, completed=1, active=1)
-        assert (tally.jobs, tally.passed) == (8, 2)
+        assert tally == Tally(opened=1, intended=1, signed=1, refused=1, pinned=2, completed=1, active=1, not_taken=1)
+        assert (tally.jobs, tally.signed_for, tally.passed) == (9, 7, 3)
+        assert job.job_id not in {item.job.job_id for item in await store.pending()}, "it has its answer"
         assert len(await store.unfinished(ORDER)) == 3  # signed, receipted, completion intended
         assert await store.unfinished("order-8") == ()
         assert await store.tally("order-8") == Tally()
@@ -323,17 +354,15 @@ def test_unfinished_and_tally(path: Path, made: World) -> None:
 
 def test_attempts_and_verdicts(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
-        job = await store.open(Device().device_id, ORDER)
-        assert await store.attempts(job.job_id) == 0
+        job = await kit.opened(store, Device().device_id, ORDER)
         for attempt in (1, 2):
-            await store.note(kit.happened(made, "attempt", job, attempt))
             await store.note(kit.happened(made, "verdict", job, attempt, verdict="FAIL", nr=str(attempt)))
-        assert await store.attempts(job.job_id) == 2
+            begun = await store.begin(job.device_id, ORDER, slot="1")
+            assert (begun.job, begun.attempts) == (job, attempt + 1)
         (latest,) = await store.latest_verdicts(ORDER)
         assert latest.details["nr"] == "2"
         passed = await kit.bring_to(store, made, RecordKind.COMPLETION)
-        done = await store.find(passed.device.job)
-        assert done is not None
+        done = await kit.job_of(store, passed.device)
         await store.note(kit.happened(made, "verdict", done, 1, verdict="FAIL"))
         assert [event.job for event in await store.latest_verdicts(ORDER)] == [str(job.job_id)]
 
@@ -342,13 +371,13 @@ def test_attempts_and_verdicts(path: Path, made: World) -> None:
 
 def test_an_event_is_once_a_job_attempt_and_kind(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
-        job = await store.open(Device().device_id, ORDER)
-        event = kit.happened(made, "attempt", job, 1)
+        job = await kit.opened(store, Device().device_id, ORDER)
+        event = kit.happened(made, "verdict", job, 1)
         await store.note(event)
         await store.note(event)
         with pytest.raises(RecordConflictError):
             await store.note(msgspec.structs.replace(event, details={"slot": "2"}))
-        for reserved in ("job", "pin-refused"):
+        for reserved in ("job", "pin-refused", "completion-refused"):
             with pytest.raises(RecordConflictError, match="use another"):
                 await store.note(kit.happened(made, reserved, job, 1))
         loose = kit.stamp(made).event("station-started")
@@ -356,7 +385,7 @@ def test_an_event_is_once_a_job_attempt_and_kind(path: Path, made: World) -> Non
         await store.note(loose)
 
     through(path, made, work)
-    assert counts(path)["events"] == 2
+    assert counts(path)["events"] == 3
 
 
 def test_an_order_is_kept_once(path: Path, made: World) -> None:
@@ -377,7 +406,7 @@ def test_thirty_two_slots_at_once(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
         units = await asyncio.gather(*(kit.bring_to(store, made, RecordKind.PIN_RECEIPT) for _ in range(32)))
         assert len({unit.device.job for unit in units}) == 32
-        assert (await store.tip()).size == 32 * 4
+        assert (await store.tip()).size == 32 * 5
         assert await store.pending() == ()
 
     through(path, made, work)
@@ -386,7 +415,7 @@ def test_thirty_two_slots_at_once(path: Path, made: World) -> None:
 def test_the_same_device_in_two_slots_gets_one_job(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
         device = Device().device_id
-        opened = await asyncio.gather(*(store.open(device, ORDER) for _ in range(8)))
+        opened = await asyncio.gather(*(kit.opened(store, device, ORDER) for _ in range(8)))
         assert len(set(opened)) == 1
 
     through(path, made, work)
@@ -400,7 +429,7 @@ def test_two_processes_on_one_file_agree(path: Path, made: World) -> None:
         other = kit.store_at(path, made)
         device = Device().device_id
         try:
-            opened = await asyncio.gather(*(store.open(device, ORDER) for store in (one, other) * 8))
+            opened = await asyncio.gather(*(kit.opened(store, device, ORDER) for store in (one, other) * 8))
             assert len(set(opened)) == 1
             units = await asyncio.gather(*(kit.bring_to(store, made, RecordKind.PIN) for store in (one, other) * 8))
             assert len(await one.pending()) == len(await other.pending()) == len(units) == 16
@@ -424,7 +453,7 @@ def test_a_commit_does_not_slow_down_with_the_log(path: Path, made: World) -> No
         return min(seconds)
 
     async def work(store: JobStore) -> None:
-        job = await store.open(Device().device_id, ORDER)
+        job = await kit.opened(store, Device().device_id, ORDER)
         early = [await timed(store) for _ in range(5)]
         for batch in range(40):
             events = [kit.happened(made, f"kind-{batch}-{each}", job, 1) for each in range(64)]
@@ -437,7 +466,7 @@ def test_a_commit_does_not_slow_down_with_the_log(path: Path, made: World) -> No
 
 def test_a_caller_that_goes_away_harms_no_neighbour(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
-        opening = [asyncio.create_task(store.open(Device().device_id, ORDER)) for _ in range(20)]
+        opening = [asyncio.create_task(kit.opened(store, Device().device_id, ORDER)) for _ in range(20)]
         await asyncio.sleep(0)
         for task in opening[::2]:
             task.cancel()
@@ -445,7 +474,7 @@ def test_a_caller_that_goes_away_harms_no_neighbour(path: Path, made: World) -> 
         assert [isinstance(each, Job) for each in answers] == [False, True] * 10
         for job in answers[1::2]:
             assert isinstance(job, Job)
-            assert await store.find(job.job_id) == job
+            assert [each.job for each in await store.of_device(job.device_id)] == [job]
 
     through(path, made, work)
 

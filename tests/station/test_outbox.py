@@ -162,8 +162,8 @@ def test_what_is_pending_is_delivered_and_recorded(at_bench: AtBench, made: Worl
         here.registry.pins[finished.device.device_id] = (finished.steps[RecordKind.PIN], signed.steps[RecordKind.PIN])
         assert await here.outbox.drain_once() == Drained(delivered=2, refused=0, waiting=0)
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=0)
-        assert RecordKind.PIN_RECEIPT in await here.store.records(signed.device.job)
-        assert RecordKind.COMPLETION_RECEIPT in await here.store.records(finished.device.job)
+        assert RecordKind.PIN_RECEIPT in await kit.records(here.store, signed.device)
+        assert RecordKind.COMPLETION_RECEIPT in await kit.records(here.store, finished.device)
         assert len(here.registry.seen) == 2
 
     at_bench(work)
@@ -177,7 +177,7 @@ def test_an_answer_lost_after_the_commit_is_asked_for_again(at_bench: AtBench, m
         here.registry.after = lambda _: None
         assert (await here.outbox.drain_once()).delivered == 1
         assert here.registry.seen == [unit.steps[RecordKind.PIN]] * 2  # the same bytes, the same receipt
-        recorded = await here.store.records(unit.device.job)
+        recorded = await kit.records(here.store, unit.device)
         assert recorded[RecordKind.PIN_RECEIPT] == here.registry.receipts[unit.steps[RecordKind.PIN].payload_sha256]
 
     at_bench(work)
@@ -207,7 +207,7 @@ def test_no_record_blocks_the_others(at_bench: AtBench, made: World, trouble: st
         assert await here.outbox.drain_once() == Drained(delivered=3, refused=0, waiting=1)
         (left,) = await here.store.pending()
         assert left.envelope == poison
-        assert RecordKind.PIN_RECEIPT not in await here.store.records(units[0].device.job)
+        assert RecordKind.PIN_RECEIPT not in await kit.records(here.store, units[0].device)
 
     at_bench(work)
 
@@ -233,7 +233,7 @@ def test_a_pin_refused_for_good_is_booked_as_a_loss(at_bench: AtBench, made: Wor
         unit = await kit.bring_to(here.store, made, RecordKind.PIN)
         here.registry.trouble = refuse(code)
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=1, waiting=0)
-        recorded = await here.store.records(unit.device.job)
+        recorded = await kit.records(here.store, unit.device)
         assert RecordKind.PIN_RECEIPT not in recorded
         assert f'"code":"{code.value}"'.encode() in recorded[RecordKind.PIN_REFUSED].payload
         assert (await here.store.tally("order-7")).refused == 1
@@ -257,12 +257,18 @@ def test_any_other_refusal_waits_for_somebody_to_mend_it(at_bench: AtBench, made
     at_bench(work)
 
 
-def test_a_refused_completion_is_never_booked_as_a_loss(at_bench: AtBench, made: World) -> None:
+def test_a_completion_refused_for_good_is_on_record_and_is_no_loss(at_bench: AtBench, made: World) -> None:
     async def work(here: Bench) -> None:
         unit = await kit.bring_to(here.store, made, RecordKind.COMPLETION)
         here.registry.pins[unit.device.device_id] = (unit.steps[RecordKind.PIN], unit.steps[RecordKind.PIN_RECEIPT])
-        here.registry.trouble = refuse(Code.DEVICE_HAS_OTHER_KEY)
-        assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=1)
+        here.registry.trouble = refuse(Code.JOB_BYTES_DIFFER)
+        assert await here.outbox.drain_once() == Drained(delivered=0, refused=1, waiting=0)
+        assert (
+            b"job-bytes-differ" in (await kit.records(here.store, unit.device))[RecordKind.COMPLETION_REFUSED].payload
+        )
+        tally = await here.store.tally("order-7")
+        assert (tally.passed, tally.not_taken, tally.refused) == (1, 1, 0)
+        assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=0)
 
     at_bench(work)
 
@@ -306,7 +312,7 @@ def test_a_registry_that_is_away_is_left_alone(at_bench: AtBench, made: World) -
             await kit.bring_to(here.store, made, RecordKind.PIN)
         here.registry.trouble = away
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=10)
-        assert len(here.registry.seen) == 3
+        assert len(here.registry.seen) == 4
 
     at_bench(work)
 

@@ -1,7 +1,8 @@
 """Jobs and what their leaves imply: records, keys, signature r, events, outbox, deliveries, orders; append-only.
 
 Frozen once released: the tables are spelt out here and never imported, so that a later change of `station.jobs.tables`
-cannot change what this revision made.
+cannot change what this revision made. A table whose key is not its rowid has none: a row could be replaced by it,
+past a trigger that compares the keys.
 """
 
 import sqlalchemy as sa
@@ -12,7 +13,10 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_KINDS = "'intent', 'pin', 'pin-receipt', 'pin-refused', 'completion-intent', 'completion', 'completion-receipt'"
+_KINDS = (
+    "'intent', 'pin', 'pin-receipt', 'pin-refused', "
+    "'completion-intent', 'completion', 'completion-receipt', 'completion-refused'"
+)
 _UNIQUE = {
     "orders": ["order_id = NEW.order_id", "leaf_index = NEW.leaf_index"],
     "jobs": [
@@ -58,6 +62,7 @@ def _orders_and_jobs() -> None:
         sa.UniqueConstraint("leaf_index", name="uq_orders_leaf_index"),
         sa.ForeignKeyConstraint(["leaf_index"], ["leaves.index"], name="fk_orders_leaf_index"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "jobs",
@@ -74,6 +79,7 @@ def _orders_and_jobs() -> None:
         sa.CheckConstraint("length(job_id) = 32", name="ck_jobs_job_id_is_hex"),
         sa.CheckConstraint("length(device_id) = 24", name="ck_jobs_device_id_is_hex"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_jobs_order_id", "jobs", ["order_id"])
     op.create_table(
@@ -104,6 +110,7 @@ def _records() -> None:
         sa.ForeignKeyConstraint(["leaf_index"], ["leaves.index"], name="fk_records_leaf_index"),
         sa.CheckConstraint(f"kind IN ({_KINDS})", name="ck_records_kind_known"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
 
 
@@ -131,6 +138,7 @@ def _keys() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name="fk_signature_r_job_id"),
         sa.ForeignKeyConstraint(["leaf_index"], ["leaves.index"], name="fk_signature_r_leaf_index"),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_signature_r_leaf_index", "signature_r", ["leaf_index"])
 

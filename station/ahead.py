@@ -1,0 +1,48 @@
+"""Work begun before its result is needed, so that device, signer and ledger are busy at the same time.
+
+Only for what changes nothing on the unit: a read, a challenge. Never decides; the step that takes the result does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """One piece of work: begun, then taken once or dropped."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to take."""
+        return self._task is not None
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> None:
+        """Begin now; RuntimeError unless what was begun before was taken or dropped."""
+        if self._task is not None:
+            work.close()
+            raise RuntimeError("begun before, and neither taken nor dropped")
+        self._task = asyncio.create_task(work)
+
+    async def take(self) -> T:
+        """Its result, or what it raised, once; RuntimeError if nothing was begun."""
+        task, self._task = self._task, None
+        if task is None:
+            raise RuntimeError("nothing was begun")
+        return await task
+
+    async def drop(self) -> None:
+        """End it: nobody needs its result any more, and the step that ended the attempt told why."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()

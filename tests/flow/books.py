@@ -1,0 +1,96 @@
+"""What a station's books say after a story: the order's equation, the audit, the outbox; and whether work was forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
+
+from station.audit import audit
+from station.jobs import RecordKind
+from station.jobs.receipts import receipt_problem
+from station.jobs.store import JobStore
+from station.order_report import OrderReport, order_reports
+from station.outbox import Drained, Outbox
+from tests.flow.bench import Bench
+from trust.identity import DeviceId
+
+
+class Died(BaseException):
+    """The station ends here: nothing of it may run any more."""
+
+
+def store(bench: Bench, station: str = "st-01") -> JobStore:
+    held = bench.parties(station).jobs
+    assert isinstance(held, JobStore)
+    return held
+
+
+async def keep_orders(bench: Bench) -> None:
+    """As the station does before its first unit."""
+    for station in bench.plant.root.root.stations:
+        await store(bench, station).keep_order(bench.plant.order)
+
+
+async def drain(bench: Bench, station: str = "st-01") -> Drained:
+    """One pass of the station's outbox."""
+    line = bench.plant.line(bench.parties(station), station)
+    box = Outbox(
+        store(bench, station),
+        line.cloud,
+        verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
+        order_of=store(bench, station).order,
+        stamp=bench.plant.stamp(station),
+        broken=_not_expected,
+    )
+    return await box.drain_once()
+
+
+async def report(bench: Bench, station: str = "st-01") -> OrderReport:
+    """The order's report, its equation and the ledger's audit checked, and nothing in the outbox."""
+    (told,) = [each for each in await order_reports(store(bench, station)) if each.order == bench.plant.work.order_id]
+    used = told.passed + told.held + told.quarantined + told.lost + told.in_work
+    assert told.quantity + told.allowance == used + told.unused, told
+    assert told.held == len(told.finish_me), told
+    assert audited(bench, station) == []
+    return told
+
+
+def audited(bench: Bench, station: str = "st-01") -> list[str]:
+    """What the audit finds."""
+    engine = bench.plant.ledger(station)
+    try:
+        return [str(each) for each in audit(engine, bench.plant.root, station).findings]
+    finally:
+        engine.dispose()
+
+
+async def on_record(bench: Bench, station: str = "st-01") -> set[RecordKind]:
+    """The records of the device's only job there."""
+    (found,) = await store(bench, station).of_device(DeviceId(bench.flash().device_id))
+    return set(found.records)
+
+
+@contextlib.asynccontextmanager
+async def nothing_forgotten() -> AsyncIterator[list[dict[str, Any]]]:
+    """Fails if a task was left running, or its error unseen, by what runs inside; yields what the loop was told."""
+    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
+    before, debug = asyncio.all_tasks(), loop.get_debug()
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        yield told
+        left = asyncio.all_tasks() - before
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not left, f"still running: {left}"
+        assert not told, f"nobody saw: {told}"
+    finally:
+        loop.set_exception_handler(None)
+        loop.set_debug(debug)
+
+
+def _not_expected(error: Exception) -> None:
+    raise AssertionError(f"the ledger failed: {error}")
