@@ -72,7 +72,9 @@ def run(command: list[str], directory: Path) -> str:
     """What the command writes to its terminal; CalledProcessError if it fails."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    # The commands shown are without their way, as for a user who has them on PATH.
+    path = f"{Path(command[0]).parent}:{os.environ.get('PATH', os.defpath)}"
+    environment = {**os.environ, "PATH": path, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     child = subprocess.Popen(command, cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     output = bytearray()

@@ -19,9 +19,17 @@ pip() {
     exit 1
 }
 
+# Without cached bytecode each start of each command is some 0.3 s slower, and where PYTHONDONTWRITEBYTECODE is set no run
+# ever leaves any behind. So all of it is made here; what is there already (pip's) is only looked at. A file that is not
+# for this Python is no reason to stop: whoever imports it will hear.
+compile() {
+    "$venv/bin/python" -m compileall -q -j 0 -x /firmware/ "$@" >>"$log" 2>&1 || echo "setup: not all of it compiles, see $log" >&2
+}
+
 if [ "$what" = project ]; then
     # compat: one plain path entry, where the default's import hook would cost every start of every command some ms
     pip install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+    compile trust ledger hsm fixtures station registry migrations
     exit 0
 fi
 
@@ -36,3 +44,4 @@ fi
 echo "setup: installing the Python packages of $what" >&2
 # --no-deps: the lock is complete, and pyproject.toml's override of one name (crcmod) is known to the lock alone.
 pip install --require-hashes --only-binary :all: --no-deps -r "$what"
+compile "$venv"/lib/python3*/site-packages

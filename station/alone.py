@@ -11,16 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from station.disk import usable
 from station.faults import fault
 
 
 @contextmanager
 def alone_with(database: Path) -> Iterator[None]:
-    """Hold the lock of a database or directory; the fault `setup` if another process has it."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    path = database.with_name(database.name + ".lock")
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    """Hold the lock of a database or directory; the fault `setup` if another process has it or it cannot be made."""
+    lock = _open(database.with_name(database.name + ".lock"))
     try:
+        _take(lock, database)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open(path: Path) -> int:
+    with usable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _take(lock: int, database: Path) -> None:
+    with usable(database):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -28,6 +41,3 @@ def alone_with(database: Path) -> Iterator[None]:
                 f"another process of the station is at work with {database}: let it end, or give this one its own state"
             )
             raise fault("setup", text) from error
-        yield
-    finally:
-        os.close(lock)

@@ -73,7 +73,10 @@ def load(path: Path) -> tuple[Config, Paths]:
         raise fault("setup", f"{path}: {error.strerror}; give --config FILE (config.example.toml shows one)") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise fault("setup", f"{path}: {error}") from error
-    state = (path.parent / config.station.state).resolve()
+    try:
+        state = (path.parent / config.station.state).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a name that no path may have
+        raise fault("setup", f"{path}: state {config.station.state!r}: {error}") from error
     return config, Paths(
         state=state,
         root=state / config.station.root,

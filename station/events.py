@@ -110,11 +110,19 @@ class SlotSuspect(FloorEvent, frozen=True, kw_only=True, tag="slot-suspect"):
     remedy: str
 
 
+class OutboxSent(FloorEvent, frozen=True, kw_only=True, tag="outbox-sent"):
+    """Before the first unit: `found` statements were left in the outbox by earlier batches, `waiting` still are."""
+
+    found: int
+    waiting: int
+
+
 class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished"):
     """All units of a batch have a verdict.
 
     `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read.
-    `finish_me` are the ids of the order's held devices: insert them again when the registry answers.
+    `finish_me` are the ids of the order's held devices: insert them again when the registry answers. `interrupted` by a
+    signal: then `under_way` units were in work and came to their end.
     """
 
     order: str
@@ -127,6 +135,18 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     seconds: float
     exit_code: int
     finish_me: tuple[str, ...] = ()
+    interrupted: bool = False
+    under_way: int = 0
 
 
-AnyEvent = AttemptBegan | StepBegan | StepDone | UnitSeen | UnitFinished | LineStopped | SlotSuspect | BatchFinished
+AnyEvent = (
+    AttemptBegan
+    | StepBegan
+    | StepDone
+    | UnitSeen
+    | UnitFinished
+    | LineStopped
+    | SlotSuspect
+    | OutboxSent
+    | BatchFinished
+)

@@ -234,9 +234,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             Exit.HELD,
         ),
         # set-up
-        "setup": Row(
-            _S, "The station cannot start.", "Correct the setting that the detail names, then start again.", Exit.USAGE
-        ),
+        "setup": Row(_S, "The station cannot start.", "Correct this, then start again.", Exit.USAGE),
     }
 )
 

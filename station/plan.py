@@ -12,6 +12,7 @@ from fixtures.slots import SlotsFileError, read_slots
 from station import config as settings
 from station.faults import fault
 from station.root import load_root
+from station.usage import UsageError
 from trust.dsse import Envelope
 from trust.order import OrderError, WorkOrder, from_toml
 from trust.root import RootError, TrustedRoot
@@ -31,9 +32,10 @@ class Plan:
 
     @classmethod
     def load(cls, config_file: Path, order_file: Path, slots_file: Path | None = None) -> Self:
-        """Read everything; the fault `setup` names the file and the entry that cannot be used.
+        """Read everything; the fault `setup` names the file and the entry of the settings that cannot be used.
 
-        The fault `order-refuses` when the order does not name this station.
+        UsageError for an order or slots file that was named and cannot be; the fault `order-refuses` when the order
+        does not name this station.
         """
         config, paths = settings.load(config_file)
         root = load_root(paths.root)
@@ -41,15 +43,15 @@ class Plan:
         order = load_order(order_file, root)
         work = read(order, WorkOrder)
         for_this_station(work, config)
-        slots = load_slots(slots_file or paths.slots)
+        slots = load_slots(paths.slots) if slots_file is None else named_slots(slots_file)
         return cls(config=config, paths=paths, root=root, order=order, work=work, slots=slots)
 
     def chosen(self, names: Sequence[str]) -> tuple[SlotConfig, ...]:
-        """The slots of these names, all without names; the fault `setup` for a name that is not there."""
+        """The slots of these names, all without names; UsageError for a name that is not there."""
         known = {slot.name: slot for slot in self.slots}
         missing = [name for name in names if name not in known]
         if missing:
-            raise fault("setup", f"no slot {', '.join(missing)} (there are: {', '.join(known)})")
+            raise UsageError(f"--slots: no slot {', '.join(missing)}; there are {', '.join(known)}")
         return tuple(known[name] for name in names) if names else self.slots
 
 
@@ -67,13 +69,13 @@ def agree(config: settings.Config, root: TrustedRoot) -> None:
 
 
 def load_order(path: Path, root: TrustedRoot) -> Envelope:
-    """The work order (plain TOML, environment `demo`) as an envelope without signatures."""
+    """The work order (plain TOML, environment `demo`) as an envelope without signatures; UsageError if it is none."""
     try:
         return from_toml(path.read_text(), environment=root.root.environment, root_sha256=root.sha256)
     except OSError as error:
-        raise fault("setup", f"order {path}: {error.strerror}") from error
+        raise UsageError(f"order {path}: {error.strerror}") from error
     except (OrderError, UnicodeDecodeError) as error:
-        raise fault("setup", f"order {path}: {error}") from error
+        raise UsageError(f"order {path}: {error}") from error
 
 
 def for_this_station(work: WorkOrder, config: settings.Config) -> None:
@@ -84,8 +86,16 @@ def for_this_station(work: WorkOrder, config: settings.Config) -> None:
 
 
 def load_slots(path: Path) -> tuple[SlotConfig, ...]:
-    """The slots file."""
+    """The slots file that the settings name."""
     try:
         return read_slots(path)
     except SlotsFileError as error:
         raise fault("setup", str(error)) from error
+
+
+def named_slots(path: Path) -> tuple[SlotConfig, ...]:
+    """The slots file that the command names instead."""
+    try:
+        return read_slots(path)
+    except SlotsFileError as error:
+        raise UsageError(str(error)) from error

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import secrets
-import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.device import DeviceError, NoAnswerError
 from fixtures.slot import SlotConfig
-from fixtures.slots import SerialSlot
-from hsm.client import SignerClient
 from hsm.signer import SignerError, SignerUnavailableError
 from station import config as settings
 from station import wiring
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
+from station.disk import enough_disk, free_at, usable
 from station.faults import Fault, SetupError, fault
-from station.jobs import LedgerError
+from station.jobs import LedgerError, OutboxItem, RecordKind
 from station.line import Clock
 from station.plan import Plan, agree, for_this_station, load_order, load_slots
 from station.root import load_root
 from station.steps import classify
+from station.usage import UsageError
 from trust.identity import DeviceId
 from trust.order import WorkOrder
 from trust.root import TrustedRoot
-from trust.statement import read
+from trust.statement import Completion, PinStatement, read
+
+_HOUR, _DAY = 60, 24 * 60  # minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,8 @@ class Readiness:
 
     async def _disk(self) -> str:
         directory = self.paths.database.parent
-        wiring.enough_disk(directory, self.config.limits.disk_reserve_mb)
-        place = next(path for path in (directory, *directory.parents) if path.exists())
-        return f"{shutil.disk_usage(place).free // 1_000_000} MB free"
+        enough_disk(directory, self.config.limits.disk_reserve_mb)
+        return f"{free_at(directory)} MB free"
 
     async def _slots(self) -> list[Finding]:
         try:
@@ -102,7 +103,9 @@ class Known:
         return f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
 
     async def _ledger(self) -> str:
-        if not self.paths.database.exists():
+        with usable(self.paths.database):
+            begun = self.paths.database.exists()
+        if not begun:
             return "none yet; the first batch makes it"
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
@@ -111,13 +114,14 @@ class Known:
             raise fault("ledger-failed", str(error)) from error
         finally:
             await store.close()
-        now = Clock().utc()
+        clock = Clock()
+        now = clock.utc()
         if newest is not None and newest.at > now:
             raise NotReadyError(f"the clock says {now}, the newest record is of {newest.at}. Set the clock.")
-        return f"{tip.size} leaves, {len(waiting)} statements wait for the registry; the clock is not behind"
+        return f"{tip.size} leaves; {left_over(waiting, clock.now())}; the clock is not behind"
 
     async def _signer(self) -> str:
-        signer = SignerClient(self.paths.signer_socket)
+        signer = wiring.open_signer(self.paths)
         try:
             status = await signer.status()
         except (SignerError, SignerUnavailableError) as error:
@@ -138,9 +142,32 @@ class Known:
         return f"{self.root.root.registry_url} answers, TLS certificate is the root's"
 
 
+def left_over(waiting: Sequence[OutboxItem], now: dt.datetime) -> str:
+    """How many statements wait in the outbox, and for how long the oldest has."""
+    if not waiting:
+        return "nothing waits for the registry"
+    age = now - min(_made_at(item) for item in waiting)
+    count = "1 statement waits" if len(waiting) == 1 else f"{len(waiting)} statements wait"
+    oldest = "" if len(waiting) == 1 else "the oldest "
+    return f"{count} for the registry, {oldest}for {_in_words(age)} (the next batch sends first)"
+
+
+def _made_at(item: OutboxItem) -> dt.datetime:
+    completed = item.kind is RecordKind.COMPLETION
+    at = read(item.envelope, Completion).made_at if completed else read(item.envelope, PinStatement).made_at
+    return dt.datetime.fromisoformat(at)
+
+
+def _in_words(age: dt.timedelta) -> str:
+    minutes = max(0, int(age.total_seconds())) // 60
+    if minutes < _HOUR:
+        return f"{minutes} min"
+    return f"{minutes // _HOUR} h {minutes % _HOUR} min" if minutes < _DAY else f"{minutes // _DAY} days"
+
+
 async def _slot(slot: SlotConfig) -> Finding:
     try:
-        device = await SerialSlot(slot).open()
+        device = await wiring.open_slot(slot).open()
     except DeviceError as error:
         return Finding(slot.name, False, str(error))
     try:
@@ -157,8 +184,8 @@ async def _slot(slot: SlotConfig) -> Finding:
 
 async def rehearse(plan: Plan) -> None:
     """What `station run` does before the first device, except writing; raises the fault that would stop it."""
-    wiring.enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
-    signer = SignerClient(plan.paths.signer_socket)
+    enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
+    signer = wiring.open_signer(plan.paths)
     cloud = wiring.open_cloud(plan.config, plan.root)
     try:
         wiring.check_signer(plan.config, plan.root, await signer.status())
@@ -183,7 +210,7 @@ async def _greet(cloud: Cloud) -> None:
 async def _ask(subject: str, question: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(subject, True, await question())
-    except NotReadyError as error:
+    except (NotReadyError, UsageError) as error:
         return Finding(subject, False, str(error))
     except Fault as error:
         return Finding(subject, False, _text(error))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fixtures.indicators import NoIndicators
+from fixtures.slot import Slot, SlotConfig
 from fixtures.slots import SerialSlot
 from hsm.client import SignerClient
 from hsm.signer import CheckpointRequest, SignerStatus
+from ledger.engine import Engine
 from ledger.faults import StoreError
 from ledger.publish import Head, PublishError
 from station import config as settings
 from station.alone import alone_with
 from station.audit import AuditReport, audit
 from station.cloud.http import HttpCloud
+from station.disk import enough_disk, usable
+from station.events import OutboxSent
 from station.faults import fault
 from station.floor import Floor, MakeOutbox
 from station.history import Reader
@@ -25,7 +29,7 @@ from station.jobs.receipts import receipt_problem
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
-from station.line import Line
+from station.line import Clock, Line
 from station.outbox import Outbox
 from station.plan import Plan
 from station.root import load_root
@@ -35,14 +39,23 @@ from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
 
 
+def _unheard(_: OutboxSent) -> None:
+    """Nobody asked."""
+
+
 @asynccontextmanager
-async def open_floor(plan: Plan, slot_names: tuple[str, ...] = ()) -> AsyncIterator[Floor]:
-    """The floor for one batch: parties connected, order imported, log published at the end."""
-    slots = [SerialSlot(config) for config in plan.chosen(slot_names)]
+async def open_floor(
+    plan: Plan, slot_names: tuple[str, ...] = (), *, told: Callable[[OutboxSent], None] = _unheard
+) -> AsyncIterator[Floor]:
+    """The floor for one batch: parties connected, order imported, outbox tried, log published at the end.
+
+    `told` hears what became of the statements that were left in the outbox, if there were any.
+    """
+    slots = [open_slot(config) for config in plan.chosen(slot_names)]
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     async with AsyncExitStack() as stack:
         stack.enter_context(alone_with(plan.paths.database))
-        signer, cloud = SignerClient(plan.paths.signer_socket), open_cloud(plan.config, plan.root)
+        signer, cloud = open_signer(plan.paths), open_cloud(plan.config, plan.root)
         store = open_store(plan)
         for party in (signer, cloud, store):
             stack.push_async_callback(party.close)
@@ -61,8 +74,31 @@ async def open_floor(plan: Plan, slot_names: tuple[str, ...] = ()) -> AsyncItera
             max_attempts=plan.config.limits.max_attempts,
             generation_timeout_s=plan.config.limits.generation_timeout_s,
         )
-        yield Floor(line, slots, outbox_maker(line, store, stamp_of(plan.config, plan.root)), voice)
+        make_outbox = outbox_maker(line, store, stamp_of(plan.config, plan.root))
+        if (sent := await send_left_over(store, make_outbox, plan.config.registry.timeout_s)) is not None:
+            told(sent)
+        yield Floor(line, slots, make_outbox, voice)
         await publish(plan, signer, store)
+
+
+async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: float) -> OutboxSent | None:
+    """Try what earlier batches left in the outbox, before a unit is taken; None if it is empty.
+
+    A registry that does not answer keeps the batch waiting for `within_s` and no longer: the floor tries again.
+    """
+    try:
+        before = len(await store.pending())
+        if before == 0:
+            return None
+        try:
+            async with asyncio.timeout(within_s):
+                await make_outbox(lambda _: None).drain_once()
+        except TimeoutError:  # cut short between or in sendings: each is repeated until its receipt is on record
+            pass
+        left = len(await store.pending())
+    except LedgerError as error:
+        raise fault("ledger-failed", str(error)) from error
+    return OutboxSent(at=Clock().utc(), found=before, waiting=left)
 
 
 def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
@@ -101,7 +137,9 @@ def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatu
     wanted = (name, config.station.environment, root.sha256)
     if (status.name, status.environment, status.root_sha256) != wanted:
         raise fault(
-            "setup", f"the signer serves {status.name}/{status.environment} under root {status.root_sha256[:16]}…"
+            "setup",
+            f"the signer serves {status.name}/{status.environment} under root {status.root_sha256},\n"
+            f"this is {name}/{config.station.environment} under root {root.sha256}",
         )
     differing = [purpose for purpose in keys.__struct_fields__ if status.keys.get(purpose) != getattr(keys, purpose)]
     if differing:
@@ -130,20 +168,25 @@ def log_key(root: TrustedRoot, station: str) -> NoteKey:
 
 def open_store(plan: Plan) -> JobStore:
     """The station's database, made if this is the station's first start."""
-    plan.paths.database.parent.mkdir(parents=True, exist_ok=True)
-    stamp = Stamp(
-        station=plan.config.station.name, environment=plan.config.station.environment, root_sha256=plan.root.sha256
-    )
+    path = plan.paths.database
+    with usable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.is_file() and path.stat().st_size > 0
     try:
-        return JobStore(open_database(plan.paths.database, create=True), stamp)
+        return JobStore(open_database(path, create=True), stamp_of(plan.config, plan.root))
     except StoreError as error:
-        raise fault("ledger-failed", str(error)) from error
+        raise fault("ledger-failed" if there else "setup", f"{path}: {error}") from error
 
 
 def read_store(config: settings.Config, paths: settings.Paths, root: TrustedRoot) -> JobStore:
     """The station's database, for reading only."""
+    return JobStore(_read_only(paths.database), stamp_of(config, root))
+
+
+def _read_only(database: Path) -> Engine:
     try:
-        return JobStore(open_database(paths.database, read_only=True), stamp_of(config, root))
+        with usable(database):
+            return open_database(database, read_only=True)
     except StoreError as error:
         raise fault("setup", str(error)) from error
 
@@ -190,23 +233,22 @@ def open_cloud(config: settings.Config, root: TrustedRoot) -> HttpCloud:
         raise fault("setup", f"trust root: {error}") from error
 
 
+def open_signer(paths: settings.Paths) -> SignerClient:
+    """The factory signer behind its socket; connects when it is first asked."""
+    return SignerClient(paths.signer_socket)
+
+
+def open_slot(config: SlotConfig) -> Slot:
+    """The slot over its serial port; opens nothing yet."""
+    return SerialSlot(config)
+
+
 def audit_ledger(config_file: Path) -> AuditReport:
     """Recompute the station's whole ledger, read-only."""
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
-    try:
-        engine = open_database(paths.database, read_only=True)
-    except StoreError as error:
-        raise fault("setup", str(error)) from error
+    engine = _read_only(paths.database)
     try:
         return audit(engine, root, config.station.name)
     finally:
         engine.dispose()
-
-
-def enough_disk(directory: Path, reserve_mb: int) -> None:
-    """Refuse to begin below the reserve: units in work must be able to finish."""
-    place = next(path for path in (directory, *directory.parents) if path.exists())
-    free_mb = shutil.disk_usage(place).free // 1_000_000
-    if free_mb < reserve_mb:
-        raise fault("ledger-failed", f"{free_mb} MB free at {place}, the reserve is {reserve_mb} MB")

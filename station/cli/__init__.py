@@ -7,7 +7,9 @@ import sys
 
 import click
 
+from station.cli.called import as_called
 from station.cli.lazy import LazyGroup
+from station.usage import UsageError
 
 _COMMANDS = {
     "demo": (
@@ -37,16 +39,23 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: a fault that reaches here becomes one plain line and its exit code."""
-    from station.cli.output import note_fault  # noqa: PLC0415 - keeps --help fast
+    """Entry point: what reaches here becomes plain lines and its exit code."""
+    from station.cli.output import note, note_fault  # noqa: PLC0415 - keeps --help fast
     from station.faults import TABLE, Fault, fault  # noqa: PLC0415
 
     try:
-        cli.main(prog_name="station", standalone_mode=False)
+        cli.main(prog_name=as_called(), standalone_mode=False)
     except click.exceptions.Abort:
+        note("interrupted")
         sys.exit(130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        note(f"station: {error.format_message()}")
+        sys.exit(2)
+    except UsageError as error:
+        note(f"station: {error}")
         sys.exit(2)
     except Fault as error:
         note_fault(error)

@@ -6,14 +6,24 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from station import wiring
 from station.cli import views
+from station.cli.called import typeable
 from station.cli.live import Progress
+from station.cli.outcome import Outcome
 from station.cli.output import data, data_is_seen, is_terminal, note, note_fault
-from station.events import AnyEvent, BatchFinished, UnitFinished
+from station.events import (
+    AnyEvent,
+    LineStopped,
+    OutboxSent,
+    SlotSuspect,
+    UnitFinished,
+)
 from station.exits import Exit, worst
 from station.faults import Fault
 from station.plan import Plan
@@ -30,15 +40,6 @@ class How:
     junit: Path | None
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """What has come of the batch so far; stands when the log's publication fails at its end."""
-
-    finished: BatchFinished | None = None
-    units: list[UnitFinished] = field(default_factory=list)
-    codes: list[Exit] = field(default_factory=list)
-
-
 def rehearsed(plan: Plan, slots: tuple[str, ...]) -> Exit:
     """A dry run; raises the fault that would keep the batch from starting."""
     chosen = plan.chosen(slots)
@@ -49,9 +50,14 @@ def rehearsed(plan: Plan, slots: tuple[str, ...]) -> Exit:
 
 def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
     """The whole batch; raises the fault that kept it from starting."""
-    outcome = _Outcome()
+    outcome = Outcome()
     try:
         asyncio.run(_run(plan, batch, how, outcome))
+    except KeyboardInterrupt:  # the floor was not open yet: once it is, it takes signals itself
+        if outcome.finished is not None:
+            raise
+        note("interrupted: no unit was begun, no device was touched")
+        return Exit.INTERRUPTED
     except Fault as error:
         if outcome.finished is None:
             raise
@@ -62,26 +68,27 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
     return worst(outcome.codes)
 
 
-async def _run(plan: Plan, batch: Batch, how: How, outcome: _Outcome) -> None:
-    async with wiring.open_floor(plan, batch.slots) as floor:
+async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
+    async with wiring.open_floor(plan, batch.slots, told=lambda sent: _left_over(sent, how)) as floor:
 
         def interrupt() -> None:
-            if Exit.INTERRUPTED not in outcome.codes:
-                outcome.codes.append(Exit.INTERRUPTED)
+            if not outcome.interrupted:
+                outcome.interrupt()
                 note("interrupted: units in work come to their end, no further unit is begun")
             floor.stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, interrupt)
         listening = asyncio.create_task(_listen(floor.events(), plan, batch.slots or floor.slots, how, outcome))
-        finished = await floor.run(batch)
+        await floor.run(batch)
         await listening
-        outcome.finished = finished
-        outcome.codes.append(Exit(finished.exit_code))
+        if outcome.finished is not None and outcome.interrupted:
+            for line in views.interrupted_lines(outcome.finished):
+                note(line)
 
 
 async def _listen(
-    events: AsyncIterator[AnyEvent], plan: Plan, slots: tuple[str, ...], how: How, outcome: _Outcome
+    events: AsyncIterator[AnyEvent], plan: Plan, slots: tuple[str, ...], how: How, outcome: Outcome
 ) -> None:
     with ExitStack() as stack:
         shows: list[Callable[[AnyEvent], None]] = []
@@ -94,11 +101,27 @@ async def _listen(
             shows.append(progress.show)
         if not shows or not data_is_seen():
             shows.append(lambda event: _say(event, how))
-        async for event in events:
-            if isinstance(event, UnitFinished):
-                outcome.units.append(event)
+        async for told in events:
+            event = outcome.take(told)
             for show in shows:
-                show(event)
+                show(event if how.jsonl else _typeable(event))
+
+
+def _typeable(event: AnyEvent) -> AnyEvent:
+    """The event for people: commands in its remedy as they can type them here."""
+    match event:
+        case UnitFinished() | LineStopped() | SlotSuspect():
+            return msgspec.structs.replace(event, remedy=typeable(event.remedy))
+        case _:
+            return event
+
+
+def _left_over(sent: OutboxSent, how: How) -> None:
+    """Said before the batch begins, on stderr for people: stdout is theirs whose lines are verdicts."""
+    if how.jsonl:
+        data(views.json_line(sent))
+    else:
+        note(views.left_over_line(sent))
 
 
 def _say(event: AnyEvent, how: How) -> None:

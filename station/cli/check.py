@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from station.cli.called import typeable
 from station.cli.options import CONFIG
 from station.cli.output import data
 from station.exits import Exit
@@ -28,6 +29,6 @@ def check(config_file: Path, order_file: Path | None, jsonl: bool) -> None:
         if jsonl:
             data(msgspec.json.encode({"subject": each.subject, "good": each.good, "text": each.text}).decode())
         else:
-            data(f"{'ok ' if each.good else 'BAD'}  {each.subject:<{width}}  {each.text}")
+            data(f"{'ok ' if each.good else 'BAD'}  {each.subject:<{width}}  {typeable(each.text)}")
     if not all(each.good for each in findings):
         sys.exit(Exit.USAGE)

@@ -33,6 +33,6 @@ import click
 @click.option("--keep", is_flag=True, help="Go on with the last demo's plant: devices that passed are verified again.")
 def demo(board: str | None, devices: int | None, config_file: Path, keep: bool) -> None:
     """A whole bench on this machine: provisions devices under two orders, audits the ledger, prints the report."""
-    from station.demo.story import Wish, play  # noqa: PLC0415 - keeps --help fast
+    from station.cli.story import Wish, play  # noqa: PLC0415 - keeps --help fast
 
     sys.exit(play(config_file, Wish(board, devices, keep)))

@@ -78,7 +78,8 @@ def _show(found: DeviceHistory) -> None:
         times = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
         data(f"job       {job.job} under order {job.order_id}{adopted}, {times}")
         for record in job.records:
-            data(f"    {record.kind:<18}  {record.sha256[:16]}…  {record.checked}")
+            data(f"    {record.kind:<18}  {record.checked}")
+            data(f"        {record.sha256}")
 
 
 def _registry(view: RegistryView) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from trust.merkle import Frontier
 
 _JSONL = click.option("--jsonl", is_flag=True, help="One JSON object a line.")
-_COLUMNS = ("units", "passed", "active", "held", "quarantined", "lost", "in work")
+_COLUMNS = ("total", "passed", "active", "held", "quarantined", "lost", "in work", "unused")
+
+_ORDER_WIDTH = 15  # what 80 columns leave beside the counts
 
 
 @click.group()
@@ -61,17 +64,41 @@ def report(config_file: Path, jsonl: bool) -> None:
             data(_json(order))
         data(_json({"leaves": tip.size, "root_hash": tip.root.hex()}))
         return
-    width = max(len(name) for name in ("order", *(order.order for order in orders)))
+    width = max(len(name) for name in ("order", *(order.order for order in orders)) if len(name) <= _ORDER_WIDTH)
     data("  ".join([f"{'order':<{width}}", *_COLUMNS]))
     for order in orders:
-        counts = (order.units, order.passed, order.active, order.held, order.quarantined, order.lost, order.in_work)
-        cells = (f"{count:>{len(name)}}" for count, name in zip(counts, _COLUMNS, strict=True))
-        data("  ".join([f"{order.order:<{width}}", *cells]))
+        for line in _row(order, width):
+            data(line)
     for order in orders:
-        for device in order.finish_me:
-            data(f"finish me  {device}  order {order.order}")
+        for line in _besides(order):
+            data(line)
     data(f"log: {tip.size} leaves, root hash")
     data(f"     {tip.root.hex()}")
+
+
+def _row(order: OrderReport, width: int) -> Iterator[str]:
+    """An order's counts; an id that has no room beside them within 80 columns stands above them, in full."""
+    counts = (
+        order.quantity + order.allowance, order.passed, order.active, order.held, order.quarantined, order.lost,
+        order.in_work, order.unused,
+    )  # fmt: skip
+    beside = order.order if len(order.order) <= width else ""
+    if not beside:
+        yield order.order
+    yield "  ".join([f"{beside:<{width}}", *(f"{n:>{len(name)}}" for n, name in zip(counts, _COLUMNS, strict=True))])
+
+
+def _besides(order: OrderReport) -> Iterator[str]:
+    """What the table has no column for."""
+    for device in order.finish_me:
+        yield f"finish me  {device}  order {order.order}"
+    if order.not_taken:
+        yield f"order {order.order}: the registry refused the completions of {order.not_taken} units, call the engineer"
+    if order.before_signing + order.turned_away:
+        yield (
+            f"order {order.order}: {order.before_signing} units wait or ended before they were signed for, "
+            f"{order.turned_away} were turned away"
+        )
 
 
 async def _read(config_file: Path) -> tuple[tuple[OrderReport, ...], Frontier]:

@@ -19,6 +19,7 @@ from station.events import AnyEvent, BatchFinished, LineStopped, Step, UnitFinis
 from trust.order import WorkOrder
 
 _SECONDS_WIDTH = 5
+_WIDE = 80
 _BAR_WIDTH = len(Step) + 1 + max(len(step) for step in Step)
 
 
@@ -70,8 +71,12 @@ class Progress:
 
     def _table(self, *, mark: bool) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for name, width in (("slot", None), ("unit", UNIT_WIDTH), ("verdict", VERDICT_WIDTH), ("step", None)):
-            table.add_column(name, no_wrap=name != "step", min_width=width)  # columns that do not jump
+        slots = self._slots_width()
+        # Columns that do not jump; a name too long for its column goes on below, for it must be readable in full.
+        table.add_column("slot", overflow="fold", min_width=slots, max_width=slots)
+        for name, width in (("unit", UNIT_WIDTH), ("verdict", VERDICT_WIDTH)):
+            table.add_column(name, no_wrap=True, min_width=width)
+        table.add_column("step", overflow="fold")
         table.add_column("s", no_wrap=True, min_width=_SECONDS_WIDTH, justify="right")
         bar = self._room() >= _BAR_WIDTH
         for slot, row in self._rows.items():
@@ -79,7 +84,11 @@ class Progress:
             table.add_row(slot, row.unit + kind, row.verdict(), row.step(bar=bar), row.seconds(time.monotonic()))
         return table
 
+    def _slots_width(self) -> int:
+        """Columns that the slots' names have."""
+        most = 16 if self._console.width >= _WIDE else 8
+        return min(most, max((len(slot) for slot in self._rows), default=len("slot")))
+
     def _room(self) -> int:
         """Columns that the step has."""
-        slots = max((len(slot) for slot in self._rows), default=0)
-        return self._console.width - slots - UNIT_WIDTH - VERDICT_WIDTH - _SECONDS_WIDTH - 2 * 4
+        return self._console.width - self._slots_width() - UNIT_WIDTH - VERDICT_WIDTH - _SECONDS_WIDTH - 2 * 4

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from station.faults import Fault
+from station.cli.called import typeable
+from station.faults import Fault, SetupError
 from trust.printable import printable
 
 
@@ -27,9 +28,11 @@ def note(line: str) -> None:
 
 
 def note_fault(error: Fault) -> None:
-    """What is wrong, exactly what, and what to do: a line each."""
-    note(f"station: {error.row.sentence}")
-    for line in (*error.detail.splitlines(), error.row.remedy):
+    """What is wrong, exactly what, and what to do, a line each; of set-up the thing itself comes first."""
+    what = [] if isinstance(error, SetupError) else [error.row.sentence]
+    first, *rest = (*what, *error.detail.splitlines(), typeable(error.row.remedy))
+    note(f"station: {first}")
+    for line in rest:
         note(f"         {line}")
 
 

@@ -11,6 +11,7 @@ from station.events import (
     AnyEvent,
     BatchFinished,
     LineStopped,
+    OutboxSent,
     SlotSuspect,
     StepDone,
     UnitFinished,
@@ -50,6 +51,42 @@ def step_line(event: AnyEvent) -> str | None:
             return f"{event.slot:<10} {event.step:<10} {event.seconds * 1000:8.1f} ms"
         case _:
             return None
+
+
+def left_over_line(sent: OutboxSent) -> str:
+    """What became of the statements that earlier batches had left in the outbox."""
+    found = "1 statement was" if sent.found == 1 else f"{sent.found} statements were"
+    gone = sent.found - sent.waiting
+    rest = f"{sent.waiting} still in it: sent again during this batch" if sent.waiting else "none left"
+    return f"outbox: {found} left from earlier; {gone} sent, {rest}"
+
+
+def interrupted_lines(batch: BatchFinished) -> tuple[str, ...]:
+    """What an interruption has left: nothing that is lost."""
+    match batch.under_way:
+        case 0:
+            units = "no unit was under way"
+        case 1:
+            units = "1 unit was under way and has its verdict"
+        case several:
+            units = f"{several} units were under way and have their verdicts"
+    return (
+        f"interrupted: {units}; nothing is lost, insert again what did not pass",
+        f"outbox: {in_outbox(batch.outbox)}",
+    )
+
+
+def in_outbox(outbox: int | None) -> str:
+    """How many statements wait, and that they are safe."""
+    match outbox:
+        case None:
+            return "unknown, the ledger cannot be read"
+        case 0:
+            return "empty, the registry has acknowledged everything"
+        case 1:
+            return "1 statement, safe in the ledger; the next batch sends it"
+        case _:
+            return f"{outbox} statements, safe in the ledger; the next batch sends them"
 
 
 def unit_line(unit: UnitFinished) -> str:

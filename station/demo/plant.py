@@ -152,7 +152,7 @@ class Plant:
         path.parent.mkdir(exist_ok=True)
         firmware = firmware_sha256(self._board)
         path.write_text(
-            f'order_id = "demo-{product}-{hashlib.sha256(self._paths.root.read_bytes()).hexdigest()[:8]}"\n'
+            f'order_id = "demo-{product}-{hashlib.sha256(self._paths.root.read_bytes()).hexdigest()[:6]}"\n'
             f'product = "demo-{product}"\n'
             f"product_id = {1001 if udp else 1002}\n"
             f'key_type = "{"ec-p256" if udp else "rsa-2048"}"\n'

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from fixtures.families.smp.emulated.verbs import IMAGE
+from station.cli import views
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, Step, StepBegan, UnitFinished, Verdict
 from station.exits import Exit
 from tests.cli.commands import STATION, Done, station, typed
@@ -73,6 +74,7 @@ def test_jsonl_is_every_event_and_nothing_else(site: Site, first_batch: Done) ->
     last = told[-1]
     assert isinstance(last, BatchFinished)
     assert (last.passed, last.already, last.outbox, last.finish_me, last.exit_code) == (2, 2, 0, (), 0)
+    assert (last.interrupted, last.under_way) == (False, 0)
 
 
 def test_count_is_an_upper_limit_over_all_slots(site: Site, first_batch: Done) -> None:
@@ -178,7 +180,7 @@ def test_without_its_signer_nothing_starts(site: Site) -> None:
     for each in (done, dry):
         assert (each.code, each.out) == (Exit.LINE_STOPPED, ""), each
         assert "The signer does not answer." in each.err
-        assert "Start the signer (station-signer serve)" in each.err
+        assert re.search(r"Start the signer \(\S*station-signer serve\)", each.err)
 
 
 @contextmanager
@@ -223,7 +225,12 @@ def test_sigint_lets_units_in_work_end_and_begins_no_other(site: Site, faulty_sl
     assert sorted(began) == ["slow-01", "slow-02"]
     assert ends == {"slow-01": Verdict.PASS, "slow-02": Verdict.PASS}
     assert done.code == Exit.INTERRUPTED
-    assert done.err == "interrupted: units in work come to their end, no further unit is begun\n"
+    assert done.err.splitlines() == [
+        "interrupted: units in work come to their end, no further unit is begun",
+        "interrupted: 2 units were under way and have their verdicts; nothing is lost, insert again what did not pass",
+        f"outbox: {views.in_outbox(told[-1].outbox)}",
+    ]
+    assert (told[-1].interrupted, told[-1].under_way, told[-1].exit_code) == (True, 2, Exit.INTERRUPTED)
 
 
 def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -> None:
@@ -248,7 +255,8 @@ def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -
     assert done.code == Exit.INTERRUPTED
     (last,) = events(done)
     assert isinstance(last, BatchFinished)
-    assert (last.passed, last.exit_code) == (1, 0)
+    assert (last.passed, last.interrupted, last.under_way, last.exit_code) == (1, True, 0, Exit.INTERRUPTED)
+    assert "interrupted: no unit was under way; nothing is lost" in done.err
 
 
 def test_a_signer_that_goes_away_in_a_batch_stops_the_line(site: Site, faulty_slots: Path) -> None:

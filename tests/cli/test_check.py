@@ -1,17 +1,21 @@
 """`station check`: each thing it looks at, good and bad, with what to do. Exit 0, or 2 when one is bad."""
 
+import datetime as dt
 import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
 import serial
 
 from ledger.engine import Engine
+from station import readiness
 from station.exits import Exit
+from station.jobs import OutboxItem, RecordKind
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
@@ -133,6 +137,34 @@ def note_in_2099(engine: Engine) -> None:
         await store.close()
 
     asyncio.run(note())
+
+
+NOW = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
+
+
+def waiting_since(**ago: float) -> OutboxItem:
+    """A completion's row, as far as its age is asked for."""
+    made = (NOW - dt.timedelta(**ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    item = mock.Mock(spec=OutboxItem, kind=RecordKind.PIN)
+    item.made_at = made
+    return item
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([], "nothing waits for the registry"),
+        ([{"seconds": 59}], "1 statement waits for the registry, for 0 min"),
+        ([{"minutes": 5}, {"hours": 2, "minutes": 13}], "2 statements wait for the registry, the oldest for 2 h 13 min"),
+        ([{"days": 3}, {"hours": -1}], "2 statements wait for the registry, the oldest for 3 days"),
+        ([{"hours": -1}], "1 statement waits for the registry, for 0 min"),
+    ],
+)  # fmt: skip
+def test_what_is_left_in_the_outbox(monkeypatch: pytest.MonkeyPatch, items: list[dict[str, float]], told: str) -> None:
+    monkeypatch.setattr(readiness, "_made_at", lambda item: dt.datetime.fromisoformat(item.made_at))
+    text = readiness.left_over([waiting_since(**each) for each in items], NOW)
+    assert text.partition(" (")[0] == told
+    assert ("the next batch sends" in text) == bool(items)
 
 
 def test_a_ledger_that_is_none(site: Site, first_batch: Done) -> None:

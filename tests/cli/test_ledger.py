@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from station.cli.ledger import _row
 from station.exits import Exit
+from station.order_report import OrderReport
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
 
@@ -86,15 +88,27 @@ def test_a_missing_trigger_alone_is_found(site: Site, first_batch: Done) -> None
 def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Done) -> None:
     done = station("ledger", "report", "--config", site.config)
     assert (done.code, done.err) == (0, "")
-    assert done.lines[0].split() == ["order", "units", "passed", "active", "held", "quarantined", "lost", "in", "work"]
+    head = ["order", "total", "passed", "active", "held", "quarantined", "lost", "in", "work", "unused"]
+    assert done.lines[0].split() == head
     (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
-    assert mine == ["main", "2", "2", "2", "0", "0", "0", "0"]
+    assert mine == ["main", "1100", "2", "2", "0", "0", "0", "0", "1098"]
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
     assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
     for order in orders:
-        ends = ("passed", "held", "quarantined", "lost", "in_work")
-        assert order["units"] == sum(order[name] for name in ends)
+        ends = ("passed", "held", "quarantined", "lost", "in_work", "unused")
+        assert order["quantity"] + order["allowance"] == sum(order[name] for name in ends)
         assert len(order["finish_me"]) == order["held"]
+
+
+@pytest.mark.parametrize(
+    "name", ["o", "fifteen-letters", "sixteen-letters-", "order-2026-11-23.lamp.line-4.second-shift"]
+)
+def test_a_row_has_the_orders_whole_id_within_80_columns(name: str) -> None:
+    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me"}), 7)
+    lines = list(_row(OrderReport(order=name, finish_me=(), **counts), min(len(name), 15)))
+    assert lines[0].split()[0] == name
+    assert len(lines) == (1 if len(name) <= 15 else 2)
+    assert max(map(len, lines)) <= 80
 
 
 def test_no_ledger_yet(site: Site) -> None:

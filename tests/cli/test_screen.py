@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,27 @@ def test_ctrl_c_lets_the_unit_end(site: Site, faulty_slots: Path) -> None:
         assert run.end() == Exit.INTERRUPTED
     assert run.screen.text.splitlines()[0].startswith("interrupted: units in work come to their end"), run.screen.text
     assert "✔ PASS" in run.screen.text
+    text = run.screen.text.replace("\n", "")
+    assert (
+        "interrupted: 1 unit was under way and has its verdict; nothing is lost, insert again what did not pass" in text
+    )
+    assert "outbox: " in text
+
+
+def test_ctrl_c_before_the_first_unit(site: Site, tmp_path: Path) -> None:
+    """The signer does not answer: the batch waits, and no unit was begun."""
+    silent = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(silent))
+        listener.listen()
+        config = site.config_with("silent", ("signer-factory/run/signer.sock", str(silent)))
+        argv = command(site, "main")
+        argv[argv.index(str(site.config))] = str(config)
+        with OnTerminal(argv) as run:
+            listener.accept()
+            run.press("\x03")
+            assert run.end() == Exit.INTERRUPTED
+    assert run.screen.text == "^Cinterrupted: no unit was begun, no device was touched"
 
 
 @pytest.fixture
@@ -153,6 +175,22 @@ def test_no_line_is_wider_than_the_terminal(progress, columns: int) -> None:
     begin(live, "slot-03", IDS[1], Step.IDENTIFIED)
     assert max(map(len, shown())) <= columns
     assert sum("QUARANTINE" in line or "HELD" in line for line in shown()) == 2
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_names_and_ids_are_never_cut(progress, columns: int) -> None:
+    """Who cannot read a slot's name cannot type it."""
+    names = ["fixture-7.upper-row.nest-03", "fixture-7.upper-row.nest-04"]
+    live, shown = progress(columns, *names)
+    begin(live, names[0], IDS[0])
+    live.show(unit(names[0], IDS[0], Verdict.FAIL, code="c", remedy=f"Look at {'x' * 40}."))
+    begin(live, names[1], IDS[1], Step.IDENTIFIED)
+    rows = [line for line in shown()[3:] if line]
+    slot = 8 if columns < 80 else 16
+    assert max(map(len, rows)) <= columns
+    assert "".join(line[:slot].rstrip() for line in rows) == "".join(names)
+    assert [line[slot + 1 :].split()[0] for line in rows if line[slot + 1 : slot + 25].strip()] == IDS
+    assert sum(line.count("x") for line in rows) == 2 + 40, "both names have one"
 
 
 def test_a_running_step_has_its_place_in_the_flow(progress) -> None:

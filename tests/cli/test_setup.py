@@ -1,7 +1,8 @@
 """What keeps a batch from starting: exit code 2, and a text that names the file, the entry, and what to do."""
 
-import os
 import re
+import resource
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from station.exits import Exit
-from tests.cli.commands import Done, station, typed
+from tests.cli.commands import STATION, Done, station, typed
 from tests.cli.plant import Site, changed
 from trust.dsse import Envelope
 from trust.root import Root, wrap
 
 pytestmark = pytest.mark.xdist_group("site")
-DO = "Correct the setting that the detail names, then start again."
+DO = "Correct this, then start again."
 
 
 def refused(done: Done, *told: str) -> None:
@@ -26,6 +27,13 @@ def refused(done: Done, *told: str) -> None:
     for each in told:
         assert each in done.err, done.err
     assert "Traceback" not in done.err
+
+
+def mistyped(done: Done, *told: str) -> None:
+    """As `refused`, and the sentence that names what was typed is all there is."""
+    refused(done, "station: ", *told)
+    assert DO not in done.err
+    assert len(done.err.splitlines()) == 1, done.err
 
 
 def pem(key) -> str:
@@ -61,7 +69,7 @@ def test_settings_that_cannot_be_read(site: Site, swap: tuple[str, str], told: s
 
 def test_a_missing_order(site: Site) -> None:
     missing = site.directory / "none.toml"
-    refused(typed("run", "--config", site.config, "--order", missing), f"order {missing}", "No such file", DO)
+    mistyped(typed("run", "--config", site.config, "--order", missing), f"station: order {missing}: No such file")
 
 
 def test_a_missing_root(site: Site) -> None:
@@ -74,7 +82,40 @@ def test_a_missing_root(site: Site) -> None:
 def test_a_missing_slots_file(site: Site) -> None:
     missing = site.directory / "none.toml"
     words = ["run", "--config", site.config, "--order", site.order("o")]
-    refused(typed(*words, "--slots-file", missing), f"slots file {missing}", "No such file", DO)
+    mistyped(typed(*words, "--slots-file", missing), f"station: slots file {missing}: ", "No such file")
+    config = site.config_with("slotless", ('slots = "slots.toml"', 'slots = "none.toml"'))
+    words[2] = config
+    refused(typed(*words), f"station: slots file {site.state / 'none.toml'}: ", DO)
+
+
+@pytest.mark.parametrize("database", ["root.json/ledger.db", "root.json/station/ledger.db"])
+def test_a_file_where_the_ledgers_directory_must_be(site: Site, database: str) -> None:
+    config = site.config_with("in-the-way", ('"station/ledger.db"', f'"{database}"'))
+    done = typed("run", "--config", config, "--order", site.order("o"))
+    refused(done, str(site.state / "root.json"), "A file stands where a directory must be: move it", DO)
+    for words in (["ledger", "verify"], ["ledger", "report"], ["device", "show", "12" * 12]):
+        refused(typed(*words, "--config", config), str(site.state / database))
+
+
+def test_a_state_directory_that_cannot_be(site: Site) -> None:
+    config = site.config_with("stateless", ('state = "s"', 'state = "config.toml/s"'))
+    refused(typed("demo", "--config", config), str(site.config), "A file stands where a directory must be: move it", DO)
+    refused(typed("run", "--config", config, "--order", "x"), "Not a directory", DO)
+    (site.directory / "circle").symlink_to("circle")
+    config = site.config_with("circular", ('state = "s"', 'state = "circle"'))
+    refused(typed("check", "--config", config), "circle", DO)
+
+
+def test_a_ledger_that_cannot_be_begun(site: Site) -> None:
+    """No room for its first pages: nothing was started, so it is set-up; a ledger that is there and fails is not."""
+    config = site.config_with("full", ('"station/ledger.db"', '"full/ledger.db"'))
+    words = ["run", "--config", config, "--order", site.order("o"), "--slots", site.slots[0]]
+    for _ in range(2):
+        done = subprocess.run(
+            [STATION, *map(str, words)], capture_output=True, text=True, check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        )  # fmt: skip
+        refused(Done(done.returncode, done.stdout, done.stderr), f"station: {site.state / 'full/ledger.db'}: ")
 
 
 SLOTS = '[[slot]]\nname = "a"\nfamily = "smp"\nport = "/dev/ttyX"\n'
@@ -95,16 +136,15 @@ SLOTS = '[[slot]]\nname = "a"\nfamily = "smp"\nport = "/dev/ttyX"\n'
 def test_a_slots_file_that_cannot_be_read(site: Site, text: str, told: str) -> None:
     path = site.directory / "slots.toml"
     path.write_text(text)
-    refused(
-        typed("run", "--config", site.config, "--order", site.order("o"), "--slots-file", path), str(path), told, DO
-    )
+    words = ["run", "--config", site.config, "--order", site.order("o"), "--slots-file", path]
+    refused(typed(*words), f"station: slots file {path}", told)
 
 
 def test_an_unknown_slot(site: Site) -> None:
     words = ["--config", site.config, "--order", site.order("o"), "--slots", "ec-01,nest-9"]
-    known = f"no slot nest-9 (there are: {', '.join(site.slots)})"
-    refused(typed("run", *words), known, DO)
-    refused(typed("run", "--dry-run", *words), known, DO)
+    known = f"station: --slots: no slot nest-9; there are {', '.join(site.slots)}\n"
+    mistyped(typed("run", *words), known)
+    mistyped(typed("run", "--dry-run", *words), known)
 
 
 ENTRIES = {
@@ -138,7 +178,7 @@ def test_an_order_with_one_wrong_entry(site: Site, entry: str, value: str | None
     path = site.directory / "wrong.toml"
     path.write_text(changed(site.base_order, **{entry: value}))
     done = typed("run", "--config", site.config, "--order", path)
-    refused(done, f"order {path}", DO)
+    refused(done, f"station: order {path}: ")
     assert re.search(rf"\b{entry}\b", done.err), done.err
 
 
@@ -165,7 +205,7 @@ def test_an_order_that_makes_no_sense(site: Site, changes: dict[str, str], told:
     if changes.get("authority_key") == "the cloud's":
         changes = {"authority_key": f'"""{tomllib.loads(site.base_order)["cloud_key"]}"""'}
     path = site.order("senseless", **changes)
-    refused(typed("run", "--config", site.config, "--order", path), f"order {path}", told, DO)
+    refused(typed("run", "--config", site.config, "--order", path), f"station: order {path}: ", told)
 
 
 def test_a_root_for_another_environment(site: Site) -> None:
@@ -199,14 +239,25 @@ def test_a_root_that_is_none(site: Site) -> None:
 
 def test_a_directory_for_junit_that_is_not_there(site: Site) -> None:
     done = typed("run", "--config", site.config, "--order", site.order("o"), "--junit", site.directory / "no/junit.xml")
-    refused(done, "--junit", "make it first")
+    mistyped(done, "--junit", "make it first")
 
 
-@pytest.mark.parametrize("words", [["fly"], ["run"], ["run", "--order", "x", "--count", "0"], ["device", "show", "12"]])
-def test_wrong_words(words: list[str]) -> None:
-    done = typed(*words)
-    refused(done, "Usage:", "Error:")
-    assert os.linesep * 2 not in done.err.rstrip()[-2:]
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["run"], "Missing option '--order'"),
+        (["run", "--order", "x", "--count", "0"], "'--count'"),
+        (["run", "--order", "x", "--fast"], "--fast"),
+        (["device", "show", "12"], "DEVICE_ID"),
+    ],
+)
+def test_wrong_words(words: list[str], told: str) -> None:
+    mistyped(typed(*words), told)
+
+
+def test_no_words_are_answered_with_help() -> None:
+    refused(typed(), "Usage:", "Commands:")
 
 
 def test_a_bug_is_a_line_stop_and_not_a_failed_unit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

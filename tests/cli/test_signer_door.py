@@ -42,8 +42,9 @@ async def artefacts(site: Site) -> dict[RecordKind, Envelope]:
         Stamp(station="st-01", environment="demo", root_sha256=""),
     )
     try:
-        (job,) = [job for job in await store.jobs_of(DeviceId.parse(site.device("ec-01"))) if job.order_id == "main"]
-        return await store.records(job.job_id)
+        jobs = await store.of_device(DeviceId.parse(site.device("ec-01")))
+        (mine,) = [each for each in jobs if each.job.order_id == "main"]
+        return dict(mine.records)
     finally:
         await store.close()
 

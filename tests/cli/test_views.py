@@ -12,6 +12,7 @@ from station.events import (
     AttemptBegan,
     BatchFinished,
     LineStopped,
+    OutboxSent,
     SlotSuspect,
     Step,
     StepBegan,
@@ -45,6 +46,7 @@ BATCH = BatchFinished(
 )
 STOP = LineStopped(at=AT, code="signer-down", sentence="No signer.", remedy="Start it.", detail="gone", exit_code=6)
 SUSPECT = SlotSuspect(at=AT, slot="ec-02", count=3, sentence="3 failed here.", remedy="Check the slot.")
+LEFT = OutboxSent(at=AT, found=3, waiting=1)
 SEEN = UnitSeen(at=AT, slot="ec-01", device_id=DEVICE, product_id=7, hardware="ast1030", emulated=True)
 
 PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
@@ -80,6 +82,7 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
     ),
     (QUARANTINE, (f"ec-01      QUARANTINE {DEVICE}  anchor-differs at anchored: It differs. Bin it. [x]",)),
     (STOP, ("LINE STOP  No signer. Start it. (signer-down: gone)",)),
+    (LEFT, ()),  # said on stderr, before the lines of the batch
     (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
     (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
     (
@@ -117,6 +120,34 @@ def test_verbose_lines() -> None:
     assert views.step_line(PASS) is None
 
 
+@pytest.mark.parametrize(
+    ("found", "waiting", "line"),
+    [
+        (1, 0, "outbox: 1 statement was left from earlier; 1 sent, none left"),
+        (3, 1, "outbox: 3 statements were left from earlier; 2 sent, 1 still in it: sent again during this batch"),
+    ],
+)
+def test_what_was_left_over(found: int, waiting: int, line: str) -> None:
+    assert views.left_over_line(OutboxSent(at=AT, found=found, waiting=waiting)) == line
+
+
+@pytest.mark.parametrize(
+    ("under_way", "outbox", "units", "rest"),
+    [
+        (0, 0, "no unit was under way", "empty, the registry has acknowledged everything"),
+        (1, 1, "1 unit was under way and has its verdict", "1 statement, safe in the ledger; the next batch sends it"),
+        (2, 9, "2 units were under way and have their verdicts", "9 statements, safe in the ledger; the next batch sends them"),
+        (2, None, "2 units were under way and have their verdicts", "unknown, the ledger cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_an_interruption_leaves(under_way: int, outbox: int | None, units: str, rest: str) -> None:
+    batch = msgspec.structs.replace(BATCH, interrupted=True, under_way=under_way, outbox=outbox)
+    assert views.interrupted_lines(batch) == (
+        f"interrupted: {units}; nothing is lost, insert again what did not pass",
+        f"outbox: {rest}",
+    )
+
+
 JSON = [
     (AttemptBegan(at=AT, slot="s"), f'{{"event":"attempt-began","at":"{AT}","slot":"s"}}'),
     (
@@ -131,9 +162,11 @@ JSON = [
         msgspec.structs.replace(BATCH, finish_me=(DEVICE,)),
         (
             f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
-            f'"quarantined":1,"already":0,"outbox":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"]}}'
+            f'"quarantined":1,"already":0,"outbox":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"],"interrupted":false,'
+            '"under_way":0}'
         ),
     ),
+    (LEFT, f'{{"event":"outbox-sent","at":"{AT}","slot":"","found":3,"waiting":1}}'),
     (
         SUSPECT,
         (

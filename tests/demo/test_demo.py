@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from station.cli.story import typed as typed_lines
 from station.exits import Exit
 from tests.cli.commands import STATION, Done, typed
 from tests.cli.terminal import OnTerminal
+from tests.docs.pages import blocks, page
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(60)]
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -30,6 +33,10 @@ class Place:
 
     def command(self, *words: str) -> list[str]:
         return [STATION, "demo", "--config", "config.toml", *words]
+
+    def types(self, line: str) -> subprocess.CompletedProcess:
+        """What a user gets who types this line here."""
+        return subprocess.run(line, shell=True, cwd=self.directory, capture_output=True, text=True, check=True)
 
     def demo(self, *words: str, timeout: float = 55) -> Done:
         done = subprocess.run(
@@ -82,7 +89,10 @@ def passes(done: Done) -> list[str]:
 def audited(done: Done) -> None:
     assert sum(line.startswith("ledger verifies: ") for line in done.lines) == 1, done
     report = [line.split() for line in done.lines if re.match(r"demo-(ec|rsa)-\w+ +\d", line)]
-    assert [row[1:] for row in report] == [["3", "3", "3", "0", "0", "0", "0"], ["1", "1", "1", "0", "0", "0", "0"]]
+    ec, rsa = (row[1:] for row in report)
+    assert ec == ["4", "3", "3", "0", "0", "0", "0", "1"], "the allowance is one"
+    assert rsa == ["2", "1", "1", "0", "0", "0", "0", "1"]
+    assert all(len(line) <= 80 for line in done.lines if line.startswith("demo-"))
 
 
 def test_it_provisions_audits_and_reports(place: Place, first: Done) -> None:
@@ -98,18 +108,56 @@ def test_it_leaves_no_process_behind(place: Place, first: Done) -> None:
 
 def test_what_it_types_can_be_typed(place: Place, first: Done) -> None:
     """Relative paths, as one would type them; and the commands it ends with work."""
-    typed_by_it = [line for line in first.err.splitlines() if line.startswith("$ station ")]
-    assert [line.split()[2] for line in typed_by_it] == ["run", "run", "ledger", "ledger"]
+    typed_by_it = re.findall(r"^\$ ((?:.*\\\n)*.*)$", first.err, re.MULTILINE)
+    words = [shlex.split(line) for line in typed_by_it]
+    assert [each[:2] for each in words] == [[STATION, name] for name in ("run", "run", "ledger", "ledger")]
+    assert [each[each.index("--slots") + 1] for each in words[:2]] == ["ec-01,ec-02,ec-03", "rsa-01"]
     assert str(place.directory) not in first.err
-    assert all(len(line) <= 80 for line in first.err.splitlines() if not line.startswith("$")), first.err
-    again = subprocess.run(
-        [STATION, *typed_by_it[-1].split()[2:]], cwd=place.directory, capture_output=True, text=True, check=True
-    )
-    assert again.stdout in first.out
+    assert "…" not in first.err
+    assert all(len(line) <= 80 for line in first.err.replace(STATION, "station").splitlines()), first.err
+    assert place.types(typed_by_it[-1]).stdout in first.out
     (device,) = re.findall(r"rsa-01 +PASS +(\S+)", first.out)
-    words = ["device", "show", device, "--config", "config.toml"]
-    shown = subprocess.run([STATION, *words], cwd=place.directory, capture_output=True, text=True, check=True)
-    assert "completion-receipt  " in shown.stdout
+    (hint,) = re.findall(r"^  (\S+ device show DEVICE-ID .*)$", first.err, re.MULTILINE)
+    assert "completion-receipt  " in place.types(hint.replace("DEVICE-ID", device)).stdout
+    (again,) = re.findall(r"^  (\S+ demo --keep .*)$", first.err, re.MULTILINE)
+    assert again == f"{STATION} demo --keep --config config.toml"
+
+
+def test_many_slots_are_all_typed() -> None:
+    slots = ",".join(f"ec-{number:02}" for number in range(1, 49))
+    lines = typed_lines(
+        (".venv/bin/station", "run", "--order", "an order.toml", "--slots", slots, "--config", "c.toml")
+    )
+    assert lines == [
+        "$ .venv/bin/station run \\",
+        "      --order 'an order.toml' \\",
+        f"      --slots {slots} \\",
+        "      --config c.toml",
+    ]
+    assert typed_lines(("station", "ledger", "verify", "--config", "c.toml")) == [
+        "$ station ledger verify --config c.toml"
+    ]
+
+
+def test_the_plant_by_hand_of_the_documents(place: Place, first: Done) -> None:
+    """Typed from top to bottom, in this demo's directory and for its fewer devices."""
+    script = "".join(blocks(page("docs/deployment.md"))[name] for name in ("plant", "plant_down"))
+    swaps = {
+        "run/demo": "plant",
+        "config.example": "config",
+        "--devices 6": "--devices 3",
+        "--devices 2": "--devices 1",
+    }
+    for old, new in swaps.items():
+        assert old in script
+        script = script.replace(old, new)
+    here = {**os.environ, "PATH": f"{Path(STATION).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script], cwd=place.directory, env=here, capture_output=True, text=True, timeout=50, check=False
+    )  # fmt: skip
+    assert "2 passed (2 already), 0 failed, 0 held" in done.stdout, done
+    assert re.search(r"^ok   registry", done.stdout, re.MULTILINE)
+    assert place.wait_until_gone() == []
 
 
 def test_again_with_keep_all_have_already_passed(place: Place, first: Done) -> None:
@@ -132,12 +180,12 @@ def test_a_kept_plant_has_the_devices_that_it_has(place: Place, first: Done) -> 
 
 def test_ctrl_c_lets_units_end_and_stops_everything(place: Place, first: Done) -> None:
     with OnTerminal(place.command("--keep"), columns=100, cwd=place.directory) as demo:
-        demo.wait_until(lambda shown: "$ station run" in shown and "verdict" in shown, timeout_s=40)
+        demo.wait_until(lambda shown: "station run \\" in shown and "verdict" in shown, timeout_s=40)
         demo.press("\x03")
         assert demo.end() == Exit.INTERRUPTED
     assert "interrupted: units in work come to their end" in demo.screen.text
     assert "Traceback" not in demo.screen.text
-    assert "$ station ledger" not in demo.screen.text, "nothing more is typed"
+    assert "station ledger" not in demo.screen.text, "nothing more is typed"
     assert demo.screen.text.count("✔ PASS") == 3, demo.screen.text
     assert place.wait_until_gone() == []
 

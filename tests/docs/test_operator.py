@@ -5,17 +5,17 @@ from itertools import pairwise
 import pytest
 
 from fixtures.indicators import Lamp
+from station.cli.guide import BEGIN, END, MarkersError, main, table, with_table
 from station.events import Verdict
 from station.exits import Exit, worst
 from station.faults import TABLE, Disposition
-from station.guide import BEGIN, END, MarkersError, main, table, with_table
 from tests.docs.pages import page, quoted, rows, section
 
 OPERATOR = page("docs/operator.md")
 
 
 def test_the_fault_table_is_the_programs() -> None:
-    assert with_table(OPERATOR) == OPERATOR, "run: python -m station.guide docs/operator.md"
+    assert with_table(OPERATOR) == OPERATOR, "run: python -m station.cli.guide docs/operator.md"
     assert [quoted(row[0])[0] for row in rows(table())] == sorted(
         TABLE, key=lambda code: list(Disposition).index(TABLE[code].disposition)
     )

@@ -5,13 +5,16 @@ The stand-ins write their arguments to a journal. The real thing is tried on a b
 
 import os
 import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-SETUP = Path(__file__).resolve().parents[2] / "setup"
+TOP = Path(__file__).resolve().parents[2]
+SETUP = TOP / "setup"
 NEEDED = ("cat", "cut", "dirname", "env", "grep", "nproc", "sed", "sh", "tail")
 BOARD_TOOLS = ("qemu-system-arm", "arm-none-eabi-gcc")
 
@@ -34,10 +37,11 @@ class Machine:
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         return [line for line in lines if line.startswith(f"{name} ")]
 
-    def run(self, script: str, *args: object) -> subprocess.CompletedProcess:
+    def run(self, script: str, *args: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
         """Runs a set-up script on this machine."""
         command = ["/bin/sh", SETUP / script, *map(str, args)]
-        return subprocess.run(command, env={"PATH": str(self.path)}, capture_output=True, text=True, check=False)
+        env = {"PATH": str(self.path), **env}
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -146,3 +150,59 @@ def test_build_that_fails_is_not_passed_over(board: Board) -> None:
     done, marker = board(*BOARD_TOOLS, make='case "$*" in *emulated*) echo "error: x.c:1"; exit 2;; esac')
     assert (done.returncode, marker) == (1, "")
     assert "error: x.c:1" in done.stderr
+
+
+@pytest.fixture
+def venv(machine: Machine, tmp_path: Path) -> Path:
+    """An environment with a package in it; its pip does nothing, and its compiler is the real one."""
+    made = tmp_path / "venv"
+    packages = made / "lib" / "python3.11" / "site-packages" / "planted"
+    packages.mkdir(parents=True)
+    (packages / "good.py").write_text("x = 1\n")
+    (packages / "of_another_python.py").write_text("print 'x'\n")
+    machine.command("environments-python", f'case "$*" in *" pip "*) ;; *) exec {sys.executable} "$@";; esac')
+    (made / "bin").mkdir()
+    (made / "bin" / "python").symlink_to(machine.path / "environments-python")
+    return made
+
+
+def compiled(directory: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in directory.rglob("__pycache__/*.pyc")}
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONDONTWRITEBYTECODE": "1"}])
+def test_packages_are_compiled_whatever_the_variable_says(
+    machine: Machine, venv: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    (tmp_path / "lock").touch()
+    words = ["python", venv, tmp_path / "log", tmp_path / "lock", "--add"]
+    done = machine.run("python.sh", *words, cwd=tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    assert compiled(venv) == {"good"}
+    assert f"setup: not all of it compiles, see {tmp_path / 'log'}" in done.stderr, "and goes on"
+    pip, compiler = machine.calls("environments-python")
+    assert " pip " in pip
+    assert " -j 0 " in compiler
+
+
+def test_the_project_itself_is_compiled(machine: Machine, venv: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in [*packages_of_the_project(), "fixtures/firmware"]:
+        (project / name).mkdir(parents=True, exist_ok=True)
+        (project / name / f"{name.replace('/', '_')}_module.py").touch()
+    done = machine.run(
+        "python.sh", "python", venv, tmp_path / "log", "project", cwd=project, PYTHONDONTWRITEBYTECODE="1"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert compiled(project) == {f"{name}_module" for name in packages_of_the_project()}, "the firmware is not ours"
+
+
+def packages_of_the_project() -> list[str]:
+    find = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    return [name.rstrip("*") for name in find["include"]]
+
+
+@pytest.mark.skipif(not (TOP / ".git").exists(), reason="no git checkout")
+def test_git_ignores_bytecode() -> None:
+    path = "station/__pycache__/floor.cpython-311.pyc"
+    assert subprocess.run(["git", "check-ignore", "-q", path], cwd=TOP, check=False).returncode == 0

@@ -1,9 +1,14 @@
-"""The demo's course: the plant is made and started, then the same commands are typed that an operator would type."""
+"""The demo's course: the plant is made and started, then the same commands are typed that an operator would type.
+
+Never cuts what it types: whoever watches can type it, too.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +18,11 @@ import msgspec
 
 from station import config as settings
 from station.alone import alone_with
+from station.cli.called import as_called
 from station.cli.output import data, note
 from station.demo.plant import MARKER, Batch, Plant
 from station.demo.processes import Interrupts, script
+from station.disk import usable
 from station.exits import Exit, worst
 from station.faults import fault
 from station.root import load_root
@@ -25,7 +32,7 @@ _BOARDS = {
     "native": "the C firmware as Linux processes on ptys (emulated)",
     "in-process": "Python devices in the bench's process, not the C firmware (emulated)",
 }
-_MOST_SHOWN = 4
+_COLUMNS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,11 @@ def play(config_file: Path, wish: Wish) -> Exit:
         interrupts = stack.enter_context(Interrupts())
         try:
             plant = Plant(config, paths, cast.board, stack)
-            if kept is None:
-                plant.clear()
-                (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
-            batches = _plant_up(plant, paths.root, cast, how="new" if kept is None else "kept")
+            with usable(paths.state):
+                if kept is None:
+                    plant.clear()
+                    (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
+                batches = _plant_up(plant, paths.root, cast, how="new" if kept is None else "kept")
             note(f"plant up   {time.monotonic() - began:.1f} s; from here on the demo types what you would")
             note("")
             typist = Typist(config_file, interrupts)
@@ -75,8 +83,9 @@ def play(config_file: Path, wish: Wish) -> Exit:
 
 def _kept(paths: settings.Paths, wish: Wish) -> Cast | None:
     """The kept plant's devices, None for a new plant; the fault `setup` when others were asked for."""
-    if not wish.keep or not paths.root.exists():
-        return None
+    with usable(paths.root):
+        if not wish.keep or not paths.root.exists():
+            return None
     try:
         cast = msgspec.json.decode((paths.state / MARKER).read_bytes(), type=Cast)
     except (OSError, msgspec.DecodeError) as error:
@@ -93,7 +102,8 @@ def _plant_up(plant: Plant, root_file: Path, cast: Cast, *, how: str) -> tuple[B
     plant.make()
     trusted = load_root(root_file)
     root = trusted.root
-    note(f"root       {trusted.sha256[:16]}…, environment {root.environment}, {how}, unsigned")
+    note(f"root       {trusted.sha256}")
+    note(f"           environment {root.environment}, {how}, unsigned")
     plant.start(urlsplit(root.registry_url).port or 0)
     note("signers    factory and cloud: two processes, two SoftHSM tokens (software)")
     note(f"registry   {root.registry_url}")
@@ -115,8 +125,10 @@ class Typist:
         """One command of the station, as its user would type it."""
         if self._interrupts.any:
             return Exit.INTERRUPTED
-        note("$ station " + " ".join(_short(word) for word in (*words, "--config", self._config)))
-        code = self._interrupts.run([script("station"), *words, "--config", self._config])
+        words = (*words, "--config", self._config)
+        for line in typed((as_called(), *words)):
+            note(line)
+        code = self._interrupts.run([script("station"), *words])
         note("")
         return Exit(code) if code in set(Exit) else Exit.UNIT_FAILED
 
@@ -127,14 +139,20 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _short(word: str) -> str:
-    names = word.split(",")
-    return ",".join([*names[:_MOST_SHOWN], "…"]) if len(names) > _MOST_SHOWN else word
+def typed(words: Sequence[str]) -> list[str]:
+    """A command behind its prompt, as a shell takes it: one line, or one an option where that is too long."""
+    whole = f"$ {shlex.join(words)}"
+    if len(whole) <= _COLUMNS:
+        return [whole]
+    first = next(number for number, word in enumerate(words) if word.startswith("--"))
+    options = [shlex.join(pair) for pair in zip(words[first::2], words[first + 1 :: 2], strict=True)]
+    *lines, last = [f"$ {shlex.join(words[:first])}", *(f"      {option}" for option in options)]
+    return [*(f"{line} \\" for line in lines), last]
 
 
 def _look_around(config_file: Path, state: Path) -> None:
-    note(f"Look around, though nothing runs any more. Everything the demo made is in {shown(state)}.")
-    note(f"  station device show DEVICE-ID --config {shown(config_file)}")
+    note(f"Look around; nothing runs any more. All that the demo made is in {shown(state)}.")
+    note(f"  {as_called()} device show DEVICE-ID --config {shown(config_file)}")
     note("      what is known of a device; --save DIR for openssl (docs/statements.md)")
-    note(f"  station demo --keep --config {shown(config_file)}")
+    note(f"  {as_called()} demo --keep --config {shown(config_file)}")
     note("      the same plant and devices again: what has passed is verified again")

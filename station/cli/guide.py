@@ -1,6 +1,6 @@
 """The operator guide's table of faults, made from `station.faults.TABLE`, so that guide and screen say the same.
 
-`python -m station.guide` prints it; `python -m station.guide docs/operator.md` puts it between that file's markers.
+`python -m station.cli.guide` prints it; with a file's name, docs/operator.md, it goes between that file's markers.
 Must never say anything of a fault that the table does not.
 """
 
@@ -13,7 +13,7 @@ from station.cli.output import data, note
 from station.exits import Exit
 from station.faults import TABLE, Disposition, Row
 
-BEGIN = "<!-- faults: made by `python -m station.guide docs/operator.md` -->"
+BEGIN = "<!-- faults: made by `python -m station.cli.guide docs/operator.md` -->"
 END = "<!-- end of faults -->"
 _HEADINGS = {
     Disposition.RETRY: "Retry: FAIL, amber",
