@@ -18,7 +18,6 @@ from hsm.signer import ReceiptSigner
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
 from registry.warming import look_up_once
-from registry.whole_answers import WholeAnswers
 
 _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
@@ -72,7 +71,7 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     """Serve until SIGTERM or SIGINT; requests in work are finished first, for at most 10 s."""
     config = uvicorn.Config(
         app,
-        http=WholeAnswers,  # on h11, which bounds a request's head
+        http="h11",  # it bounds a request's head
         ws="none",
         lifespan="off",
         log_config=None,

@@ -38,7 +38,7 @@ class Ahead(Generic[T]):
         return await task
 
     async def drop(self) -> None:
-        """End it: nobody needs its result any more, and the step that ended the attempt told why."""
+        """End it if it is under way: nobody needs its result any more, and the step that ended the attempt told why."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -46,3 +46,9 @@ class Ahead(Generic[T]):
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()
+
+
+async def drop(*begun: Ahead[Any]) -> None:
+    """End all of them."""
+    for each in begun:
+        await each.drop()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
@@ -70,21 +70,21 @@ class Floor:
         wanted = [slot for slot in self._slots if not batch.slots or slot.config.name in batch.slots]
         places = Places(len(wanted) if batch.count is None else batch.count)
         async with asyncio.TaskGroup() as tasks:
-            sender = tasks.create_task(self._guarded("outbox", self._outbox.run()))
+            sender = tasks.create_task(self._guarded("outbox", self._outbox.run))
             async with asyncio.TaskGroup() as workers:
                 for slot in wanted:
-                    workers.create_task(self._guarded(slot.config.name, self._serve(slot, places, batch)))
+                    workers.create_task(self._guarded(slot.config.name, partial(self._serve, slot, places, batch)))
             sender.cancel()
-        await self._guarded("outbox", self._empty_outbox())
+        await self._guarded("outbox", self._empty_outbox)
         finished = await self._summary(self._line.clock.monotonic() - began)
         self._line.emit(finished)
         self._voice.end()
         return finished
 
-    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """A bug outside an attempt stops the line; the other slots' units end at a step boundary with a verdict."""
         try:
-            await work
+            await work()
         except Exception as bug:  # the worker's loop: escaping it would cancel the other slots in the middle of a write
             log.exception("bug in %s", name)
             self._stop_line(_internal(bug))

@@ -23,11 +23,12 @@ async def send_pin(line: Line, pin: Envelope, assigned: Assigned) -> bool:
     except CloudUnreachableError:
         return False
     except CloudRefusedError as error:
+        held = _held(line, assigned, error.stored)  # a registry that shows a forgery is not believed its refusal either
         if error.code in REFUSED_FOR_GOOD:
             loss = event(line, "pin-refused", assigned.job, assigned.attempt, code=error.code)
             with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
                 await line.jobs.record(assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
-        raise fault(classify(error).code, f"{error}{_held(line, assigned, error.stored)}") from error
+        raise fault(classify(error).code, f"{error}{held}") from error
     return True
 
 

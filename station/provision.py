@@ -14,18 +14,18 @@ Rules of the machine:
 from __future__ import annotations
 
 import secrets
-from typing import Literal
+from collections.abc import Sequence
 
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
 from station.admission import admit, not_too_often
-from station.ahead import Ahead
+from station.ahead import Ahead, drop
 from station.cloud import CloudUnreachableError
 from station.events import Step
 from station.faults import fault
-from station.jobs import RecordConflictError, RecordKind
+from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.line import Line
 from station.pinning import send_pin
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
@@ -36,7 +36,7 @@ from station.writes import make_so
 from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.proof import CHALLENGE_BYTES
-from trust.statement import Closing, Completion, PinStatement, Verification, envelope, read
+from trust.statement import Closing, Completion, Origin, PinStatement, Verification, envelope, read
 
 
 class Provisioning:
@@ -49,6 +49,7 @@ class Provisioning:
         self.at = Step.INSERTED
         self.unit = Unit(line, slot)
         self.challenge: Ahead[bytes] = Ahead()  # the signer gives it while the device works
+        self.before: Ahead[Sequence[OnRecord]] = Ahead()
         self.last_look: Ahead[None] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
@@ -80,8 +81,7 @@ class Provisioning:
         """Give the link back, and the job to the outbox."""
         if self.in_hand is not None:
             self.line.in_work.discard(self.in_hand)
-        await self.challenge.drop()
-        await self.last_look.drop()
+        await drop(self.before, self.challenge, self.last_look)
         await self.unit.close()
 
     @step(Step.INSERTED)
@@ -96,6 +96,7 @@ class Provisioning:
         identity = self.seen = await self.unit.meet()
         self.line.emit(unit_seen(self.line, inserted.slot, identity))
         checks.right_unit(self.line, identity)
+        self.before.begin(self.line.jobs.of_device(identity.device_id))
         try:
             registered = await self.line.cloud.history(identity.device_id)
         except CloudUnreachableError:
@@ -110,7 +111,7 @@ class Provisioning:
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
         # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
-        admit(self.line, identified, await jobs.of_device(identity.device_id))
+        admit(self.line, identified, await self.before.take())
         try:
             now = await jobs.begin(identity.device_id, self.line.work.order_id, slot=self.slot_name, adopt=adopt)
         except RecordConflictError as error:
@@ -135,9 +136,9 @@ class Provisioning:
         if stored.job != job:
             raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
         checks.right_key(self.line, stored.public_key)
-        origin: Literal["collected", "generated"] = "collected" if assigned.job.adopted else "generated"
-        proven = origin == "generated"
-        return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=proven)
+        own = not assigned.job.adopted
+        origin: Origin = "generated" if own else "collected"
+        return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=own)
 
     async def _make_key(self, assigned: evidence.Assigned) -> None:
         identity, job = assigned.identity, assigned.job
@@ -152,8 +153,7 @@ class Provisioning:
     @step(Step.PROVEN)
     async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:
         """4: the device signs the signer's one-use challenge, twice."""
-        challenge = await self.challenge.take()
-        possession = await self.unit.possession(challenge, "pin", keyed.key, keyed.assigned.identity)
+        possession = await self.unit.possession(await self.challenge.take(), "pin", keyed.key, keyed.assigned.identity)
         return evidence.Proven(keyed=keyed, possession=possession)
 
     @step(Step.VETTED)
@@ -164,8 +164,7 @@ class Provisioning:
     @step(Step.INTENDED)
     async def intend(self, vetted: evidence.Vetted) -> evidence.Intended:
         """6: the exact statement bytes are durable; an earlier attempt's bytes stay the ones."""
-        keyed = vetted.proven.keyed
-        assigned = keyed.assigned
+        keyed, assigned = vetted.proven.keyed, vetted.proven.keyed.assigned
         intent = assigned.records.get(RecordKind.INTENT)
         if intent is None:
             intent = envelope(pin_statement(self.line, vetted, bench_emulated=self.slot.config.emulated))
@@ -292,9 +291,10 @@ class Provisioning:
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
             await jobs.record(job, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.
-        await self.last_look.take()
         done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
+        await self.last_look.take()
+        # A unit gone by here, or a crash: signed and counted once; the same request gives the same bytes again.
         await jobs.record(job, RecordKind.COMPLETION, done)
         # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
         return done

@@ -192,9 +192,10 @@ def latest_verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
 
 
 def turned_away(connection: Connection, order_id: str) -> int:
-    """How many devices were given a verdict under this order before they had a job."""
+    """How many devices were given a verdict under this order without a job, and have none since."""
+    job = select(JobRow.job_id).where(JobRow.device_id == EventRow.device_id, JobRow.order_id == EventRow.order_id)
     query = select(func.count(EventRow.device_id.distinct())).where(
-        EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id == ""
+        EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id == "", ~job.exists()
     )
     return connection.execute(query).scalar_one()
 

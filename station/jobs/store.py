@@ -87,7 +87,7 @@ class JobStore:
         return await self._ledger.read(lambda connection: queries.latest_verdicts(connection, order_id))
 
     async def turned_away(self, order_id: str) -> int:
-        """How many devices were given a verdict under this order before they had a job."""
+        """How many devices were given a verdict under this order without a job, and have none since."""
         return await self._ledger.read(lambda connection: queries.turned_away(connection, order_id))
 
     async def orders(self) -> tuple[str, ...]:

@@ -28,16 +28,15 @@ PARTIES = ("boot", "signer", "registry", "ledger")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One unit's seconds: whole, by party, and by step."""
+    """One unit's seconds: whole, by party, and by step. Parties may be at work at the same time.
+
+    `remainder` is when none of device, wire, boot, signer and registry was: the station's own, its ledger included.
+    """
 
     wall: float
+    remainder: float
     parties: dict[str, float]
     steps: dict[str, dict[str, float]]
-
-    @property
-    def remainder(self) -> float:
-        """What is neither device, wire, boot, signer nor registry: the station's own."""
-        return self.wall - sum(self.parties[name] for name in ("boot", "signer", "registry", "device", "wire"))
 
 
 class _line:  # noqa: N801 - reads as a function where it is used
@@ -79,23 +78,38 @@ def _unit(
     ended: float,
     events: Sequence[tuple[float, AnyEvent]],
 ) -> Unit:
+    boots = [span for span in watch.spans["boot"] if began <= span[0] <= ended]
+    others = [span for name in ("signer", "registry") for span in watch.spans[name] if began <= span[0] <= ended]
+    asked_here = [row for row in exchanges if row["slot"] == slot and began <= row["request"][0] <= ended]
+    own = [row for row in asked_here if not any(a <= row["request"][0] <= b for a, b in boots)]
+
     def parties(begin: float, end: float) -> dict[str, float]:
         found = {name: watch.within(name, begin, end) for name in PARTIES}
-        boots = watch.spans["boot"]
-        device = wire = 0.0
-        for row in exchanges:
-            (asked, heard), (first, last) = row["request"], row["answer"]
-            inside_boot = any(a <= asked <= b for a, b in boots)
-            if row["slot"] == slot and begin <= asked <= end and not inside_boot:
-                device += first - heard
-                wire += (heard - asked) + (last - first)
-        return {**found, "device": device, "wire": wire}
+        rows = [(*row["request"], *row["answer"]) for row in own if begin <= row["request"][0] <= end]
+        busy = [*boots, *others, *((asked, last) for asked, _, _, last in rows)]
+        return {
+            **found,
+            "device": sum(first - heard for _, heard, first, _ in rows),
+            "wire": sum((heard - asked) + (last - first) for asked, heard, first, last in rows),
+            "remainder": end - begin - covered(busy, begin, end),
+        }
 
     steps = {}
     for at, event in events:
         if isinstance(event, StepDone):
             steps[event.step.value] = {"wall": event.seconds, **parties(at - event.seconds, at)}
-    return Unit(ended - began, parties(began, ended), steps)
+    whole = parties(began, ended)
+    return Unit(ended - began, whole.pop("remainder"), whole, steps)
+
+
+def covered(spans: Sequence[tuple[float, float]], begin: float, end: float) -> float:
+    """How much of the time from `begin` to `end` at least one span covers."""
+    total, reached = 0.0, begin
+    for first, last in sorted(spans):
+        since, until = max(first, reached), min(last, end)
+        if until > since:
+            total, reached = total + until - since, until
+    return total
 
 
 def _exchanges(records: Path) -> list[dict[str, Any]]:

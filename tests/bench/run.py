@@ -23,12 +23,11 @@ def say(line: str = "") -> None:
 
 
 def table(units: list[Unit]) -> None:
-    """Per step medians in ms; the last column is what remains for the station (its ledger included)."""
+    """Per step medians in ms. What was begun ahead counts where it ran; the last column is when no other party worked."""
     say("| step | " + " | ".join(COLUMNS) + " | station |")
     say("|---|" + "---|" * (len(COLUMNS) + 1))
     for name, row in steps_of(units):
-        rest = row["wall"] - sum(row[key] for key in ("device", "wire", "boot", "signer", "registry"))
-        say(f"| {name} | " + " | ".join(f"{row[key] * 1000:.1f}" for key in COLUMNS) + f" | {rest * 1000:.1f} |")
+        say(f"| {name} | " + " | ".join(f"{row[key] * 1000:.1f}" for key in (*COLUMNS, "remainder")) + " |")
 
 
 def totals(units: list[Unit]) -> None:

@@ -97,6 +97,15 @@ def eager_outbox(rig: Rig, shard: Shard, result: Result) -> None:
     begun.drop()
 
 
+def deaf_outbox(rig: Rig, shard: Shard, result: Result) -> None:
+    """Negative control: an outbox that takes no refusal for good. What was signed too late waits for ever."""
+    for name in ("pin too late", "completion too late"):
+        begun = _begin(rig, name, STARTS[name])
+        places = next(iter(_orders(begun, STARTS[name], Shard(), result)))
+        _judge(begun, STARTS[name], places, None, result, "deaf", afterwards="deaf")
+        begun.drop()
+
+
 def _begin(rig: Rig, name: str, start: Start) -> Trial:
     """The disks as the outbox finds them."""
     trial = Trial.of(rig, name)
@@ -118,8 +127,8 @@ def _orders(begun: Trial, start: Start, shard: Shard, result: Result) -> Iterato
     result.points += len(differ)
     free = keys.index("ledger.begin 1") + 1
     if start.died is None:
-        yield tuple((key, 1) for key in keys)
         yield from (((key, _ALL_THAT_IS_LEFT),) for key in differ)
+        yield tuple((key, 1) for key in keys)
         return
     for at, first in enumerate(keys[:free]):
         yield ((first, _ALL_THAT_IS_LEFT),)
@@ -128,12 +137,19 @@ def _orders(begun: Trial, start: Start, shard: Shard, result: Result) -> Iterato
 
 
 def _spread(orders: list[Places]) -> list[Places]:
-    """So many of them, evenly."""
-    return [orders[number * len(orders) // _ORDERS_WITH_FAULTS] for number in range(_ORDERS_WITH_FAULTS)]
+    """So many of them, evenly, the first and the last among them."""
+    return [orders[number * (len(orders) - 1) // (_ORDERS_WITH_FAULTS - 1)] for number in range(_ORDERS_WITH_FAULTS)]
 
 
 def _judge(
-    begun: Trial, start: Start, places: Places, plan: Plan | None, result: Result, outbox: Kind = "led"
+    begun: Trial,
+    start: Start,
+    places: Places,
+    plan: Plan | None,
+    result: Result,
+    outbox: Kind = "led",
+    *,
+    afterwards: Kind = "quiet",
 ) -> Outcome:
     """One insertion with the outbox beside it, then one more as always; returns what the first one was."""
     where = ", ".join(f"{key} x {calls}" for key, calls in places)
@@ -146,7 +162,7 @@ def _judge(
     ledger = plan is not None and plan.at.startswith("outbox.ledger")
     allowed = start.ends | (_LEDGER_FAULTS if ledger else set())
     trial.wants(first.killed or first.code in allowed, f"the outbox was noticed: {first}")
-    last = trial.insert()
+    last = trial.insert(Insertion(outbox=afterwards))
     trial.wants(last.code in start.ends, f"first {first}, then {last}")
     waiting = disk.pending(trial.place / f"{FIRST}.db")
     trial.wants(waiting == [], f"in the outbox for ever: {waiting}")

@@ -21,7 +21,7 @@ from station.events import Step
 from station.jobs import Jobs
 from station.jobs.store import JobStore
 from tests.faults.ashore import Ashore, registry_state
-from tests.faults.beside import eager_outbox, outbox_beside, outbox_faults
+from tests.faults.beside import deaf_outbox, eager_outbox, outbox_beside, outbox_faults
 from tests.faults.insertion import Insertion
 from tests.faults.planted import ForgottenJob, LateIntent
 from tests.faults.points import KILLS, Met, Mode, Plan, plans
@@ -215,6 +215,7 @@ CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {
     "outbox-beside": outbox_beside,
     "outbox-faults": outbox_faults,
     "eager-outbox": eager_outbox,
+    "deaf-outbox": deaf_outbox,
 }
 _TWO = {"stations": ("st-01", "st-02")}
 RIGS: dict[str, dict[str, Any]] = {
@@ -223,6 +224,7 @@ RIGS: dict[str, dict[str, Any]] = {
     "outbox-beside": _TWO,
     "outbox-faults": _TWO,
     "eager-outbox": _TWO,
+    "deaf-outbox": _TWO,
 }
 
 

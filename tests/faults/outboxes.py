@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hsm.purposes import Purpose
 from hsm.signing import SigningKeys
-from station.cloud import Cloud, PinRecord
+from station.cloud import Cloud, CloudRefusedError, PinRecord
 from station.jobs import Jobs, LedgerError, OutboxItem, RecordKind
 from station.jobs.receipts import receipt_problem
 from station.jobs.stamp import Stamp
@@ -25,6 +25,7 @@ from station.outbox import Drained, OrderOf, Outbox, Pace
 from tests.faults.points import Failure, Met, Points
 from tests.flow.plant import REGISTRY
 from tests.hsm.software_token import SoftwareToken
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.statement import Completion, PinStatement, Receipt, encode, read
 
@@ -143,8 +144,15 @@ class EagerOutbox(LedOutbox):
         return self.keys.envelope(Purpose.RECEIPT, Receipt.PAYLOAD_TYPE, encode(told))
 
 
-Kind = Literal["quiet", "led", "eager"]
-_CLASSES = {"quiet": QuietOutbox, "led": LedOutbox, "eager": EagerOutbox}
+class DeafOutbox(LedOutbox):
+    """Negative control: takes no refusal for good."""
+
+    async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> Any:
+        return await super()._refused(item, CloudRefusedError(Code.INTERNAL, str(error)))
+
+
+Kind = Literal["quiet", "led", "eager", "deaf"]
+_CLASSES = {"quiet": QuietOutbox, "led": LedOutbox, "eager": EagerOutbox, "deaf": DeafOutbox}
 
 
 def make_outbox(

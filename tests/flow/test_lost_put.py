@@ -18,6 +18,7 @@ from tests.flow.bench import Bench, ShakyCloud
 from tests.flow.books import drain, keep_orders, on_record, report
 from tests.flow.test_hostile_registry import finished
 from trust.dsse import Envelope
+from trust.statement import PinStatement, read
 
 COLLECTED = {"origins": ("collected",), "unproven_origin": True}
 GENERATED: dict[str, Any] = {}
@@ -192,5 +193,20 @@ def test_a_forged_record_with_a_refusal_is_no_conflict_but_a_lie(tmp_path: Path,
         result = await shown_a_forgery(bench, name)
         assert (result.verdict, result.code) == (Verdict.FAIL, "registry-wrong"), result
         assert "pinned by st-02 under job" not in result.detail, "what is not believed is not shown as a fact"
+        assert RecordKind.PIN_REFUSED not in await on_record(bench), "nor is the unit lost on a liar's word"
+
+    play(tmp_path, story, GENERATED)
+
+
+def test_a_station_that_believed_a_forged_record_would_be_seen(tmp_path: Path) -> None:
+    """Negative control."""
+
+    def gullible(_root: Any, _device: Any, record: PinRecord) -> PinStatement:
+        return read(record.statement, PinStatement)
+
+    async def story(bench: Bench) -> None:
+        with mock.patch.object(checks, "registry_record", gullible):
+            result = await shown_a_forgery(bench, "a statement that nobody signed")
+        assert (result.code, "pinned by st-02" in result.detail) == ("other-key-pinned", True), result
 
     play(tmp_path, story, GENERATED)

@@ -147,17 +147,6 @@ def test_garbage_on_the_wire_does_not_end_it(plant: Plant) -> None:
         assert b'"registry":"registry-01"' in answered(line)
 
 
-def test_an_answer_comes_as_one_record(plant: Plant) -> None:
-    """Head and body in one TLS record: one read of the socket gives both. Kept-alive, and with `connection: close`."""
-    for last in (b"", b"connection: close\r\n"):
-        with connect(plant) as line:
-            line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % last)
-            data = line.recv(65_536)
-            assert data.startswith(b"HTTP/1.1 200 ") and data.endswith(b'"}')
-            if last:
-                assert line.recv(1) == b""
-
-
 def test_no_session_ticket_is_sent(plant: Plant) -> None:
     with connect(plant) as line:
         line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n")
