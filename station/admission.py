@@ -19,14 +19,17 @@ def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None
 
 
 def refuse_if_begun_elsewhere(begun: Iterable[OnRecord], order_id: str) -> None:
-    """The fault `other-order` if a statement about the unit was intended under another order and is not lost.
+    """A fault if a statement about the unit was intended under another order and is not lost, or it passed there.
 
     Its key must not be replaced: the registry may have it, or get it from the outbox at any time.
     """
     for each in begun:
         live = RecordKind.INTENT in each.records and RecordKind.PIN_REFUSED not in each.records
-        if live and each.job.order_id != order_id:
-            raise fault("other-order", f"begun under {each.job.order_id}: finish it there")
+        if not live or each.job.order_id == order_id:
+            continue
+        if RecordKind.COMPLETION in each.records:
+            raise fault("passed-other-order", f"passed under {each.job.order_id}")
+        raise fault("other-order", f"begun under {each.job.order_id}: finish it there")
 
 
 def refuse_unless_keyable(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None:

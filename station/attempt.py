@@ -15,6 +15,7 @@ from station.statements import event, turned_away
 
 _VERDICTS = {
     Disposition.RETRY: Verdict.FAIL,
+    Disposition.NOT_HERE: Verdict.FAIL,
     Disposition.HOLD: Verdict.HELD,
     Disposition.QUARANTINE: Verdict.QUARANTINE,
     Disposition.LINE_STOP: Verdict.FAIL,

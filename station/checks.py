@@ -7,30 +7,39 @@ from __future__ import annotations
 
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
+from station.audit import closing
 from station.cloud import PinRecord
 from station.faults import fault
 from station.jobs import RecordKind
 from station.jobs.receipts import receipt_problem
 from station.line import Line
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
-from trust.keys import KeyType, PublicKey
+from trust.keys import KeyType, PublicKey, PublicKeyError
+from trust.order import permits
 from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError, TrustedRoot
-from trust.statement import Completion, PinStatement, StatementError, read, verify
+from trust.statement import Completion, Event, PinStatement, StatementError, read, verify
 
 
 def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> PinStatement:
-    """The pin statement in the registry's answer, all its signatures verified against the root."""
+    """The pin statement in the registry's answer about this device; see `verified`."""
     try:
-        claimed = read(record.statement, PinStatement)
-        statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
-        receipt(root, RecordKind.PIN, record.statement, record.receipt)
-        _finished(root, statement, record)
+        statement = verified(root, record)
     except (StatementError, RootError) as error:
         raise fault("registry-wrong", str(error)) from error
     if statement.device_id != str(device):
         raise fault("registry-wrong", f"asked for {device}, got {statement.device_id}")
+    return statement
+
+
+def verified(root: TrustedRoot, record: PinRecord) -> PinStatement:
+    """The record's pin statement, all signatures of the record verified. Raises StatementError or RootError."""
+    claimed = read(record.statement, PinStatement)
+    statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
+    _receipt(root, RecordKind.PIN, record.statement, record.receipt)
+    _finished(root, statement, record)
     return statement
 
 
@@ -42,25 +51,42 @@ def _finished(root: TrustedRoot, pin: PinStatement, record: PinRecord) -> None:
     if record.state != ("active" if finished else "provisional"):
         raise StatementError(f"the state is {record.state!r}, and a completion is {'there' if finished else 'missing'}")
     if record.completion is not None and record.completion_receipt is not None:
-        receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
+        _receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
         _completes(root, pin, record.statement, record.completion)
 
 
-def _completes(root: TrustedRoot, pin: PinStatement, pin_envelope: Envelope, completion: Envelope) -> None:
+def _completes(root: TrustedRoot, pin: PinStatement, pin_envelope: Envelope, completion: Envelope) -> Completion:
     done = verify(completion, Completion, root.root.completion_key(read(completion, Completion).station))
     found = (done.pin_sha256, done.device_id, done.job, done.fingerprint, done.order_id)
     if found != (pin_envelope.payload_sha256, pin.device_id, pin.job, pin.fingerprint, pin.order_id):
         raise StatementError("the completion is about another pin statement, device, job, key or order")
+    return done
 
 
-def completion_on_record(root: TrustedRoot, pin: Envelope, completion: Envelope | None) -> None:
-    """What the ledger has as this unit's completion, if anything, is one, signed, and about this very pin."""
-    if completion is None:
-        return
+def passed_before(
+    line: Line, pin: Envelope, here: Envelope | None, there: Envelope | None, *, refused: Envelope | None
+) -> None:
+    """The completion on record here and the one that the registry shows, if any, hold as the audit judges them.
+
+    `refused`: the registry took another one instead, or none, as this one's nonces are another unit's.
+    """
+    for code, completion in (("ledger-conflict", here), ("registry-wrong", there)):
+        wrong = _completion_problem(line, pin, completion) if completion is not None else None
+        if wrong is not None:
+            raise fault(code, f"completion: {wrong}")
+    if refused is not None and read(refused, Event).details.get("code") == Code.KEY_ON_OTHER_DEVICE:
+        raise fault("completion-refused")
+
+
+def _completion_problem(line: Line, pin_envelope: Envelope, completion: Envelope) -> str | None:
+    pin = read(pin_envelope, PinStatement)
     try:
-        _completes(root, read(pin, PinStatement), pin, completion)
-    except (StatementError, RootError) as error:
-        raise fault("ledger-conflict", f"completion on record: {error}") from error
+        done = _completes(line.root, pin, pin_envelope, completion)
+        key = PublicKey.from_der(pin.spki)
+    except (StatementError, RootError, PublicKeyError) as error:
+        return str(error)
+    refused = permits(line.work, line.order.payload_sha256, done)
+    return refused or next(closing.problems(done, pin, key, line.work), None)
 
 
 def as_declared(pin: Envelope, identity: Identity, slot: SlotConfig) -> None:
@@ -69,11 +95,11 @@ def as_declared(pin: Envelope, identity: Identity, slot: SlotConfig) -> None:
         raise fault("unit-changed", "its pin statement says otherwise about being emulated")
 
 
-def receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: Envelope) -> None:
+def _receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: Envelope) -> None:
     """The receipt is the registry's word on this very statement (PIN or COMPLETION)."""
     problem = receipt_problem(root, kind, statement, answer)
     if problem is not None:
-        raise fault("registry-wrong", problem)
+        raise StatementError(problem)
 
 
 def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answered: bool) -> Envelope:
@@ -84,9 +110,10 @@ def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answ
         raise fault("registry-wrong", "the pin was taken and is not there")
     ours = read(sent, PinStatement)
     theirs = registry_record(root, DeviceId.parse(ours.device_id), held)
-    if held.statement != sent and not answered:
+    same = held.statement.same_statement(sent)
+    if not same and not answered:
         raise fault("job-conflict" if theirs.spki == ours.spki else "other-key-pinned", f"pinned by {theirs.station}")
-    if held.statement != sent:
+    if not same:
         raise fault("registry-wrong", "the pin read back is not the one sent")
     return held.receipt
 
@@ -96,7 +123,7 @@ def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:
     if answer.payload != payload:
         raise fault("signer-wrong", "the signed bytes are not the intended ones")
     if not answer.signed_by(key):
-        raise fault("signer-wrong", f"not signed by the root's key {key.fingerprint[:16]}…")
+        raise fault("signer-wrong", f"not signed by the root's key {key.fingerprint[:16]}… and by it alone")
 
 
 def right_unit(line: Line, identity: Identity) -> None:
@@ -156,10 +183,13 @@ def closing_report(
         raise fault("report-differs", f"other values in: {', '.join(names)}")
 
 
-def right_order(line: Line, pinned: PinStatement) -> None:
-    """The unit's pin was made under this very order."""
+def right_order(line: Line, device: DeviceId, registered: PinRecord) -> None:
+    """The registry's record holds, and the unit's pin was made under this very order."""
+    pinned = registry_record(line.root, device, registered)
+    if pinned.order_id != line.work.order_id and registered.completion is not None:
+        raise fault("passed-other-order", f"passed under {pinned.order_id}")
     if pinned.order_id != line.work.order_id:
-        raise fault("other-order", f"pinned under {pinned.order_id}")
+        raise fault("other-order", f"pinned under {pinned.order_id}: finish it there")
 
 
 def pinned_by(registered: PinRecord | None) -> str:

@@ -120,7 +120,8 @@ class OutboxSent(FloorEvent, frozen=True, kw_only=True, tag="outbox-sent"):
 class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished"):
     """All units of a batch have a verdict.
 
-    `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read.
+    `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read; to
+    `objected` of them it answered, but not with a receipt: the log says why, and the exit code is not 0.
     `finish_me` are the ids of the order's held devices: insert them again when the registry answers. `interrupted` by a
     signal: then `under_way` units were in work and came to their end.
     """
@@ -132,6 +133,7 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     quarantined: int
     already: int
     outbox: int | None
+    objected: int = 0
     seconds: float
     exit_code: int
     finish_me: tuple[str, ...] = ()

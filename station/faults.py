@@ -16,6 +16,7 @@ class Disposition(StrEnum):
     """What happens to the unit, or to the line."""
 
     RETRY = "retry"
+    NOT_HERE = "not-here"
     HOLD = "hold"
     QUARANTINE = "quarantine"
     LINE_STOP = "line-stop"
@@ -52,6 +53,10 @@ class UnitFault(Fault):
     """Retry: nothing is wrong for good. Amber."""
 
 
+class UnitNotHere(UnitFault):
+    """Nothing is wrong with unit or slot, but not here or not now. Amber; trying again at once is of no use."""
+
+
 class UnitHeld(UnitFault):
     """Signed and not finished for want of the WAN: own lamp, own bin."""
 
@@ -72,7 +77,7 @@ class SetupError(Fault):
     """Nothing was started."""
 
 
-_R, _H, _Q, _L, _S = Disposition
+_R, _N, _H, _Q, _L, _S = Disposition
 _WEAK, _ORDER = Exit.WEAK_KEY, Exit.ORDER_EXHAUSTED
 _INSERT_AGAIN = "Check cable and contacts, then insert the unit again."
 _ENGINEER = "Put the unit in the quarantine bin and call the line engineer."
@@ -117,14 +122,19 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             _R, "The jig's lamps do not answer.", "Check the jig's controller, then insert the unit again."
         ),
         # the unit is not what it should be
-        "wrong-product": Row(_R, "This unit is another product than the order's.", "Put it in the wrong-product bin."),
+        "wrong-product": Row(_N, "This unit is another product than the order's.", "Put it in the wrong-product bin."),
         "firmware-not-allowed": Row(
-            _R,
+            _N,
             "This unit's firmware is not on the order's list.",
             "Load the order's firmware, then insert the unit again.",
         ),
+        "passed-other-order": Row(
+            _N,
+            "A unit with this id has passed under another order.",
+            "Verify it under that order; only then it goes with that order's good units.",
+        ),
         "registry-needed": Row(
-            _R,
+            _N,
             "The unit carries a key of unknown origin and the registry does not answer.",
             "Leave the unit as it is; insert it again when the registry is back.",
         ),
@@ -141,7 +151,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "origin-not-allowed": Row(
             _Q, "The unit brings a key that the order does not allow to be collected.", _ENGINEER
         ),
-        "other-order": Row(_Q, "The unit was provisioned under another order.", _ENGINEER),
+        "other-order": Row(_Q, "The unit was begun under another order.", _ENGINEER),
         "job-conflict": Row(
             _Q, "Another station took this unit over.", "Finish it at that station or put it in the quarantine bin."
         ),
@@ -164,6 +174,9 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "key-weak": Row(_Q, "The unit's key failed vetting.", "Defective unit: put it in the quarantine bin.", _WEAK),
         "other-key-pinned": Row(_Q, "The registry has another key pinned for this unit.", _ENGINEER),
         "pin-refused": Row(_Q, "The registry refused this unit's pin statement.", _ENGINEER),
+        "completion-refused": Row(
+            _Q, "The registry refused this unit's completion: it signed with a nonce of another unit.", _ENGINEER, _WEAK
+        ),
         "challenge-unknown": Row(
             _Q, "The signer does not know the challenge of this unit's statement any more.", _ENGINEER
         ),
@@ -213,7 +226,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         ),
         "registry-wrong": Row(
             _L,
-            "The registry answered with a receipt that does not verify.",
+            "The registry's answer does not verify.",
             "Do not go on: call the security officer.",
             Exit.LINE_STOPPED,
         ),
@@ -224,13 +237,13 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             Exit.LINE_STOPPED,
         ),
         "line-stopped": Row(
-            _R, "The line was stopped while this unit was in work.", "Insert the unit again when the line runs."
+            _N, "The line was stopped while this unit was in work.", "Insert the unit again when the line runs."
         ),
         # held
         "registry-unreachable": Row(
             _H,
             "The registry does not answer.",
-            "Put the unit in the hold bin; insert it again when the screen lists it as 'finish me'.",
+            "Put the unit in the hold bin; insert it again when the registry answers (station check tells).",
             Exit.HELD,
         ),
         # set-up
@@ -238,7 +251,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
     }
 )
 
-_CLASSES = {_R: UnitFault, _H: UnitHeld, _Q: UnitConflict, _L: LineStop, _S: SetupError}
+_CLASSES = {_R: UnitFault, _N: UnitNotHere, _H: UnitHeld, _Q: UnitConflict, _L: LineStop, _S: SetupError}
 
 
 def fault(code: str, detail: str = "") -> Fault:

@@ -16,7 +16,7 @@ from fixtures.slot import Slot
 from station.attempt import Attempt
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
 from station.exits import Exit, worst
-from station.faults import Fault, LineStop, fault
+from station.faults import TABLE, Disposition, Fault, LineStop, fault
 from station.held import finish_me
 from station.jobs import LedgerError
 from station.line import Line
@@ -35,8 +35,8 @@ _LAMPS = {
     Verdict.QUARANTINE: Lamp.QUARANTINE,
 }
 
-MakeOutbox = Callable[[Callable[[LedgerError], None]], Outbox]
-"""Makes the outbox, which tells the given function when the ledger fails."""
+MakeOutbox = Callable[[Callable[[Fault], None]], Outbox]
+"""Makes the outbox, which gives the given function the faults that must stop the line."""
 
 
 class Floor:
@@ -45,11 +45,12 @@ class Floor:
     def __init__(self, line: Line, slots: Sequence[Slot], make_outbox: MakeOutbox, voice: Voice) -> None:
         self._line = line
         self._slots = slots
-        self._outbox = make_outbox(self.broken)
+        self._outbox = make_outbox(self._stop_line)
         self._voice = voice
         self._results: list[UnitFinished] = []
         self._halt = asyncio.Event()
         self._told = False
+        self._objected = 0
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -91,13 +92,9 @@ class Floor:
 
     async def _empty_outbox(self) -> None:
         try:
-            await self._outbox.drain_once()
+            self._objected = (await self._outbox.drain_once()).objected
         except LedgerError as error:
-            self.broken(error)
-
-    def broken(self, error: LedgerError) -> None:
-        """The ledger cannot be written any more: stop the line."""
-        self._stop_line(fault("ledger-failed", str(error)))
+            self._stop_line(fault("ledger-failed", str(error)))
 
     async def _serve(self, slot: Slot, places: Places, batch: Batch) -> None:
         """One slot's life: take a unit, bring it to a verdict, wait for the next one."""
@@ -120,8 +117,8 @@ class Floor:
     async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
         for left in range(retries, -1, -1):
             result = await self._attempt(slot)
-            again = result.verdict is Verdict.FAIL and left and not self._halt.is_set()
-            if not again:
+            again = bool(result.code) and TABLE[result.code].disposition is Disposition.RETRY
+            if not again or not left or self._halt.is_set():
                 break
         return result
 
@@ -181,6 +178,8 @@ class Floor:
         cause = self._line.stop.cause
         if cause is not None:
             codes.append(cause.row.exit)
+        if self._objected:
+            codes.append(Exit.UNIT_FAILED)
         return BatchFinished(
             at=self._line.clock.utc(),
             order=self._line.work.order_id,
@@ -190,6 +189,7 @@ class Floor:
             quarantined=counts[Verdict.QUARANTINE],
             already=sum(each.already for each in self._results),
             outbox=waiting,
+            objected=self._objected,
             seconds=round(seconds, 3),
             exit_code=worst(codes),
             finish_me=held,
@@ -201,7 +201,7 @@ class Floor:
         try:
             return len(await jobs.pending()), await finish_me(jobs, self._line.work.order_id)
         except LedgerError as error:
-            self.broken(error)
+            self._stop_line(fault("ledger-failed", str(error)))
             return None, ()
 
 

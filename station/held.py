@@ -1,9 +1,26 @@
-"""Which units of an order wait to be finished: the screen's *finish me*. Reads the ledger only; decides nothing."""
+"""Where the unfinished units of an order stand: the screen's *finish me*. Reads the ledger only; decides nothing."""
 
 from __future__ import annotations
 
-from station.events import Verdict
+from collections.abc import Mapping
+
+from station.events import Step, Verdict
 from station.jobs import Jobs
+
+_PROVED = frozenset(list(Step)[list(Step).index(Step.PROVEN) + 1 :])  # steps of a unit that has proved its key
+
+
+async def standing(jobs: Jobs, order_id: str) -> Mapping[str, str]:
+    """The last verdict of each unfinished job, by job id, HELD if there is none. Raises LedgerError.
+
+    Only a verdict on a unit that had proved its key by then counts: an id anybody can claim, and what became of a unit
+    that merely claimed it says nothing of the real one.
+    """
+    told = {str(job.job_id): Verdict.HELD.value for job in await jobs.unfinished(order_id)}
+    for event in await jobs.verdicts(order_id):
+        if event.job in told and event.details.get("step") in _PROVED:
+            told[event.job] = event.details.get("verdict", "")
+    return told
 
 
 async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:
@@ -11,6 +28,6 @@ async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:
 
     A unit that is signed for and failed or was quarantined is not among them: its verdict said where it goes.
     """
-    told = {event.job: event.details.get("verdict") for event in await jobs.latest_verdicts(order_id)}
+    told = await standing(jobs, order_id)
     unfinished = await jobs.unfinished(order_id)
-    return tuple(str(job.device_id) for job in unfinished if told.get(str(job.job_id), Verdict.HELD) == Verdict.HELD)
+    return tuple(str(job.device_id) for job in unfinished if told.get(str(job.job_id)) == Verdict.HELD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from station.events import Verdict
-from station.held import finish_me
+from station.held import finish_me, standing
 from station.jobs import LedgerError
 from station.jobs.store import JobStore
 from trust.order import WorkOrder
@@ -48,7 +48,7 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         raise LedgerError(f"order {order_id} is listed and not in the log: run the audit")
     work = read(order, WorkOrder)
     tally, held = await store.tally(order_id), await finish_me(store, order_id)
-    told = {event.job: event.details.get("verdict") for event in await store.latest_verdicts(order_id)}
+    told = await standing(store, order_id)
     unfinished = await store.unfinished(order_id)
     quarantined = sum(told.get(str(job.job_id)) == Verdict.QUARANTINE for job in unfinished)
     return OrderReport(

@@ -1,8 +1,8 @@
 """The outbox: sends what the registry has not acknowledged, for ever, until it has. Nothing is ever dropped.
 
 Each statement has its own back-off, so none blocks the others; a registry that gives no answer at all is left alone for
-a while. Only a verified receipt or a refusal for good takes a statement out, and the ledger says so first. Never signs,
-never changes a statement, never knows HTTP.
+a while. Only a verified receipt or a refusal for good that is proved takes a statement out, and the ledger says so
+first. Never signs, never changes a statement, never knows HTTP.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
+from station.faults import Fault, fault
 from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
 from station.jobs.stamp import Stamp
+from station.steps import classify
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.statement import envelope
@@ -29,6 +32,8 @@ _AWAY_AFTER = 3  # so many statements in a row without any answer: it is the reg
 
 VerifyReceipt = Callable[[OutboxItem, Envelope], str | None]
 """Why a receipt is not good for an item; None if it is (`station.jobs.receipts.receipt_problem`)."""
+RefusalProblem = Callable[[OutboxItem, CloudRefusedError], str | None]
+"""Why a refusal for good is not believed; None if what it shows proves it (`station.refusals.refusal_problem`)."""
 OrderOf = Callable[[str], Awaitable[Envelope | None]]
 """The envelope of an order by its id (`JobStore.order`)."""
 
@@ -52,16 +57,21 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What one pass over the outbox did, in statements; `waiting` are still in it."""
+    """What one pass over the outbox did, in statements: delivered, refused for good, still `waiting` in it.
+
+    To `objected` of the waiting the registry answered, but with no receipt: somebody must look.
+    """
 
     delivered: int
     refused: int
     waiting: int
+    objected: int = 0
 
 
 class _Outcome(Enum):
     DELIVERED = "delivered"
     REFUSED = "refused"
+    OBJECTED = "objected"
     FAILED = "failed"
     NO_ANSWER = "no answer"
 
@@ -77,8 +87,9 @@ class _Backoff:
 
 
 class Outbox:
-    """Sends pending statements through a cloud. `broken` is told when the ledger fails: then `run` ends.
+    """Sends pending statements through a cloud.
 
+    `stop_line` is told when the ledger fails (then `run` ends) and when the registry proves that keys or nonces repeat.
     A job that is `in_work` in a slot is left to the flow, which sends its pin itself.
     """
 
@@ -88,18 +99,20 @@ class Outbox:
         cloud: Cloud,
         *,
         verify_receipt: VerifyReceipt,
+        refusal_problem: RefusalProblem,
         order_of: OrderOf,
         stamp: Stamp,
-        broken: Callable[[LedgerError], None],
+        stop_line: Callable[[Fault], None],
         in_work: Callable[[JobId], bool] = lambda _: False,
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
         self._cloud = cloud
         self._verify_receipt = verify_receipt
+        self._refusal_problem = refusal_problem
         self._order_of = order_of
         self._stamp = stamp
-        self._broken = broken
+        self._stop_line = stop_line
         self._in_work = in_work
         self._pace = pace or Pace()
         self._new = asyncio.Event()
@@ -112,13 +125,13 @@ class Outbox:
         self._new.set()
 
     async def run(self) -> None:
-        """Send until cancelled, or until the ledger fails (then `broken` has been told)."""
+        """Send until cancelled, or until the ledger fails (then `stop_line` has been told)."""
         while True:
             self._new.clear()
             try:
                 await self._drain(patient=True)
             except LedgerError as error:
-                self._broken(error)
+                self._stop_line(fault("ledger-failed", str(error)))
                 return
             await self._rest()
 
@@ -138,7 +151,7 @@ class Outbox:
                     self._away.failed(self._pace)
                     break
             delivered, refused = outcomes.count(_Outcome.DELIVERED), outcomes.count(_Outcome.REFUSED)
-            return Drained(delivered, refused, len(items) - delivered - refused)
+            return Drained(delivered, refused, len(items) - delivered - refused, outcomes.count(_Outcome.OBJECTED))
 
     async def _attempt_all(self, items: Sequence[OutboxItem], *, patient: bool) -> list[_Outcome]:
         """Side by side: a job never has two statements waiting, so their order does not matter."""
@@ -187,7 +200,7 @@ class Outbox:
         wrong = "there is no receipt" if receipt is None else self._verify_receipt(item, receipt)
         if receipt is None or wrong is not None:
             log.error("%s of job %s: the registry's answer is not taken: %s", item.kind, item.job.job_id, wrong)
-            return _Outcome.FAILED
+            return _Outcome.OBJECTED
         kind = RecordKind.PIN_RECEIPT if pin else RecordKind.COMPLETION_RECEIPT
         # A crash before this commit: the statement is sent again and the registry gives the same receipt.
         return await self._record(item, kind, receipt, _Outcome.DELIVERED)
@@ -195,9 +208,15 @@ class Outbox:
     async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> _Outcome:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
         if error.code not in REFUSED_FOR_GOOD:
-            return _Outcome.FAILED
+            return _Outcome.OBJECTED
+        wrong = self._refusal_problem(item, error)
+        if wrong is not None:
+            log.error("%s of job %s: the refusal is not believed: %s", item.kind, item.job.job_id, wrong)
+            return _Outcome.OBJECTED
         kind = RecordKind.PIN_REFUSED if item.kind is RecordKind.PIN else RecordKind.COMPLETION_REFUSED
         told = self._stamp.event(kind.value, item.job, details={"code": error.code.value})
+        if error.code is Code.KEY_ON_OTHER_DEVICE:  # endangers every unit of this firmware, not only this one
+            self._stop_line(classify(error))
         return await self._record(item, kind, envelope(told), _Outcome.REFUSED)
 
     async def _record(self, item: OutboxItem, kind: RecordKind, what: Envelope, outcome: _Outcome) -> _Outcome:

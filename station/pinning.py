@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 
-from station import checks
-from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError, PinRecord
+from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
 from station.evidence import Assigned
-from station.faults import fault
+from station.faults import Fault, fault
 from station.jobs import RecordConflictError, RecordKind
 from station.line import Line
+from station.refusals import refusal_problem
 from station.statements import event
 from station.steps import classify
 from trust.dsse import Envelope
-from trust.statement import envelope
+from trust.statement import PinStatement, envelope, read
 
 
 async def send_pin(line: Line, pin: Envelope, assigned: Assigned) -> bool:
@@ -23,18 +23,19 @@ async def send_pin(line: Line, pin: Envelope, assigned: Assigned) -> bool:
     except CloudUnreachableError:
         return False
     except CloudRefusedError as error:
-        held = _held(line, assigned, error.stored)  # a registry that shows a forgery is not believed its refusal either
         if error.code in REFUSED_FOR_GOOD:
-            loss = event(line, "pin-refused", assigned.job, assigned.attempt, code=error.code)
-            with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
-                await line.jobs.record(assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
-        raise fault(classify(error).code, f"{error}{held}") from error
+            raise await _lost(line, pin, assigned, error) from error
+        raise
     return True
 
 
-def _held(line: Line, assigned: Assigned, stored: PinRecord | None) -> str:
-    """What the registry holds instead, if it showed that with its refusal and all signatures of it hold."""
-    if stored is None:
-        return ""
-    theirs = checks.registry_record(line.root, assigned.identity.device_id, stored)
-    return f" (pinned by {theirs.station} under job {theirs.job})"
+async def _lost(line: Line, pin: Envelope, assigned: Assigned, error: CloudRefusedError) -> Fault:
+    """What a refusal for good means, booked; a registry that cannot show why is not believed, and nothing is lost."""
+    wrong = refusal_problem(line.root, pin, error)
+    if error.stored is None or wrong is not None:
+        return fault("registry-wrong", f"it refuses for good ({error.code}: {error}), but {wrong}")
+    theirs = read(error.stored.statement, PinStatement)
+    loss = event(line, "pin-refused", assigned.job, assigned.attempt, code=error.code)
+    with contextlib.suppress(RecordConflictError):  # the outbox was told the same, and has booked it
+        await line.jobs.record(assigned.job.job_id, RecordKind.PIN_REFUSED, envelope(loss))
+    return fault(classify(error).code, f"{error} (pinned by {theirs.station} under job {theirs.job})")

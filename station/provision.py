@@ -102,7 +102,7 @@ class Provisioning:
         except CloudUnreachableError:
             return evidence.Identified(identity=identity, registered=None, asked=False)
         if registered is not None:
-            checks.right_order(self.line, checks.registry_record(self.line.root, identity.device_id, registered))
+            checks.right_order(self.line, identity.device_id, registered)
         return evidence.Identified(identity=identity, registered=registered, asked=True)
 
     @step(Step.ASSIGNED)
@@ -264,22 +264,20 @@ class Provisioning:
 
     @step(Step.PASSED)
     async def complete(self, locked: evidence.Locked) -> evidence.Passed:
-        """12: the completion is signed and durable; only then green."""
+        """12: the completion is signed and durable, and the unit is still there; only then green."""
         pinned = locked.verified.anchored.pinned
-        assigned, registered = pinned.assigned, pinned.assigned.registered
+        assigned, records = pinned.assigned, pinned.assigned.records
         self.last_look.begin(self.unit.still_here(assigned.identity))
-        done = assigned.records.get(RecordKind.COMPLETION)
-        already, active = done is not None, RecordKind.COMPLETION_RECEIPT in assigned.records
-        checks.completion_on_record(self.line.root, pinned.pin, done)
-        if registered is not None and registered.completion is not None:
-            if done is None:  # finished at another station: its completion is this ledger's too
-                await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, registered.completion)
-            done, already, active = registered.completion, True, True
-        if done is None:
-            done = await self._completion(locked)
-        else:
-            await self.last_look.take()
+        here = records.get(RecordKind.COMPLETION)
+        there = None if assigned.registered is None else assigned.registered.completion
+        checks.passed_before(self.line, pinned.pin, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
+        if here is None and there is not None:  # finished at another station: its completion is this ledger's too
+            await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, there)
+        done = there or here or await self._completion(locked)
+        await self.last_look.take()
         await self.line.light(self.slot_name, Lamp.PASS)
+        active = there is not None or RecordKind.COMPLETION_RECEIPT in records
+        already = here is not None or there is not None
         return evidence.Passed(job=assigned.job, key=pinned.key, completion=done, already=already, active=active)
 
     async def _completion(self, locked: evidence.Locked) -> Envelope:
@@ -295,6 +293,7 @@ class Provisioning:
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
         await self.last_look.take()
         # A unit gone by here, or a crash: signed and counted once; the same request gives the same bytes again.
+        self.last_look.begin(self.unit.still_here(pinned.assigned.identity))
         await jobs.record(job, RecordKind.COMPLETION, done)
         # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
         return done

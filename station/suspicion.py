@@ -6,9 +6,9 @@ A unit cannot tell its own fault from its slot's, a row of units can. Never look
 from __future__ import annotations
 
 from station.events import SlotSuspect, UnitFinished, Verdict
+from station.faults import TABLE, Disposition
 
 UNITS = 3
-_NOT_THE_SLOT = {"wrong-product", "firmware-not-allowed", "registry-needed", "line-stopped"}
 _REMEDY = "Check this slot's contacts, cable and power with a unit known to be good, then start the batch again."
 
 
@@ -24,7 +24,7 @@ class Suspicion:
 
         The same unit again counts once. A unit that did not say who it is counts as another one: nobody knows better.
         """
-        if unit.verdict is not Verdict.FAIL or unit.code in _NOT_THE_SLOT:
+        if unit.verdict is not Verdict.FAIL or TABLE[unit.code].disposition is Disposition.NOT_HERE:
             self._failed.clear()
         elif not unit.device_id or unit.device_id not in self._failed:
             self._failed.append(unit.device_id)

@@ -21,7 +21,7 @@ from station.audit import AuditReport, audit
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, usable
 from station.events import OutboxSent
-from station.faults import fault
+from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
 from station.history import Reader
 from station.jobs import LedgerError
@@ -32,6 +32,7 @@ from station.jobs.store import JobStore
 from station.line import Clock, Line
 from station.outbox import Outbox
 from station.plan import Plan
+from station.refusals import refusal_problem
 from station.root import load_root
 from station.steps import LEAF_ERRORS, classify
 from station.voice import Voice
@@ -86,32 +87,36 @@ async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: flo
 
     A registry that does not answer keeps the batch waiting for `within_s` and no longer: the floor tries again.
     """
+    found: list[Fault] = []
     try:
         before = len(await store.pending())
         if before == 0:
             return None
         try:
             async with asyncio.timeout(within_s):
-                await make_outbox(lambda _: None).drain_once()
+                await make_outbox(found.append).drain_once()
         except TimeoutError:  # cut short between or in sendings: each is repeated until its receipt is on record
             pass
         left = len(await store.pending())
     except LedgerError as error:
         raise fault("ledger-failed", str(error)) from error
+    if found:
+        raise found[0]
     return OutboxSent(at=Clock().utc(), found=before, waiting=left)
 
 
 def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
-    """Sends what the registry has not acknowledged, judging receipts as the flow does."""
+    """Sends what the registry has not acknowledged, judging receipts and refusals as the flow does."""
 
-    def make(broken: Callable[[LedgerError], None]) -> Outbox:
+    def make(stop_line: Callable[[Fault], None]) -> Outbox:
         return Outbox(
             store,
             line.cloud,
             verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
+            refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
             order_of=store.order,
             stamp=stamp,
-            broken=broken,
+            stop_line=stop_line,
             in_work=line.in_work.__contains__,
         )
 

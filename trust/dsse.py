@@ -1,6 +1,7 @@
 """DSSE v1 envelopes: exact bytes, their type, and who signed them.
 
-The payload is kept verbatim and never re-serialised. A `keyid` is a hint, never a selector of trust.
+The payload is kept verbatim and never re-serialised. A `keyid` says which key a signature claims; the caller says which
+key is trusted, and both must be the same.
 Source: DSSE protocol v1.0.2 (PAE and envelope). Signatures are ECDSA P-256 with SHA-256 in DER, so that bare
 `openssl dgst -sha256 -verify` checks one (docs/statements.md). Never signs anything itself.
 """
@@ -65,8 +66,22 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         return pae(self.payload_type, self.payload)
 
     def signed_by(self, key: PublicKey) -> bool:
-        """Whether at least one signature is this key's and holds; the keyid is not consulted."""
-        return any(key.verifies(each.sig, self.pae) for each in self.signatures)
+        """Whether there is exactly one signature, it claims this key, and it holds.
+
+        A second signature, even a junk one, would make other bytes of the same statement: none is taken.
+        """
+        if len(self.signatures) != 1:
+            return False
+        (only,) = self.signatures
+        return only.keyid == key.fingerprint and key.verifies(only.sig, self.pae)
+
+    def same_statement(self, other: Envelope) -> bool:
+        """Whether both carry the same payload of the same type, whatever the signatures.
+
+        ECDSA gives many valid signatures over one payload (even from one: r, n - s), so signatures are verified, never
+        compared.
+        """
+        return (self.payload_type, self.payload) == (other.payload_type, other.payload)
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

@@ -190,7 +190,7 @@ def verify(wrapped: Envelope, kind: type[S], key: PublicKey) -> S:
     """The statement inside, if the key signed it; StatementError otherwise."""
     try:
         if not wrapped.signed_by(key):
-            raise StatementError(f"{kind.__name__}: no signature by key {key.fingerprint[:16]}…")
+            raise StatementError(f"{kind.__name__}: not signed by key {key.fingerprint[:16]}… and by it alone")
     except EnvelopeError as error:
         raise StatementError(str(error)) from error
     return read(wrapped, kind)

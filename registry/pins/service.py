@@ -15,6 +15,7 @@ from hsm.signer import ReceiptSigner
 from registry.database import Database
 from registry.pins import clash, store
 from registry.pins.checks import CheckedPin, check_pin
+from registry.pins.clash import Clash
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
 from registry.pins.errors import RefusedError
 from registry.pins.receipts import Receipts
@@ -100,8 +101,7 @@ class PinService:
         refusal = clash.of_pin(checked, rivals, owners)
         if refusal is None:
             return False
-        stored = self._known(checked.device) if refusal.with_stored else None
-        raise RefusedError(refusal.code, refusal.message, stored) from error
+        raise self._refused(refusal) from error
 
     def _completed_before(self, checked: CheckedCompletion, error: IntegrityError) -> PinRecord:
         """The record if this very statement is stored; raises what stands against it."""
@@ -110,8 +110,11 @@ class PinService:
             owners = store.nonce_owners(connection, checked.nonces)
         refusal = clash.of_completion(checked, record, owners)
         if refusal is not None:
-            raise refusal from error
+            raise self._refused(refusal) from error
         return record
+
+    def _refused(self, refusal: Clash) -> RefusedError:
+        return RefusedError(refusal.code, refusal.message, self._known(DeviceId.parse(refusal.holder)))
 
     def _known(self, device: DeviceId) -> PinRecord:
         record = self.find(device)

@@ -20,7 +20,7 @@ from station.jobs.projection import Known, Recorded, Row, problem, rows
 from trust.dsse import Envelope
 from trust.order import WorkOrder
 from trust.root import TrustedRoot
-from trust.statement import Event, PinStatement
+from trust.statement import Completion, Event, PinStatement
 
 Problem = tuple[int, str]
 # What judging foreign bytes can raise: ours are ValueErrors, the rest is what decoders and cryptography throw.
@@ -129,24 +129,28 @@ class Storyteller:
             yield 10, wrong
         yield from statements.signatures(leaf, self._trust, adopted=story.known.adopted)
         yield from statements.content(leaf, self._trust, self._orders.get(story.known.order_id), story.envelopes)
-        if isinstance(leaf.body, PinStatement):
-            yield from self._owners(leaf.body, kind)
+        if isinstance(leaf.body, PinStatement | Completion):
+            yield from self._owners(leaf.body)
+        if kind is RecordKind.PIN and isinstance(leaf.body, PinStatement):
+            pin = leaf.body
+            if self._key_of.setdefault(pin.device_id, pin.fingerprint) != pin.fingerprint:
+                yield 11, f"device {pin.device_id} was signed for with another key"
 
-    def _owners(self, pin: PinStatement, kind: RecordKind) -> Iterator[Problem]:
+    def _owners(self, body: PinStatement | Completion) -> Iterator[Problem]:
         """One device a key, modulus and r; one key a device (among what was signed)."""
         try:
-            owned: list[str | bytes] = [key_of(pin).fingerprint, *signature_rs(pin)]
+            owned: list[str | bytes] = [*signature_rs(body)]
+            if isinstance(body, PinStatement):
+                owned.append(key_of(body).fingerprint)
         except LeafError as error:
             yield 11, str(error)
             return
         if len(set(owned)) != len(owned):
-            yield 11, "two different proof signatures share r: the private key is known"
+            yield 11, "two different signatures of the device share r: the private key is known"
         for each in owned:
-            owner = self._owner.setdefault(each, pin.job)
-            if owner != pin.job:
+            owner = self._owner.setdefault(each, body.job)
+            if owner != body.job:
                 yield 11, f"{'key' if isinstance(each, str) else 'ECDSA r'} is on record under job {owner}"
-        if kind is RecordKind.PIN and self._key_of.setdefault(pin.device_id, pin.fingerprint) != pin.fingerprint:
-            yield 11, f"device {pin.device_id} was signed for with another key"
 
     def _remember(self, leaf: JobLeaf, kind: RecordKind, index: int, story: _Story) -> None:
         story.records.setdefault(kind, Recorded(index, leaf.envelope.payload_sha256))

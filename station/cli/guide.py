@@ -17,6 +17,7 @@ BEGIN = "<!-- faults: made by `python -m station.cli.guide docs/operator.md` -->
 END = "<!-- end of faults -->"
 _HEADINGS = {
     Disposition.RETRY: "Retry: FAIL, amber",
+    Disposition.NOT_HERE: "Not here, or not now: FAIL, amber; not tried again",
     Disposition.HOLD: "Hold: HELD, own lamp and bin",
     Disposition.QUARANTINE: "Quarantine: QUARANTINE, red",
     Disposition.LINE_STOP: "Line stop: all slots stop at their next step",

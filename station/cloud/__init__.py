@@ -31,7 +31,7 @@ class PinRecord:
 
 
 class CloudRefusedError(Exception):
-    """The registry said no. `stored` is what it holds when it said so because of something stored (409)."""
+    """The registry said no. `stored` is the record that stands against the statement (409), whosever it is."""
 
     def __init__(self, code: Code, message: str, stored: PinRecord | None = None) -> None:
         super().__init__(message)

@@ -88,8 +88,8 @@ class Jobs(Protocol):
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         """Put one step on record: leaf, record and outbox row in one transaction.
 
-        The same bytes again change nothing; other bytes are RecordConflictError. INTENT indexes fingerprint, modulus
-        and each ECDSA r of its proof: DuplicateKeyError when another job has one of them.
+        The same payload again changes nothing; another is RecordConflictError. INTENT indexes fingerprint and modulus,
+        both intents each ECDSA r of the device: DuplicateKeyError when another job has one of them.
         """
 
     async def note(self, event: Event) -> None:
@@ -101,5 +101,5 @@ class Jobs(Protocol):
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
         """Jobs with a pin statement and no completion: held, or left on the way (*finish me*)."""
 
-    async def latest_verdicts(self, order_id: str) -> tuple[Event, ...]:
-        """The newest verdict event of each job without completion (a completion is the PASS), in log order."""
+    async def verdicts(self, order_id: str) -> tuple[Event, ...]:
+        """The verdict events of each job without completion (a completion is the PASS), in log order."""

@@ -21,6 +21,7 @@ VERDICT = "verdict"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
 _R_BYTES = 32
+_RSA_BYTES = 256  # an RSA-2048 signature (RFC 8017 §8.2.1); ECDSA P-256 in DER has 72 at most
 
 Body = PinStatement | Completion | Receipt | Event | WorkOrder
 _BODIES: tuple[type[Body], ...] = (PinStatement, Completion, Receipt, Event, WorkOrder)
@@ -79,18 +80,19 @@ def key_of(pin: PinStatement) -> PublicKey:
     return key
 
 
-def signature_rs(pin: PinStatement) -> tuple[bytes, ...]:
-    """The r of each ECDSA signature in the proof, 32 bytes each; none for RSA. LeafError for malformed DER.
+def signature_rs(body: PinStatement | Completion) -> tuple[bytes, ...]:
+    """The r of each ECDSA signature the device made in it, 32 bytes each; none for RSA. LeafError for malformed DER.
 
     Twice the same signature is one signature (RFC 6979 devices); two different ones with one r are told as two.
     """
-    if pin.key_type != "ec-p256":
-        return ()
-    different = dict.fromkeys(pin.possession.signatures)
+    signatures: tuple[bytes, ...] = body.possession.signatures if isinstance(body, PinStatement) else ()
+    if isinstance(body, Completion):
+        signatures = (*body.verification.possession.signatures, body.closing.signature)
+    different = [each for each in dict.fromkeys(signatures) if len(each) != _RSA_BYTES]
     try:
         return tuple(decode_dss_signature(each)[0].to_bytes(_R_BYTES) for each in different)
     except (ValueError, OverflowError) as error:
-        raise LeafError(f"pin statement: a proof signature is not ECDSA in DER ({error})") from error
+        raise LeafError(f"a device's signature is neither RSA-2048 nor ECDSA in DER ({error})") from error
 
 
 def _kind(body: Body, *, signed: bool) -> RecordKind | None:

@@ -41,6 +41,7 @@ _ANSWERS = {
     RecordKind.COMPLETION_REFUSED: RecordKind.COMPLETION,
 }
 _SENT = {RecordKind.PIN, RecordKind.COMPLETION}
+_INTENT_OF = {RecordKind.PIN: RecordKind.INTENT, RecordKind.COMPLETION: RecordKind.COMPLETION_INTENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,11 @@ def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
 def _record(leaf: JobLeaf, kind: RecordKind, index: int, known: Known) -> list[Row]:
     place: dict[str, Value] = {"job_id": known.job_id, "kind": kind.value, "leaf_index": index}
     implied = [Row(RecordRow, place)]
-    if isinstance(leaf.body, PinStatement) and (kind is RecordKind.INTENT or RecordKind.INTENT not in known.records):
-        implied += _keys(leaf.body, index)
+    first = _INTENT_OF.get(kind) not in known.records  # what follows an intent is its very bytes
+    if isinstance(leaf.body, PinStatement) and first:
+        implied += [_key(leaf.body, index), *_nonces(leaf.body, index)]
+    if isinstance(leaf.body, Completion) and first:
+        implied += _nonces(leaf.body, index)
     if kind in _SENT:
         implied.append(Row(OutboxRow, place))
     answered = _ANSWERS.get(kind)
@@ -132,11 +136,14 @@ def _event(event: Event, index: int) -> Row:
     return Row(EventRow, {**values, "order_id": event.order_id, "attempt": event.attempt, "kind": event.kind})
 
 
-def _keys(pin: PinStatement, index: int) -> list[Row]:
+def _key(pin: PinStatement, index: int) -> Row:
     key = key_of(pin)
     values: dict[str, Value] = {"leaf_index": index, "fingerprint": key.fingerprint, "modulus": key.modulus}
-    rs = [Row(SignatureRRow, {"r": r, "job_id": pin.job, "leaf_index": index}) for r in signature_rs(pin)]
-    return [Row(KeyRow, {**values, "job_id": pin.job}), *rs]
+    return Row(KeyRow, {**values, "job_id": pin.job})
+
+
+def _nonces(body: PinStatement | Completion, index: int) -> list[Row]:
+    return [Row(SignatureRRow, {"r": r, "job_id": body.job, "leaf_index": index}) for r in signature_rs(body)]
 
 
 def _intended_elsewhere(needed: RecordKind, leaf: JobLeaf, known: Known) -> bool:

@@ -177,17 +177,15 @@ def tally(connection: Connection, order_id: str) -> Tally:
     )
 
 
-def latest_verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
-    """The newest verdict event of each job of an order that has no completion, in the order of their leaves."""
+def verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
+    """The verdict events of the jobs of an order that have no completion, in the order of their leaves."""
     done = select(RecordRow.kind).where(
         RecordRow.job_id == EventRow.job_id, RecordRow.kind == RecordKind.COMPLETION.value
     )
-    newest = (
-        select(func.max(EventRow.leaf_index))
-        .where(EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id != "", ~done.exists())
-        .group_by(EventRow.job_id)
+    told = select(EventRow.leaf_index).where(
+        EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id != "", ~done.exists()
     )
-    query = select(Leaf.entry).where(Leaf.index.in_(newest)).order_by(Leaf.index)
+    query = select(Leaf.entry).where(Leaf.index.in_(told)).order_by(Leaf.index)
     return tuple(read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())
 
 

@@ -82,9 +82,9 @@ class JobStore:
         """How many jobs of an order got how far."""
         return await self._ledger.read(lambda connection: queries.tally(connection, order_id))
 
-    async def latest_verdicts(self, order_id: str) -> tuple[Event, ...]:
-        """The newest verdict event of each job without completion (a completion is the PASS), in log order."""
-        return await self._ledger.read(lambda connection: queries.latest_verdicts(connection, order_id))
+    async def verdicts(self, order_id: str) -> tuple[Event, ...]:
+        """The verdict events of each job without completion (a completion is the PASS), in log order."""
+        return await self._ledger.read(lambda connection: queries.verdicts(connection, order_id))
 
     async def turned_away(self, order_id: str) -> int:
         """How many devices were given a verdict under this order without a job, and have none since."""

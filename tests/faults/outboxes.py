@@ -17,11 +17,13 @@ from typing import Any, Literal, TypeVar
 from hsm.purposes import Purpose
 from hsm.signing import SigningKeys
 from station.cloud import Cloud, CloudRefusedError, PinRecord
-from station.jobs import Jobs, LedgerError, OutboxItem, RecordKind
+from station.faults import Fault
+from station.jobs import Jobs, OutboxItem, RecordKind
 from station.jobs.receipts import receipt_problem
 from station.jobs.stamp import Stamp
 from station.line import Line
 from station.outbox import Drained, OrderOf, Outbox, Pace
+from station.refusals import refusal_problem
 from tests.faults.points import Failure, Met, Points
 from tests.flow.plant import REGISTRY
 from tests.hsm.software_token import SoftwareToken
@@ -157,17 +159,18 @@ _CLASSES = {"quiet": QuietOutbox, "led": LedOutbox, "eager": EagerOutbox, "deaf"
 
 def make_outbox(
     kind: Kind, gate: Gate, *, line: Line, jobs: Jobs, cloud: Cloud, order_of: OrderOf, stamp: Stamp, place: Path
-) -> Callable[[Callable[[LedgerError], None]], Outbox]:
+) -> Callable[[Callable[[Fault], None]], Outbox]:
     """How the floor makes its outbox of this kind; `place` is the plant's directory."""
 
-    def make(broken: Callable[[LedgerError], None]) -> Outbox:
+    def make(stop_line: Callable[[Fault], None]) -> Outbox:
         made = _CLASSES[kind](
             jobs,
             cloud,
             verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
+            refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
             order_of=order_of,
             stamp=stamp,
-            broken=broken,
+            stop_line=stop_line,
             in_work=line.in_work.__contains__,
             pace=Pace(monotonic=lambda: gate.now, sleep=gate.sleep, uniform=lambda: 0.5),
         )

@@ -14,7 +14,7 @@ from tests.faults import parties, slots
 from tests.faults.points import Failure, Met, Mode, Plan, Points, plans
 
 FAILURES = (Failure(lambda: ValueError("planted")), Failure(lambda: KeyError("planted"), may_have_applied=False))
-NO_EFFECT = {"find", "jobs_of", "latest_verdicts", "unfinished"}  # reads that the flow does not use
+NO_EFFECT = {"find", "jobs_of", "verdicts", "unfinished"}  # reads that the flow does not use
 
 
 def verbs(protocol: type) -> set[str]:

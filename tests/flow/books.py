@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from station.audit import audit
+from station.faults import Fault
 from station.jobs import RecordKind
 from station.jobs.receipts import receipt_problem
 from station.jobs.store import JobStore
 from station.order_report import OrderReport, order_reports
 from station.outbox import Drained, Outbox
+from station.refusals import refusal_problem
 from tests.flow.bench import Bench
 from trust.identity import DeviceId
 
@@ -34,16 +36,21 @@ async def keep_orders(bench: Bench) -> None:
         await store(bench, station).keep_order(bench.plant.order)
 
 
-async def drain(bench: Bench, station: str = "st-01") -> Drained:
+def _not_expected(found: Fault) -> None:
+    raise AssertionError(f"the line was stopped: {found}")
+
+
+async def drain(bench: Bench, station: str = "st-01", *, stop_line: Callable[[Fault], None] = _not_expected) -> Drained:
     """One pass of the station's outbox."""
     line = bench.plant.line(bench.parties(station), station)
     box = Outbox(
         store(bench, station),
         line.cloud,
         verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
+        refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
         order_of=store(bench, station).order,
         stamp=bench.plant.stamp(station),
-        broken=_not_expected,
+        stop_line=stop_line,
     )
     return await box.drain_once()
 
@@ -90,7 +97,3 @@ async def nothing_forgotten() -> AsyncIterator[list[dict[str, Any]]]:
     finally:
         loop.set_exception_handler(None)
         loop.set_debug(debug)
-
-
-def _not_expected(error: Exception) -> None:
-    raise AssertionError(f"the ledger failed: {error}")

@@ -19,6 +19,7 @@ from station.faults import fault
 from station.line import StopSwitch
 from tests.flow.bench import Bench, ShakyCloud, new_private
 from tests.flow.plant import LocalCloud, attempt
+from tests.flow.unit_causes import one_nonce_for_all
 from trust.identity import DeviceId
 from trust.root import parse
 from trust.root import wrap as wrap_root
@@ -29,6 +30,14 @@ async def key_duplicate(bench: Bench) -> UnitFinished:
     bench.plant.new_device("dev-2")
     assert (await bench.insert(bench.slot(Faults(weak_key=private)))).code == ""
     return await bench.insert(bench.slot(Faults(weak_key=private), "dev-2"))
+
+
+async def nonce_of_another_unit(bench: Bench) -> UnitFinished:
+    """Two units sign their closing reports with one nonce: seen before the second completion is signed."""
+    bench.plant.new_device("dev-2")
+    with one_nonce_for_all(reports_only=True):
+        assert (await bench.insert(bench.slot(name="dev-2"))).code == ""
+        return await bench.insert()
 
 
 async def order_refuses(bench: Bench) -> UnitFinished:

@@ -18,6 +18,7 @@ from trust.codes import Code
 
 VERDICTS = {
     Disposition.RETRY: Verdict.FAIL,
+    Disposition.NOT_HERE: Verdict.FAIL,
     Disposition.HOLD: Verdict.HELD,
     Disposition.QUARANTINE: Verdict.QUARANTINE,
     Disposition.LINE_STOP: Verdict.FAIL,

@@ -201,11 +201,11 @@ def test_a_forged_record_with_a_refusal_is_no_conflict_but_a_lie(tmp_path: Path,
 def test_a_station_that_believed_a_forged_record_would_be_seen(tmp_path: Path) -> None:
     """Negative control."""
 
-    def gullible(_root: Any, _device: Any, record: PinRecord) -> PinStatement:
+    def gullible(_root: Any, record: PinRecord) -> PinStatement:
         return read(record.statement, PinStatement)
 
     async def story(bench: Bench) -> None:
-        with mock.patch.object(checks, "registry_record", gullible):
+        with mock.patch.object(checks, "verified", gullible):
             result = await shown_a_forgery(bench, "a statement that nobody signed")
         assert (result.code, "pinned by st-02" in result.detail) == ("other-key-pinned", True), result
 

@@ -15,6 +15,7 @@ from station.jobs.receipts import receipt_problem
 from station.line import Line
 from station.outbox import Outbox
 from station.port import Batch
+from station.refusals import refusal_problem
 from station.voice import Voice
 from tests.faults import disk
 from tests.flow.bench import Bench, ShakyCloud, WrappedSlot, new_private
@@ -43,15 +44,16 @@ async def records(bench: Bench, station: str = "st-01") -> dict[RecordKind, Enve
     return dict(found.records)
 
 
-def outbox(bench: Bench, line: Line, broken: Callable[[Any], None] = lambda _: None) -> Outbox:
+def outbox(bench: Bench, line: Line, stop_line: Callable[[Any], None] = lambda _: None) -> Outbox:
     store = bench.parties(line.station).jobs
     return Outbox(
         store,
         line.cloud,
         verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
+        refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
         order_of=store.order,
         stamp=bench.plant.stamp(line.station),
-        broken=broken,
+        stop_line=stop_line,
     )
 
 
@@ -262,7 +264,7 @@ def test_the_first_stations_statement_arrives_while_the_second_works_on_the_unit
 
 def floor_of(bench: Bench, slots: list[Any], said: list[Any], **changes: Any) -> Floor:
     line = bench.plant.line(bench.parties(), emit=said.append, **changes)
-    return Floor(line, slots, lambda broken: outbox(bench, line, broken), Voice())
+    return Floor(line, slots, lambda stop_line: outbox(bench, line, stop_line), Voice())
 
 
 def test_a_line_stop_reaches_the_other_slots_at_their_next_step(tmp_path: Path):
@@ -340,7 +342,7 @@ def test_a_bug_while_waiting_for_the_next_unit_stops_the_line_and_the_other_unit
 
         slots: list[Any] = [Then(bench.slot()), bench.slot(Faults(generation_s=2.0), "dev-2")]
         line = bench.plant.line(bench.parties(), emit=emit)
-        floor = Floor(line, slots, lambda broken: outbox(bench, line, broken), Voice())
+        floor = Floor(line, slots, lambda stop_line: outbox(bench, line, stop_line), Voice())
         return await floor.run(Batch(count=3)), said
 
     finished, said = play(tmp_path, story)

@@ -24,7 +24,10 @@ from fixtures.power import PowerError
 from hsm.policy import FactoryPolicy
 from hsm.signer import SignerUnavailableError
 from station.events import Step, UnitFinished
+from station.faults import Fault
+from station.outbox import Drained
 from tests.flow.bench import P256_ORDER, Bench, Meddled, ShakyCloud, WrappedSlot
+from tests.flow.books import drain
 from tests.flow.plant import attempt
 from tests.hsm.local_signer import LocalSigner
 
@@ -143,8 +146,22 @@ async def locked_unknown(bench: Bench) -> UnitFinished:
     return await bench.insert()
 
 
-async def other_order(bench: Bench) -> UnitFinished:
+async def passed_other_order(bench: Bench) -> UnitFinished:
     assert (await bench.insert()).code == ""
+    await drain(bench)
+    return await attempt(bench.another_order(), bench.parties(), bench.slot())
+
+
+async def passed_other_order_and_the_registry_is_away(bench: Bench) -> UnitFinished:
+    """The ledger alone knows."""
+    assert (await bench.insert()).code == ""
+    bench.change(cloud=ShakyCloud(bench.parties().cloud, {"history"}))
+    return await attempt(bench.another_order(), bench.parties(), bench.slot())
+
+
+async def pinned_under_another_order(bench: Bench) -> UnitFinished:
+    """Its power switch failed when it was pinned and anchored."""
+    assert (await power_failed(bench)).code == "power-failed"
     return await attempt(bench.another_order(), bench.parties(), bench.slot())
 
 
@@ -203,11 +220,27 @@ async def nonce_repeated(bench: Bench) -> UnitFinished:
         return await bench.insert()
 
 
+async def completion_refused(bench: Bench) -> UnitFinished:
+    """Its closing report has the nonce of a unit of another station: only the registry, which has both, can see it."""
+    bench.plant.new_device("dev-2")
+    with one_nonce_for_all(reports_only=True):
+        assert (await bench.insert(bench.slot(name="dev-2"), "st-02")).code == ""
+        assert (await drain(bench, "st-02")).delivered == 1
+        assert (await bench.insert()).code == ""
+    stops: list[Fault] = []
+    assert await drain(bench, stop_line=stops.append) == Drained(delivered=0, refused=1, waiting=0)
+    assert [stop.code for stop in stops] == ["key-duplicate"]
+    return await bench.insert()
+
+
 @contextmanager
-def one_nonce_for_all() -> Iterator[None]:
+def one_nonce_for_all(*, reports_only: bool = False) -> Iterator[None]:
     """Devices whose ECDSA nonce is always the same: r never changes, and two signatures give the key away."""
+    steady = crypto.sign
 
     def sign(private: bytes, message: bytes) -> bytes:
+        if reports_only and not message.startswith(b"device-report-v1\x00"):
+            return steady(private, message)
         key = load_der_private_key(private, None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         k = 0x1234567

@@ -110,7 +110,7 @@ def test_conflicts_show_what_is_stored(api: Api, made: World) -> None:
         (other_key, made.pin(other_key), 409, "device-has-other-key", stored),
         (other_job, made.pin(other_job), 409, "pinned-under-other-job", stored),
         (device, made.pin(device), 422, "job-bytes-differ", stored),
-        (twin, made.pin(twin), 409, "key-on-other-device", None),
+        (twin, made.pin(twin), 409, "key-on-other-device", stored),
     ]
     for each, statement, status, code, held in cases:
         response = api.put_pin(each, statement, made.order_envelope)

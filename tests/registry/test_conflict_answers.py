@@ -1,6 +1,6 @@
-"""What a refusal shows of what is held (docs/statements.md §9): the record where it is the reason, else nothing.
+"""What a refusal shows of what is held (docs/statements.md §9): the record that stands against the statement.
 
-A station goes on with the stored statement and receipt of a 409 `pinned-under-other-job`, so both must be there and hold.
+A station takes a refusal for good only with the record that proves it, so all of it must be there and hold.
 """
 
 from __future__ import annotations
@@ -93,16 +93,17 @@ def test_a_completed_pin_comes_whole(
     verify(Envelope.from_json(bytes(found["completion"])), Completion, made.trusted.root.completion_key("station-01"))
 
 
-def test_what_another_device_holds_is_not_shown(api: Api, made: World, device: Device, pinned: PinRecord) -> None:
-    """`key-on-other-device`, and a job of another device: the reason is not held about the device that was asked for."""
+def test_another_devices_record_is_shown_where_it_is_the_reason(
+    api: Api, made: World, device: Device, pinned: PinRecord
+) -> None:
+    """`key-on-other-device`, and a job of another device: a station believes the refusal by this record alone."""
     for rival, wanted in (
         (Device(key=device.key), (409, "key-on-other-device")),
         (Device(job=device.job), (422, "job-bytes-differ")),
     ):
         response = api.put_pin(rival, made.pin(rival), made.order_envelope)
         assert error(response) == wanted
-        assert stored(response) is None
-        assert not shows(stored(response), pinned, made)
+        assert shows(stored(response), pinned, made)
 
 
 def test_no_409_without_the_receipt_that_it_must_carry(

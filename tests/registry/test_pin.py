@@ -128,7 +128,7 @@ def test_a_signer_that_refuses_or_lies_is_no_receipt(
     with pytest.raises(ReceiptUnavailableError, match="user PIN refused"):
         service.pin(device.device_id, statement, made.order_envelope)
     stranger = PinService(service._database, made.trusted, SoftwareReceiptSigner(made.trusted, ec_key()))
-    with pytest.raises(ReceiptUnavailableError, match="no signature by key"):
+    with pytest.raises(ReceiptUnavailableError, match="not signed by key"):
         stranger.pin(device.device_id, statement, made.order_envelope)
     assert rows("receipts") == 0
 
@@ -149,7 +149,7 @@ def test_a_key_on_another_device(service: PinService, made: World) -> None:
     twin = Device(key=device.key)
     error = refused(service, made, twin, made.pin(twin))
     assert error.code is Code.KEY_ON_OTHER_DEVICE
-    assert error.stored is None
+    assert error.stored is not None and error.stored.device == device.device_id, "the refusal shows its proof"
     assert str(device.device_id) in str(error)
 
 

@@ -161,7 +161,7 @@ def test_a_receipt_by_another_key_is_named(told: Told, made: World, kind: Record
 
     findings = told(lambda store: unit(store, made, sign=sign))
     assert [found.check for found in findings] == [11]
-    assert f"no signature by key {public(made.receipt_key).fingerprint[:16]}" in findings[0].text
+    assert f"not signed by key {public(made.receipt_key).fingerprint[:16]}" in findings[0].text
 
 
 def test_a_completion_receipted_as_provisional_is_named(told: Told, made: World) -> None:

@@ -263,6 +263,26 @@ def test_an_ecdsa_r_of_another_job_is_named(path: Path, made: World) -> None:
     assert counts(path)["signature_r"] == 2
 
 
+def test_an_ecdsa_r_in_a_completion_counts_too(path: Path, made: World) -> None:
+    """Two units that sign their closing reports with one nonce: both keys are known to whoever reads the log."""
+
+    async def work(store: JobStore) -> None:
+        first = await kit.bring_to(store, made, RecordKind.COMPLETION_INTENT)
+        second = await kit.bring_to(store, made, RecordKind.PIN_RECEIPT)
+        on_record = kit.read(first.steps[RecordKind.COMPLETION_INTENT], kit.Completion)
+        fresh = made.completion(second.device, second.steps[RecordKind.PIN], second.steps[RecordKind.PIN_RECEIPT])
+        theirs = kit.read(fresh, kit.Completion)
+        mixed = msgspec.structs.replace(
+            theirs, closing=msgspec.structs.replace(theirs.closing, signature=on_record.closing.signature)
+        )
+        with pytest.raises(DuplicateKeyError, match="ECDSA r") as caught:
+            await store.record(second.device.job, RecordKind.COMPLETION_INTENT, envelope(mixed))
+        assert caught.value.job == first.device.job
+
+    through(path, made, work)
+    assert counts(path)["signature_r"] == 2 + 3 + 2
+
+
 def test_a_deterministic_signer_is_no_duplicate(path: Path, made: World) -> None:
     async def work(store: JobStore) -> None:
         device = await kit.open_as(store, made, Device())
@@ -359,12 +379,11 @@ def test_attempts_and_verdicts(path: Path, made: World) -> None:
             await store.note(kit.happened(made, "verdict", job, attempt, verdict="FAIL", nr=str(attempt)))
             begun = await store.begin(job.device_id, ORDER, slot="1")
             assert (begun.job, begun.attempts) == (job, attempt + 1)
-        (latest,) = await store.latest_verdicts(ORDER)
-        assert latest.details["nr"] == "2"
+        assert [event.details["nr"] for event in await store.verdicts(ORDER)] == ["1", "2"]
         passed = await kit.bring_to(store, made, RecordKind.COMPLETION)
         done = await kit.job_of(store, passed.device)
         await store.note(kit.happened(made, "verdict", done, 1, verdict="FAIL"))
-        assert [event.job for event in await store.latest_verdicts(ORDER)] == [str(job.job_id)]
+        assert {event.job for event in await store.verdicts(ORDER)} == {str(job.job_id)}
 
     through(path, made, work)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
+from station.faults import Fault
 from station.jobs import LedgerError, OutboxItem, RecordKind
 from station.jobs.receipts import receipt_problem
 from station.jobs.store import JobStore
 from station.outbox import Drained, Outbox, Pace
+from station.refusals import refusal_problem
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
 from trust.codes import Code
@@ -83,7 +85,7 @@ class Bench:
     registry: SimulatedRegistry
     outbox: Outbox
     time: FakeTime
-    broken: list[LedgerError]
+    stops: list[Fault]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def made() -> World:
 
 @asynccontextmanager
 async def bench(path: Path, made: World, *, keep_order: bool = True) -> AsyncIterator[Bench]:
-    store, registry, time, broken = kit.store_at(path, made), SimulatedRegistry(made), FakeTime(), list[LedgerError]()
+    store, registry, time, stops = kit.store_at(path, made), SimulatedRegistry(made), FakeTime(), list[Fault]()
     if keep_order:
         await store.keep_order(made.order_envelope)
 
@@ -104,12 +106,13 @@ async def bench(path: Path, made: World, *, keep_order: bool = True) -> AsyncIte
         store,
         registry,
         verify_receipt=verify,
+        refusal_problem=lambda item, error: refusal_problem(made.trusted, item.envelope, error),
         order_of=store.order,
         stamp=kit.stamp(made),
-        broken=broken.append,
+        stop_line=stops.append,
         pace=time.pace(),
     )
-    yield Bench(store, registry, outbox, time, broken)
+    yield Bench(store, registry, outbox, time, stops)
     await store.close()
 
 
@@ -131,12 +134,31 @@ def at_bench(tmp_path: Path, made: World) -> Callable[[Work], None]:
 AtBench = Callable[[Work], None]
 
 
-def refuse(code: Code, about: Callable[[Envelope], bool] = lambda _: True) -> Callable[[Envelope], None]:
-    def trouble(statement: Envelope) -> None:
-        if about(statement):
-            raise CloudRefusedError(code, "for a test")
+def refuse(code: Code, stored: PinRecord | None = None) -> Callable[[Envelope], None]:
+    def trouble(_: Envelope) -> None:
+        raise CloudRefusedError(code, "for a test", stored)
 
     return trouble
+
+
+def record_of(made: World, device: Device, *, station: str = "station-02", finished: bool = False) -> PinRecord:
+    """What the registry holds about a device that another station brought there."""
+    steps = kit.papers(made, device, station).steps
+    record = PinRecord(state="provisional", statement=steps[RecordKind.PIN], receipt=steps[RecordKind.PIN_RECEIPT])
+    if not finished:
+        return record
+    return replace(
+        record, state="active", completion=steps[RecordKind.COMPLETION],
+        completion_receipt=steps[RecordKind.COMPLETION_RECEIPT],
+    )  # fmt: skip
+
+
+RIVALS: dict[Code, Callable[[Device], Device]] = {
+    Code.DEVICE_HAS_OTHER_KEY: lambda unit: Device(device_id=unit.device_id),
+    Code.KEY_ON_OTHER_DEVICE: lambda unit: Device(key=unit.key),
+    Code.PINNED_UNDER_OTHER_JOB: lambda unit: Device(key=unit.key, device_id=unit.device_id),
+    Code.JOB_BYTES_DIFFER: lambda unit: unit,
+}
 
 
 def away(_: Envelope) -> None:
@@ -204,7 +226,8 @@ def test_no_record_blocks_the_others(at_bench: AtBench, made: World, trouble: st
             }.get(trouble, receipt)
 
         here.registry.trouble, here.registry.doctor = hurt, doctor
-        assert await here.outbox.drain_once() == Drained(delivered=3, refused=0, waiting=1)
+        objected = int(trouble != "no answer")
+        assert await here.outbox.drain_once() == Drained(delivered=3, refused=0, waiting=1, objected=objected)
         (left,) = await here.store.pending()
         assert left.envelope == poison
         assert RecordKind.PIN_RECEIPT not in await kit.records(here.store, units[0].device)
@@ -224,20 +247,62 @@ def test_a_completion_without_a_receipt_stays(at_bench: AtBench, made: World) ->
     at_bench(work)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [Code.DEVICE_HAS_OTHER_KEY, Code.KEY_ON_OTHER_DEVICE, Code.PINNED_UNDER_OTHER_JOB, Code.JOB_BYTES_DIFFER],
-)
+@pytest.mark.parametrize("code", RIVALS)
 def test_a_pin_refused_for_good_is_booked_as_a_loss(at_bench: AtBench, made: World, code: Code) -> None:
     async def work(here: Bench) -> None:
         unit = await kit.bring_to(here.store, made, RecordKind.PIN)
-        here.registry.trouble = refuse(code)
+        here.registry.trouble = refuse(code, record_of(made, RIVALS[code](unit.device)))
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=1, waiting=0)
         recorded = await kit.records(here.store, unit.device)
         assert RecordKind.PIN_RECEIPT not in recorded
         assert f'"code":"{code.value}"'.encode() in recorded[RecordKind.PIN_REFUSED].payload
         assert (await here.store.tally("order-7")).refused == 1
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=0)
+        wanted = ["key-duplicate"] if code is Code.KEY_ON_OTHER_DEVICE else []
+        assert [stop.code for stop in here.stops] == wanted, "repeating keys are not this unit's affair alone"
+
+    at_bench(work)
+
+
+@pytest.mark.parametrize("code", RIVALS)
+@pytest.mark.parametrize("shown", ["nothing", "another unit's record", "its own statement", "a record nobody signed"])
+def test_a_refusal_for_good_that_proves_nothing_is_not_believed(
+    at_bench: AtBench, made: World, code: Code, shown: str
+) -> None:
+    """Nothing is lost on a bare word: the statement stays, is told of, and goes when the registry takes it."""
+
+    async def work(here: Bench) -> None:
+        unit = await kit.bring_to(here.store, made, RecordKind.PIN)
+        true = record_of(made, RIVALS[code](unit.device))
+        bare = Envelope(true.statement.payload, true.statement.payload_type)
+        own = unit.steps[RecordKind.PIN]
+        lies = {
+            "nothing": None,
+            "another unit's record": record_of(made, Device()),
+            "its own statement": replace(true, statement=own, receipt=kit.receipt_for(made, own)),
+            "a record nobody signed": replace(true, statement=bare),
+        }
+        here.registry.trouble = refuse(code, lies[shown])
+        assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=1, objected=1)
+        assert RecordKind.PIN_REFUSED not in await kit.records(here.store, unit.device)
+        assert here.stops == []
+        here.registry.trouble = lambda _: None
+        assert (await here.outbox.drain_once()).delivered == 1
+
+    at_bench(work)
+
+
+def test_a_code_that_the_record_does_not_bear_out_is_not_believed(at_bench: AtBench, made: World) -> None:
+    """Each code with each other's proof: only its own counts."""
+
+    async def work(here: Bench) -> None:
+        unit = await kit.bring_to(here.store, made, RecordKind.PIN)
+        records = {code: record_of(made, rival(unit.device)) for code, rival in RIVALS.items()}
+        for said in RIVALS:
+            for proved, record in records.items():
+                error = CloudRefusedError(said, "for a test", record)
+                wrong = refusal_problem(made.trusted, unit.steps[RecordKind.PIN], error)
+                assert (wrong is None) == (said is proved), (said, proved, wrong)
 
     at_bench(work)
 
@@ -261,7 +326,11 @@ def test_a_completion_refused_for_good_is_on_record_and_is_no_loss(at_bench: AtB
     async def work(here: Bench) -> None:
         unit = await kit.bring_to(here.store, made, RecordKind.COMPLETION)
         here.registry.pins[unit.device.device_id] = (unit.steps[RecordKind.PIN], unit.steps[RecordKind.PIN_RECEIPT])
-        here.registry.trouble = refuse(Code.JOB_BYTES_DIFFER)
+        theirs = record_of(made, unit.device, finished=True)
+        ours = replace(theirs, statement=unit.steps[RecordKind.PIN], receipt=unit.steps[RecordKind.PIN_RECEIPT])
+        other = made.completion(unit.device, ours.statement, ours.receipt)
+        ours = replace(ours, completion=other, completion_receipt=kit.receipt_for(made, other))
+        here.registry.trouble = refuse(Code.JOB_BYTES_DIFFER, ours)
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=1, waiting=0)
         assert (
             b"job-bytes-differ" in (await kit.records(here.store, unit.device))[RecordKind.COMPLETION_REFUSED].payload
@@ -269,6 +338,36 @@ def test_a_completion_refused_for_good_is_on_record_and_is_no_loss(at_bench: AtB
         tally = await here.store.tally("order-7")
         assert (tally.passed, tally.not_taken, tally.refused) == (1, 1, 0)
         assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=0)
+
+    at_bench(work)
+
+
+@pytest.mark.parametrize("shown", ["nothing", "provisional", "its own completion", "closes another pin"])
+def test_a_completion_whose_refusal_proves_nothing_stays(at_bench: AtBench, made: World, shown: str) -> None:
+    """One false *no* must not leave a passed unit provisional for ever."""
+
+    async def work(here: Bench) -> None:
+        unit = await kit.bring_to(here.store, made, RecordKind.COMPLETION)
+        steps = unit.steps
+        here.registry.pins[unit.device.device_id] = (steps[RecordKind.PIN], steps[RecordKind.PIN_RECEIPT])
+        provisional = PinRecord(
+            state="provisional", statement=steps[RecordKind.PIN], receipt=steps[RecordKind.PIN_RECEIPT]
+        )
+        own = replace(
+            provisional, state="active", completion=steps[RecordKind.COMPLETION],
+            completion_receipt=steps[RecordKind.COMPLETION_RECEIPT],
+        )  # fmt: skip
+        lies = {
+            "nothing": None,
+            "provisional": provisional,
+            "its own completion": own,
+            "closes another pin": record_of(made, unit.device, finished=True),
+        }
+        for code in (Code.JOB_BYTES_DIFFER, Code.KEY_ON_OTHER_DEVICE, Code.DEVICE_HAS_OTHER_KEY):
+            here.registry.trouble = refuse(code, lies[shown])
+            assert await here.outbox.drain_once() == Drained(delivered=0, refused=0, waiting=1, objected=1)
+        here.registry.trouble = lambda _: None
+        assert (await here.outbox.drain_once()).delivered == 1
 
     at_bench(work)
 
@@ -366,7 +465,12 @@ def test_after_an_outage_everything_is_delivered_once(at_bench: AtBench, made: W
 def test_one_poisoned_statement_does_not_slow_the_rest(at_bench: AtBench, made: World) -> None:
     async def work(here: Bench) -> None:
         poison = await kit.bring_to(here.store, made, RecordKind.PIN)
-        here.registry.trouble = refuse(Code.INTERNAL, lambda statement: statement == poison.steps[RecordKind.PIN])
+
+        def poisoned(statement: Envelope) -> None:
+            if statement == poison.steps[RecordKind.PIN]:
+                raise CloudRefusedError(Code.INTERNAL, "for a test")
+
+        here.registry.trouble = poisoned
         sending = asyncio.create_task(here.outbox.run())
 
         async def only_poison() -> bool:
@@ -408,7 +512,7 @@ def test_a_broken_ledger_ends_it_and_is_told(at_bench: AtBench, made: World) -> 
 
         here.store.record = full  # type: ignore[method-assign]
         await asyncio.wait_for(here.outbox.run(), 5)
-        assert [str(error) for error in here.broken] == ["the disk is full"]
+        assert [(stop.code, stop.detail) for stop in here.stops] == [("ledger-failed", "the disk is full")]
         with pytest.raises(LedgerError):
             await here.outbox.drain_once()
 
@@ -450,5 +554,5 @@ def test_a_receipt_is_about_this_statement(made: World, changes: dict[str, str])
 def test_a_receipt_is_signed_by_the_registry(made: World) -> None:
     pin = made.pin(Device())
     forged = kit.receipt_for(world(), pin, root_sha256=made.trusted.sha256)
-    assert "no signature" in (receipt_problem(made.trusted, RecordKind.PIN, pin, forged) or "")
+    assert "not signed by key" in (receipt_problem(made.trusted, RecordKind.PIN, pin, forged) or "")
     assert receipt_problem(made.trusted, RecordKind.PIN, pin, pin) is not None
