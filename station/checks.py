@@ -102,20 +102,20 @@ def _receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: E
         raise StatementError(problem)
 
 
-def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answered: bool) -> Envelope:
-    """The receipt of the pin that the registry holds now; if it has answered at all, it holds the statement sent."""
-    if held is None and not answered:
+def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answer: Envelope | None) -> Envelope:
+    """The receipt of the pin that the registry holds now: the one it answered with, if it has answered."""
+    if held is None and answer is None:
         raise fault("registry-unreachable", "the pin did not arrive")
     if held is None:
-        raise fault("registry-wrong", "the pin was taken and is not there")
+        raise fault("registry-wrong", "it has acknowledged this pin, and does not know it")
     ours = read(sent, PinStatement)
     theirs = registry_record(root, DeviceId.parse(ours.device_id), held)
     same = held.statement.same_statement(sent)
-    if not same and not answered:
+    if not same and answer is None:
         raise fault("job-conflict" if theirs.spki == ours.spki else "other-key-pinned", f"pinned by {theirs.station}")
-    if not same:
-        raise fault("registry-wrong", "the pin read back is not the one sent")
-    return held.receipt
+    if not same or (answer is not None and not held.receipt.same_statement(answer)):
+        raise fault("registry-wrong", "pin or receipt read back is not the one it has acknowledged")
+    return answer or held.receipt
 
 
 def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:

@@ -1,13 +1,16 @@
-"""Sending a pin statement to the registry. What came of it is read back by the flow, which alone decides."""
+"""A pin statement sent to the registry and read back. Never takes an answer for the pin: what is read back decides."""
 
 from __future__ import annotations
 
 import contextlib
 
+from station import checks
+from station.ahead import Ahead
 from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
 from station.evidence import Assigned
 from station.faults import Fault, fault
 from station.jobs import RecordConflictError, RecordKind
+from station.jobs.receipts import receipt_problem
 from station.line import Line
 from station.refusals import refusal_problem
 from station.statements import event
@@ -16,17 +19,40 @@ from trust.dsse import Envelope
 from trust.statement import PinStatement, envelope, read
 
 
-async def send_pin(line: Line, pin: Envelope, assigned: Assigned) -> bool:
-    """Whether the registry answered: if not, the outcome is unknown. A refusal for good is booked as a loss."""
+async def pin_and_read_back(line: Line, pin: Envelope, assigned: Assigned) -> Envelope:
+    """The receipt, verified and on record; the registry still has the pin when it is asked. Raises the fault it finds.
+
+    The receipt is put on record while the pin is read back: whatever the registry says then, it has signed this.
+    """
+    stored: Ahead[None] = Ahead()
     try:
-        await line.cloud.pin(assigned.identity.device_id, pin, line.order)
+        answer = await _send(line, pin, assigned)
+        if answer is not None:
+            stored.begin(line.jobs.record(assigned.job.job_id, RecordKind.PIN_RECEIPT, answer))
+        held = await line.cloud.history(assigned.identity.device_id)
+        receipt = checks.read_back(line.root, pin, held, answer=answer)
+        if answer is None:
+            stored.begin(line.jobs.record(assigned.job.job_id, RecordKind.PIN_RECEIPT, receipt))
+        await stored.take()
+    finally:
+        await stored.drop()
+    return receipt
+
+
+async def _send(line: Line, pin: Envelope, assigned: Assigned) -> Envelope | None:
+    """The registry's receipt, verified; None without an answer: the outcome is unknown. A loss is booked."""
+    try:
+        answer = await line.cloud.pin(assigned.identity.device_id, pin, line.order)
     except CloudUnreachableError:
-        return False
+        return None
     except CloudRefusedError as error:
         if error.code in REFUSED_FOR_GOOD:
             raise await _lost(line, pin, assigned, error) from error
         raise
-    return True
+    wrong = receipt_problem(line.root, RecordKind.PIN, pin, answer.receipt)
+    if wrong is not None:
+        raise fault("registry-wrong", wrong)
+    return answer.receipt
 
 
 async def _lost(line: Line, pin: Envelope, assigned: Assigned, error: CloudRefusedError) -> Fault:

@@ -27,7 +27,7 @@ from station.events import Step
 from station.faults import fault
 from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.line import Line
-from station.pinning import send_pin
+from station.pinning import pin_and_read_back
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit
@@ -190,16 +190,15 @@ class Provisioning:
     @step(Step.PINNED)
     async def pin(self, signed: evidence.Signed) -> evidence.Pinned:
         """8: the registry pins, provisionally; its receipt is verified, durable, and the pin is read back."""
-        assigned, job, device = signed.assigned, signed.assigned.job.job_id, signed.assigned.identity.device_id
+        assigned, device = signed.assigned, signed.assigned.identity.device_id
         if RecordKind.PIN_REFUSED in assigned.records:
             raise fault("pin-refused", "on record from an earlier attempt")
         receipt = assigned.records.get(RecordKind.PIN_RECEIPT)
         if receipt is None:
-            answered = await send_pin(self.line, signed.pin, assigned)
             # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
-            held = await self.line.cloud.history(device)
-            receipt = checks.read_back(self.line.root, signed.pin, held, answered=answered)
-            await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, receipt)
+            receipt = await pin_and_read_back(self.line, signed.pin, assigned)
+        elif assigned.asked:  # and it knew no pin: the outbox has brought it since, or the registry has lost it
+            checks.read_back(self.line.root, signed.pin, await self.line.cloud.history(device), answer=receipt)
         return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
 
     @step(Step.PINNED)
@@ -230,17 +229,19 @@ class Provisioning:
     async def verify(self, anchored: evidence.Anchored) -> evidence.Verified:
         """10: after a power cycle id, key and anchor are the same and the key still answers. No handshake yet."""
         pinned = anchored.pinned
-        cycle = await self.unit.cycle()
-        await self._unchanged(anchored)
+        restarted = await self.unit.cycle()
+        await self._unchanged(anchored, restarted.identity)
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         possession = await self.unit.possession(challenge, "verify", pinned.key, pinned.assigned.identity)
-        waiver = self.line.work.handshake_waiver
-        verification = Verification(cycle=cycle.value, possession=possession, handshake="none", handshake_waiver=waiver)
+        verification = Verification(
+            cycle=restarted.kind.value, possession=possession,
+            handshake="none", handshake_waiver=self.line.work.handshake_waiver,
+        )  # fmt: skip
         return evidence.Verified(anchored=anchored, verification=verification)
 
-    async def _unchanged(self, anchored: evidence.Anchored) -> Identity:
+    async def _unchanged(self, anchored: evidence.Anchored, now: Identity) -> None:
         pinned, assigned = anchored.pinned, anchored.pinned.assigned
-        return await self.unit.unchanged(assigned.identity, pinned.key, assigned.job.job_id, anchored.anchor)
+        await self.unit.unchanged(assigned.identity, now, pinned.key, assigned.job.job_id, anchored.anchor)
 
     @step(Step.LOCKED)
     async def lock(self, verified: evidence.Verified) -> evidence.Locked:
@@ -252,8 +253,8 @@ class Provisioning:
             True, read=self.unit.locked, write=lambda: self.unit.device.lock(job), reopen=self.unit.open,
             differs="lock-not-holding",
         )  # fmt: skip
-        await self.unit.cycle()
-        identity = await self._unchanged(anchored)
+        identity = (await self.unit.cycle()).identity
+        await self._unchanged(anchored, identity)
         await self.unit.write_refused(anchored.anchor)
         challenge = await self.challenge.take()
         signed = await self.unit.device.report(challenge)

@@ -21,8 +21,7 @@ from fixtures.device import (
     RefusalReason,
     RefusedError,
 )  # fmt: skip
-from fixtures.power import CycleKind
-from fixtures.slot import Slot
+from fixtures.slot import Restarted, Slot
 from station import checks
 from station.ahead import Ahead
 from station.faults import Fault, fault
@@ -78,14 +77,14 @@ class Unit:
         except NoAnswerError:
             if not self._slot.config.power:
                 raise
-            await self.cycle()
+            return (await self.cycle()).identity
         return await self.device.identify()
 
-    async def cycle(self) -> CycleKind:
-        """Power cycle (or reset) and open again; says which it really was."""
-        kind = await self._slot.cycle(self.device)
-        await self.open()
-        return kind
+    async def cycle(self) -> Restarted:
+        """Power cycle (or reset): who answers then, and which of the two it really was."""
+        restarted = await self._slot.cycle(self.device)
+        self._device = restarted.device
+        return restarted
 
     async def generate(self, job: JobId, *, replacing: Identity | None) -> None:
         """Have the device make this job's key and wait for it. Asking again is safe: the same job gets the same key.
@@ -115,12 +114,12 @@ class Unit:
         """Poll until generation ends; IDLE afterwards means that the device restarted meanwhile."""
         clock, line = self._line.clock, self._line
         deadline = clock.monotonic() + line.generation_timeout_s
-        pause = line.poll_s / 40
+        pause = 0.0  # a poll takes its time on the wire, in which many a device is done
         while going.state is GenerationState.RUNNING:
             if clock.monotonic() > deadline:
                 raise fault("generation-failed", f"no key after {line.generation_timeout_s:.0f} s")
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, line.poll_s * 5)
+            pause = min(max(pause * 1.5, line.poll_s / 40), line.poll_s * 5)
             going = await self.device.generation()
         return going
 
@@ -133,16 +132,14 @@ class Unit:
                 raise fault("bad-proof", f"context {context}")
         return Possession(challenge=challenge, context=context, signatures=(first, second))
 
-    async def unchanged(self, before: Identity, key: PublicKey, job: JobId, anchor: Anchor) -> Identity:
+    async def unchanged(self, before: Identity, now: Identity, key: PublicKey, job: JobId, anchor: Anchor) -> None:
         """After a power cycle: the same unit with the same key and anchor, read again."""
-        identity = await self.device.identify()
-        checks.same_unit(before, identity)
+        checks.same_unit(before, now)
         stored = await self.device.public_key()
         if (stored.public_key, stored.job) != (key, job):
             raise fault("key-changed", "after the power cycle")
         if await self.read_anchor() != anchor:
             raise fault("anchor-differs", "after the power cycle")
-        return identity
 
     async def still_here(self, before: Identity) -> None:
         """The last look before the completion: green is never for an empty slot, nor for a unit put in since."""

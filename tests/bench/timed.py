@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fixtures.device import Device
-from fixtures.power import CycleKind
-from fixtures.slot import SlotConfig
+from fixtures.slot import Restarted, SlotConfig
 from fixtures.slots import SerialSlot
 
 
@@ -54,6 +53,6 @@ class TimedSlot(SerialSlot):
         super().__init__(config)
         self._watch = watch
 
-    async def cycle(self, device: Device) -> CycleKind:
-        kind: CycleKind = await self._watch.around("boot", lambda: super(TimedSlot, self).cycle(device))
-        return kind
+    async def cycle(self, device: Device) -> Restarted:
+        restarted: Restarted = await self._watch.around("boot", lambda: super(TimedSlot, self).cycle(device))
+        return restarted

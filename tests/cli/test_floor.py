@@ -12,8 +12,7 @@ import pytest
 from fixtures.device import Device
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
-from fixtures.power import CycleKind
-from fixtures.slot import SlotConfig
+from fixtures.slot import Restarted, SlotConfig
 from station.cloud import CloudUnreachableError
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, SlotSuspect, UnitFinished, Verdict
 from station.exits import Exit
@@ -49,7 +48,7 @@ class Nest:
     async def open(self) -> Device:
         return await self.unit.open()
 
-    async def cycle(self, device: Device) -> CycleKind:
+    async def cycle(self, device: Device) -> Restarted:
         return await self.unit.cycle(device)
 
     def swap(self) -> None:

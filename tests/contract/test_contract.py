@@ -99,8 +99,7 @@ async def test_the_same_job_gets_the_same_key(nest: Nest, device: Device) -> Non
     assert (await device.generate(KeyType.EC_P256, job)).state is GenerationState.DONE
     assert (await device.generate(KeyType.EC_P256, job, replace=True)).state is GenerationState.DONE
     assert await device.public_key() == key
-    await nest.slot.cycle(device)
-    again = await nest.slot.open()
+    again = (await nest.slot.cycle(device)).device
     idle = Generation(GenerationState.IDLE, 0)
     assert await again.generation() == idle, "status tells of this start only"
     assert (await again.generate(KeyType.EC_P256, job)).state is GenerationState.DONE
@@ -131,8 +130,7 @@ async def test_an_anchor_is_stored_as_it_was_written(nest: Nest, device: Device)
     second = tcp_anchor()
     await device.write_anchor(second)
     assert await device.read_anchor() == second
-    await nest.slot.cycle(device)
-    again = await nest.slot.open()
+    again = (await nest.slot.cycle(device)).device
     assert await again.read_anchor() == second
     await again.close()
 
@@ -168,9 +166,10 @@ async def test_a_lock_closes_writes_for_good(nest: Nest, device: Device) -> None
     assert not (await device.identify()).locked
     await device.lock(job)
     await device.lock(job)
-    assert await nest.slot.cycle(device) is CycleKind.POWER
-    device = await nest.slot.open()
-    assert (await device.identify()).locked
+    restarted = await nest.slot.cycle(device)
+    assert (restarted.kind, restarted.identity.locked) == (CycleKind.POWER, True)
+    device = restarted.device
+    assert await device.identify() == restarted.identity
     assert await refusal(device.lock, JobId.new()) is RefusalReason.WRONG_JOB
     assert await refusal(device.generate, KeyType.EC_P256, job) is RefusalReason.LOCKED
     assert await refusal(device.generate, KeyType.EC_P256, JobId.new(), replace=True) is RefusalReason.LOCKED
@@ -240,8 +239,9 @@ async def test_a_power_cut_while_a_key_is_made_leaves_the_old_key(nest: Nest, de
 
 async def test_a_reset_restarts_the_firmware(nest: Nest, device: Device) -> None:
     key, _ = await generated(device, KeyType.EC_P256, JobId.new())
-    assert await nest.slot_without_switch.cycle(device) is CycleKind.RESET
-    device = await nest.slot.open()
+    restarted = await nest.slot_without_switch.cycle(device)
+    assert restarted.kind is CycleKind.RESET
+    device = restarted.device
     assert (await device.generation()).state is GenerationState.IDLE, "no restart took place"
     assert await device.public_key() == key
     await device.close()

@@ -215,8 +215,7 @@ async def test_the_driver_reads_through_boot_text(short_dir: Path) -> None:
         key, _ = await generated(device, KeyType.EC_P256, job)
         await device.write_anchor(udp_anchor())
         await device.lock(job)
-        await nest.slot.cycle(device)
-        device = await nest.slot.open()
+        device = (await nest.slot.cycle(device)).device
         assert (await closing_report(device, key.public_key)).locked
         await device.close()
 

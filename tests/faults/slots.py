@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from fixtures.device import Anchor, Device, Generation, Identity, SignedReport, StoredKey
-from fixtures.power import CycleKind, PowerSwitch
-from fixtures.slot import Slot, SlotConfig
+from fixtures.power import PowerSwitch
+from fixtures.slot import Restarted, Slot, SlotConfig
 from station.jobs import RecordKind
 from tests.faults import failures
 from tests.faults.points import Failure, Points
@@ -36,9 +36,10 @@ class FaultySlot:
         device = await self.points.call("slot.open", self.slot.open, failures.OPEN, powered=True)
         return FaultyDevice(device, self.points, self.watch)
 
-    async def cycle(self, device: Device) -> CycleKind:
+    async def cycle(self, device: Device) -> Restarted:
         inner = device.device if isinstance(device, FaultyDevice) else device
-        return await self.points.call("slot.cycle", lambda: self.slot.cycle(inner), failures.CYCLE, powered=True)
+        back = await self.points.call("slot.cycle", lambda: self.slot.cycle(inner), failures.CYCLE, powered=True)
+        return replace(back, device=FaultyDevice(back.device, self.points, self.watch))
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from fixtures.device import Device
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
-from fixtures.slot import Slot
+from fixtures.slot import Restarted, Slot
 from station.cloud import CloudUnreachableError
 from station.events import AnyEvent, Step, StepDone, UnitFinished
 from tests.flow.plant import Parties, Plant, attempt, make_order
@@ -144,8 +144,9 @@ class WrappedSlot:
             raise self.refuses
         return self.wrap(await self.slot.open())
 
-    async def cycle(self, device: Any) -> Any:
-        return await self.slot.cycle(device)
+    async def cycle(self, device: Any) -> Restarted:
+        back = await self.slot.cycle(device)
+        return replace(back, device=self.wrap(back.device))
 
 
 @dataclass(slots=True)

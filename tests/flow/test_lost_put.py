@@ -99,7 +99,7 @@ def test_the_answer_was_lost_and_another_statement_is_pinned(
 def test_a_read_back_that_ignored_the_difference_would_be_seen(tmp_path: Path, same_key: bool, code: str) -> None:
     """Negative control."""
 
-    def ignorant(_root: Any, _sent: Envelope, held: PinRecord | None, *, answered: bool) -> Envelope:
+    def ignorant(_root: Any, _sent: Envelope, held: PinRecord | None, *, answer: Envelope | None) -> Envelope:
         assert held is not None
         return held.receipt
 

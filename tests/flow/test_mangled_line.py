@@ -25,8 +25,7 @@ from fixtures.families.smp.driver import Patience, SmpDevice
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.ports import MemoryLink
 from fixtures.memory_slot import MemorySlot
-from fixtures.power import CycleKind
-from fixtures.slot import SlotConfig
+from fixtures.slot import Restarted, SlotConfig
 from station.events import UnitFinished, Verdict
 from station.faults import TABLE
 from tests.fixtures.mangling import MANGLINGS, ManglingLink, swap_letter
@@ -114,7 +113,7 @@ class BadSlot:
             device._link = BadLine(device._link, self.dice, self.rate, self._tally, self._kinds)
         return device
 
-    async def cycle(self, device: Device) -> CycleKind:
+    async def cycle(self, device: Device) -> Restarted:
         return await take_through_cycle(device, self.slot._switch, self.open, within_s=2.0)
 
 
