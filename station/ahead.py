@@ -1,12 +1,12 @@
 """Work begun before its result is needed, so that device, signer and ledger are busy at the same time.
 
-Only for what changes nothing on the unit: a read, a challenge. Never decides; the step that takes the result does.
+Only for what changes nothing on the unit: a read, a challenge, a record. Never decides; who takes the result does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -52,3 +52,15 @@ async def drop(*begun: Ahead[Any]) -> None:
     """End all of them."""
     for each in begun:
         await each.drop()
+
+
+async def meanwhile(look: Coroutine[Any, Any, None], work: Awaitable[T]) -> T:
+    """The work's result, with the look beside it: when the work is done and the look has found nothing wrong."""
+    beside: Ahead[None] = Ahead()
+    beside.begin(look)
+    try:
+        done = await work
+        await beside.take()
+    finally:
+        await beside.drop()
+    return done

@@ -38,7 +38,7 @@ class Attempt:
         done = await self._flow.run()
         return replace(
             self._finished(Verdict.PASS),
-            fingerprint=done.key.fingerprint,
+            fingerprint=done.pinned.key.fingerprint,
             already=done.already,
             cloud="active" if done.active else "provisional",
         )

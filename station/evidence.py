@@ -20,7 +20,7 @@ from trust.statement import Closing, Origin, PinStatement, Possession, Verificat
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """1: something answers in this slot."""
+    """1: the slot's port is open."""
 
     slot: SlotConfig
 
@@ -38,12 +38,25 @@ class Identified:
 class Assigned:
     """The job is durable; `records` is what earlier attempts left behind."""
 
-    identity: Identity
-    registered: PinRecord | None
-    asked: bool
+    identified: Identified
     job: Job
     attempt: int
     records: Mapping[RecordKind, Envelope]
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is."""
+        return self.identified.identity
+
+    @property
+    def registered(self) -> PinRecord | None:
+        """What the registry said of it; None: no pin, or no answer."""
+        return self.identified.registered
+
+    @property
+    def finished_elsewhere(self) -> Envelope | None:
+        """The completion that the registry said it has."""
+        return None if self.registered is None else self.registered.completion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +140,21 @@ class Locked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
-    """12: the completion is durable. `already`: it had passed before and was only verified again."""
+    """12: the completion is durable."""
 
-    job: Job
-    key: PublicKey
+    pinned: Pinned
     completion: Envelope
-    already: bool
-    active: bool
+
+    @property
+    def already(self) -> bool:
+        """It had passed before, and was only verified again."""
+        return self._elsewhere or RecordKind.COMPLETION in self.pinned.assigned.records
+
+    @property
+    def active(self) -> bool:
+        """The registry has said that the pin is active."""
+        return self._elsewhere or RecordKind.COMPLETION_RECEIPT in self.pinned.assigned.records
+
+    @property
+    def _elsewhere(self) -> bool:
+        return self.pinned.assigned.finished_elsewhere is not None

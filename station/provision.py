@@ -21,7 +21,7 @@ from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station import checks, evidence
 from station.admission import admit, not_too_often
-from station.ahead import Ahead, drop
+from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError
 from station.events import Step
 from station.faults import fault
@@ -50,7 +50,6 @@ class Provisioning:
         self.unit = Unit(line, slot)
         self.challenge: Ahead[bytes] = Ahead()  # the signer gives it while the device works
         self.before: Ahead[Sequence[OnRecord]] = Ahead()
-        self.last_look: Ahead[None] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
         self.in_hand: JobId | None = None
@@ -81,7 +80,7 @@ class Provisioning:
         """Give the link back, and the job to the outbox."""
         if self.in_hand is not None:
             self.line.in_work.discard(self.in_hand)
-        await drop(self.before, self.challenge, self.last_look)
+        await drop(self.before, self.challenge)
         await self.unit.close()
 
     @step(Step.INSERTED)
@@ -118,10 +117,7 @@ class Provisioning:
             raise fault("job-conflict", f"{error}{checks.pinned_by(identified.registered)}") from error
         # A crash here leaves a job without a key: the next insertion finds the job and goes on.
         self.in_hand = self.line.take_in_hand(now.job.job_id)
-        self.assigned = evidence.Assigned(
-            identity=identity, registered=identified.registered, asked=identified.asked,
-            job=now.job, attempt=now.attempts, records=now.records,
-        )  # fmt: skip
+        self.assigned = evidence.Assigned(identified=identified, job=now.job, attempt=now.attempts, records=now.records)
         not_too_often(self.assigned, self.line.max_attempts)
         return self.assigned
 
@@ -143,7 +139,7 @@ class Provisioning:
     async def _make_key(self, assigned: evidence.Assigned) -> None:
         identity, job = assigned.identity, assigned.job
         known = assigned.registered is not None or RecordKind.INTENT in assigned.records
-        replace = checks.may_make_key(self.line, identity, known=known, asked=assigned.asked)
+        replace = checks.may_make_key(self.line, identity, known=known, asked=assigned.identified.asked)
         if replace:
             await self.line.jobs.note(
                 event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
@@ -197,7 +193,8 @@ class Provisioning:
         if receipt is None:
             # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
             receipt = await pin_and_read_back(self.line, signed.pin, assigned)
-        elif assigned.asked:  # and it knew no pin: the outbox has brought it since, or the registry has lost it
+        elif assigned.identified.asked:
+            # It knew no pin a moment ago: the outbox has brought it since, or the registry has lost it.
             checks.read_back(self.line.root, signed.pin, await self.line.cloud.history(device), answer=receipt)
         return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
 
@@ -228,20 +225,18 @@ class Provisioning:
     @step(Step.VERIFIED)
     async def verify(self, anchored: evidence.Anchored) -> evidence.Verified:
         """10: after a power cycle id, key and anchor are the same and the key still answers. No handshake yet."""
-        pinned = anchored.pinned
+        pinned, assigned = anchored.pinned, anchored.pinned.assigned
         restarted = await self.unit.cycle()
-        await self._unchanged(anchored, restarted.identity)
+        await self.unit.unchanged(
+            assigned.identity, restarted.identity, pinned.key, assigned.job.job_id, anchored.anchor
+        )
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
-        possession = await self.unit.possession(challenge, "verify", pinned.key, pinned.assigned.identity)
+        possession = await self.unit.possession(challenge, "verify", pinned.key, assigned.identity)
         verification = Verification(
             cycle=restarted.kind.value, possession=possession,
             handshake="none", handshake_waiver=self.line.work.handshake_waiver,
         )  # fmt: skip
         return evidence.Verified(anchored=anchored, verification=verification)
-
-    async def _unchanged(self, anchored: evidence.Anchored, now: Identity) -> None:
-        pinned, assigned = anchored.pinned, anchored.pinned.assigned
-        await self.unit.unchanged(assigned.identity, now, pinned.key, assigned.job.job_id, anchored.anchor)
 
     @step(Step.LOCKED)
     async def lock(self, verified: evidence.Verified) -> evidence.Locked:
@@ -254,7 +249,7 @@ class Provisioning:
             differs="lock-not-holding",
         )  # fmt: skip
         identity = (await self.unit.cycle()).identity
-        await self._unchanged(anchored, identity)
+        await self.unit.unchanged(pinned.assigned.identity, identity, pinned.key, job, anchored.anchor)
         await self.unit.write_refused(anchored.anchor)
         challenge = await self.challenge.take()
         signed = await self.unit.device.report(challenge)
@@ -267,34 +262,39 @@ class Provisioning:
     async def complete(self, locked: evidence.Locked) -> evidence.Passed:
         """12: the completion is signed and durable, and the unit is still there; only then green."""
         pinned = locked.verified.anchored.pinned
+        done = await self._finished_before(pinned) or await self._finish(locked)
+        await self.line.light(self.slot_name, Lamp.PASS)
+        return evidence.Passed(pinned=pinned, completion=done)
+
+    async def _finished_before(self, pinned: evidence.Pinned) -> Envelope | None:
+        """The completion of an earlier attempt, judged and on record here; the registry's, if it took another one."""
         assigned, records = pinned.assigned, pinned.assigned.records
-        self.last_look.begin(self.unit.still_here(assigned.identity))
-        here = records.get(RecordKind.COMPLETION)
-        there = None if assigned.registered is None else assigned.registered.completion
+        here, there = records.get(RecordKind.COMPLETION), assigned.finished_elsewhere
         checks.passed_before(self.line, pinned.pin, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
         if here is None and there is not None:  # finished at another station: its completion is this ledger's too
             await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, there)
-        done = there or here or await self._completion(locked)
-        await self.last_look.take()
-        await self.line.light(self.slot_name, Lamp.PASS)
-        active = there is not None or RecordKind.COMPLETION_RECEIPT in records
-        already = here is not None or there is not None
-        return evidence.Passed(job=assigned.job, key=pinned.key, completion=done, already=already, active=active)
+        if here is not None or there is not None:
+            await self.unit.still_here(assigned.identity)
+        return there or here
 
-    async def _completion(self, locked: evidence.Locked) -> Envelope:
+    async def _finish(self, locked: evidence.Locked) -> Envelope:
+        assigned = locked.verified.anchored.pinned.assigned
+        done = await meanwhile(self.unit.still_here(assigned.identity), self._signed(locked))
+        # A unit gone by here, or a crash: signed and counted once; the same request gives the same bytes again.
+        record = self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
+        await meanwhile(self.unit.still_here(assigned.identity), record)
+        # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
+        # Gone at this last look: no green, and the next insertion shows *already passed*.
+        return done
+
+    async def _signed(self, locked: evidence.Locked) -> Envelope:
         pinned, jobs = locked.verified.anchored.pinned, self.line.jobs
-        job, records = pinned.assigned.job.job_id, pinned.assigned.records
-        intent = records.get(RecordKind.COMPLETION_INTENT)
+        intent = pinned.assigned.records.get(RecordKind.COMPLETION_INTENT)
         if intent is None:
             checks.as_declared(pinned.pin, pinned.assigned.identity, self.slot.config)
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
-            await jobs.record(job, RecordKind.COMPLETION_INTENT, intent)
+            await jobs.record(pinned.assigned.job.job_id, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.
         done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
-        await self.last_look.take()
-        # A unit gone by here, or a crash: signed and counted once; the same request gives the same bytes again.
-        self.last_look.begin(self.unit.still_here(pinned.assigned.identity))
-        await jobs.record(job, RecordKind.COMPLETION, done)
-        # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
         return done

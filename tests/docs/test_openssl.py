@@ -42,7 +42,7 @@ async def provision(plant: Plant, parties: Parties, device: DeviceId, saved: Pat
     done = await flow.run()
     await flow.close()
     answer = await parties.cloud.complete(device, done.completion)
-    await parties.jobs.record(done.job.job_id, RecordKind.COMPLETION_RECEIPT, answer.completion_receipt)
+    await parties.jobs.record(done.pinned.assigned.job.job_id, RecordKind.COMPLETION_RECEIPT, answer.completion_receipt)
 
     async def sign(head: Head) -> str:
         request = CheckpointRequest(
