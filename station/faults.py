@@ -1,6 +1,7 @@
-"""Faults, classed by what must happen next: one table from leaf error to code, disposition, sentence and remedy.
+"""Faults, classed by what must happen next: one table from code to disposition, sentence and remedy.
 
-Applied by the step wrapper alone. The operator guide is made from `TABLE`. Never prints and never retries.
+Which leaf error is which fault is in `station.leaves`. The operator guide is made from `TABLE`. Never prints and
+never retries.
 """
 
 from __future__ import annotations

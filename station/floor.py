@@ -19,6 +19,7 @@ from station.exits import Exit, worst
 from station.faults import TABLE, Disposition, Fault, LineStop, fault
 from station.held import finish_me
 from station.jobs import LedgerError
+from station.leaves import classify
 from station.line import Line
 from station.outbox import Outbox
 from station.places import Places, another_unit, first_of
@@ -94,7 +95,7 @@ class Floor:
         try:
             self._objected = (await self._outbox.drain_once()).objected
         except LedgerError as error:
-            self._stop_line(fault("ledger-failed", str(error)))
+            self._stop_line(classify(error))
 
     async def _serve(self, slot: Slot, places: Places, batch: Batch) -> None:
         """One slot's life: take a unit, bring it to a verdict, wait for the next one."""
@@ -201,7 +202,7 @@ class Floor:
         try:
             return len(await jobs.pending()), await finish_me(jobs, self._line.work.order_id)
         except LedgerError as error:
-            self._stop_line(fault("ledger-failed", str(error)))
+            self._stop_line(classify(error))
             return None, ()
 
 

@@ -69,9 +69,10 @@ class Line:
     clock: Clock = field(default_factory=Clock)
     stop: StopSwitch = field(default_factory=StopSwitch)
     in_work: set[JobId] = field(default_factory=set)
-    max_attempts: int = 10
-    generation_timeout_s: float = 120.0
-    poll_s: float = 0.02
+    max_attempts: int
+    generation_timeout_s: float
+    longest_pause_s: float = 0.1
+    """Between two questions to a device that makes a key; the first ones follow each other faster."""
 
     async def challenge(self, purpose: Literal["pin", "report"], job: Job) -> bytes:
         """A one-use challenge of the signer for this job."""

@@ -16,26 +16,22 @@ from dataclasses import dataclass
 from enum import Enum
 
 from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
-from station.faults import Fault, fault
+from station.faults import Fault
 from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
+from station.jobs.receipts import receipt_problem
 from station.jobs.stamp import Stamp
-from station.steps import classify
+from station.leaves import classify
+from station.refusals import refusal_problem
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import JobId
+from trust.root import TrustedRoot
 from trust.statement import envelope
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4  # statements on their way at the same time
 _AWAY_AFTER = 3  # so many statements in a row without any answer: it is the registry, not the statement
-
-VerifyReceipt = Callable[[OutboxItem, Envelope], str | None]
-"""Why a receipt is not good for an item; None if it is (`station.jobs.receipts.receipt_problem`)."""
-RefusalProblem = Callable[[OutboxItem, CloudRefusedError], str | None]
-"""Why a refusal for good is not believed; None if what it shows proves it (`station.refusals.refusal_problem`)."""
-OrderOf = Callable[[str], Awaitable[Envelope | None]]
-"""The envelope of an order by its id (`JobStore.order`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +94,7 @@ class Outbox:
         jobs: Jobs,
         cloud: Cloud,
         *,
-        verify_receipt: VerifyReceipt,
-        refusal_problem: RefusalProblem,
-        order_of: OrderOf,
+        root: TrustedRoot,
         stamp: Stamp,
         stop_line: Callable[[Fault], None],
         in_work: Callable[[JobId], bool] = lambda _: False,
@@ -108,9 +102,7 @@ class Outbox:
     ) -> None:
         self._jobs = jobs
         self._cloud = cloud
-        self._verify_receipt = verify_receipt
-        self._refusal_problem = refusal_problem
-        self._order_of = order_of
+        self._root = root
         self._stamp = stamp
         self._stop_line = stop_line
         self._in_work = in_work
@@ -131,7 +123,7 @@ class Outbox:
             try:
                 await self._drain(patient=True)
             except LedgerError as error:
-                self._stop_line(fault("ledger-failed", str(error)))
+                self._stop_line(classify(error))
                 return
             await self._rest()
 
@@ -188,7 +180,7 @@ class Outbox:
         device = item.job.device_id
         if item.kind is RecordKind.COMPLETION:
             return await self._cloud.complete(device, item.envelope)
-        order = await self._order_of(item.job.order_id)
+        order = await self._jobs.order(item.job.order_id)
         if order is None:
             log.error("order %s is not in the ledger: import it, its statements wait", item.job.order_id)
             return None
@@ -197,7 +189,7 @@ class Outbox:
     async def _answered(self, item: OutboxItem, answer: PinRecord) -> _Outcome:
         pin = item.kind is RecordKind.PIN
         receipt = answer.receipt if pin else answer.completion_receipt
-        wrong = "there is no receipt" if receipt is None else self._verify_receipt(item, receipt)
+        wrong = receipt_problem(self._root, item.kind, item.envelope, receipt) if receipt else "there is no receipt"
         if receipt is None or wrong is not None:
             log.error("%s of job %s: the registry's answer is not taken: %s", item.kind, item.job.job_id, wrong)
             return _Outcome.OBJECTED
@@ -209,7 +201,7 @@ class Outbox:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
         if error.code not in REFUSED_FOR_GOOD:
             return _Outcome.OBJECTED
-        wrong = self._refusal_problem(item, error)
+        wrong = refusal_problem(self._root, item.envelope, error)
         if wrong is not None:
             log.error("%s of job %s: the refusal is not believed: %s", item.kind, item.job.job_id, wrong)
             return _Outcome.OBJECTED

@@ -11,10 +11,10 @@ from station.evidence import Assigned
 from station.faults import Fault, fault
 from station.jobs import RecordConflictError, RecordKind
 from station.jobs.receipts import receipt_problem
+from station.leaves import classify
 from station.line import Line
 from station.refusals import refusal_problem
 from station.statements import event
-from station.steps import classify
 from trust.dsse import Envelope
 from trust.statement import PinStatement, envelope, read
 

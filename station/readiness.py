@@ -18,10 +18,10 @@ from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.disk import enough_disk, free_at, usable
 from station.faults import Fault, SetupError, fault
 from station.jobs import LedgerError, OutboxItem, RecordKind
+from station.leaves import classify
 from station.line import Clock
 from station.plan import Plan, agree, for_this_station, load_order, load_slots
 from station.root import load_root
-from station.steps import classify
 from station.usage import UsageError
 from trust.identity import DeviceId
 from trust.order import WorkOrder
@@ -111,7 +111,7 @@ class Known:
         try:
             tip, waiting, newest = await store.tip(), await store.pending(), await store.newest_event()
         except LedgerError as error:
-            raise fault("ledger-failed", str(error)) from error
+            raise classify(error) from error
         finally:
             await store.close()
         clock = Clock()

@@ -1,6 +1,6 @@
 """The step wrapper: events around each step, line stop at its boundary, leaf errors turned into faults.
 
-The only place where leaf errors become faults; a step's body stays free of both.
+A step's body stays free of all three. Never swallows anything.
 """
 
 from __future__ import annotations
@@ -9,89 +9,9 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from fixtures.device import (
-    DeviceBusyError,
-    DeviceError,
-    GarbledAnswerError,
-    LinkLostError,
-    NoAnswerError,
-    RefusalReason,
-    RefusedError,
-)  # fmt: skip
-from fixtures.link import LinkError, PortBusyError, PortMissingError, PortNotAllowedError
-from fixtures.power import PowerError
-from hsm.signer import SignerError, SignerUnavailableError
-from ledger.publish import PublishError
-from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.events import Step, StepBegan, StepDone
-from station.faults import Fault, fault
-from station.jobs import DuplicateKeyError, LedgerError, RecordConflictError
+from station.leaves import LEAF_ERRORS, classify
 from station.line import Line
-from trust.codes import Code
-
-LEAF_ERRORS = (
-    DeviceError, SignerError, SignerUnavailableError, CloudRefusedError, CloudUnreachableError,
-    LedgerError, RecordConflictError, DuplicateKeyError,
-)  # fmt: skip
-
-# Most special first: the first row whose class fits decides.
-_LEAVES: tuple[tuple[type[Exception], str], ...] = (
-    (PortBusyError, "port-busy"),
-    (PortMissingError, "port-missing"),
-    (PortNotAllowedError, "port-not-allowed"),
-    (LinkError, "link-failed"),
-    (PowerError, "power-failed"),
-    (LinkLostError, "link-lost"),
-    (NoAnswerError, "no-answer"),
-    (GarbledAnswerError, "garbled"),
-    (DeviceBusyError, "device-busy"),
-    (DeviceError, "link-failed"),
-    (SignerUnavailableError, "signer-down"),
-    (CloudUnreachableError, "registry-unreachable"),
-    (DuplicateKeyError, "key-duplicate"),
-    (RecordConflictError, "ledger-conflict"),
-    (LedgerError, "ledger-failed"),
-    (PublishError, "signer-wrong"),
-)
-
-_SIGNER_CODES = {
-    Code.ORDER_EXHAUSTED: "order-exhausted",
-    Code.ORDER_REFUSES: "order-refuses",
-    Code.ORDER_CONFLICT: "order-refuses",
-    Code.PROOF_INVALID: "bad-proof",
-    Code.REPORT_INVALID: "report-differs",
-    Code.KEY_WEAK: "key-weak",
-    Code.DEVICE_HAS_OTHER_KEY: "signed-otherwise",
-    Code.JOB_BYTES_DIFFER: "signed-otherwise",
-    Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
-    Code.PINNED_UNDER_OTHER_JOB: "signed-otherwise",
-    Code.CHALLENGE_UNKNOWN: "challenge-unknown",
-    Code.STATEMENT_INVALID: "unit-not-signed",
-    Code.TOKEN_UNAVAILABLE: "signer-down",
-}
-_CLOUD_CODES = {
-    Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
-    Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
-    Code.PINNED_UNDER_OTHER_JOB: "job-conflict",
-    Code.JOB_BYTES_DIFFER: "pin-refused",
-    Code.TOKEN_UNAVAILABLE: "registry-unreachable",
-}
-
-
-def classify(error: Exception) -> Fault:
-    """The fault that a leaf error stands for; anything unknown is a bug and is raised as it is."""
-    match error:
-        case RefusedError():
-            return fault("rng-failed" if error.reason is RefusalReason.RNG_FAILED else "device-refused", str(error))
-        case SignerError():
-            return fault(_SIGNER_CODES.get(error.code, "signer-refused"), f"{error.code}: {error}")
-        case CloudRefusedError():
-            return fault(_CLOUD_CODES.get(error.code, "registry-refused"), f"{error.code}: {error}")
-        case _:
-            code = next((code for kind, code in _LEAVES if isinstance(error, kind)), None)
-            if code is None:
-                raise error
-            return fault(code, str(error))
 
 
 class InSlot(Protocol):

@@ -33,6 +33,7 @@ from trust.statement import Possession
 
 _LOG = logging.getLogger(__name__)
 _GENERATE_TRIES = 3
+_FIRST_PAUSE_S = 0.0005
 
 
 class Unit:
@@ -119,7 +120,7 @@ class Unit:
             if clock.monotonic() > deadline:
                 raise fault("generation-failed", f"no key after {line.generation_timeout_s:.0f} s")
             await asyncio.sleep(pause)
-            pause = min(max(pause * 1.5, line.poll_s / 40), line.poll_s * 5)
+            pause = min(max(pause * 1.5, _FIRST_PAUSE_S), line.longest_pause_s)
             going = await self.device.generation()
         return going
 

@@ -25,16 +25,14 @@ from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
 from station.history import Reader
 from station.jobs import LedgerError
-from station.jobs.receipts import receipt_problem
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
+from station.leaves import LEAF_ERRORS, classify
 from station.line import Clock, Line
 from station.outbox import Outbox
 from station.plan import Plan
-from station.refusals import refusal_problem
 from station.root import load_root
-from station.steps import LEAF_ERRORS, classify
 from station.voice import Voice
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
@@ -99,7 +97,7 @@ async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: flo
             pass
         left = len(await store.pending())
     except LedgerError as error:
-        raise fault("ledger-failed", str(error)) from error
+        raise classify(error) from error
     if found:
         raise found[0]
     return OutboxSent(at=Clock().utc(), found=before, waiting=left)
@@ -112,9 +110,7 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
         return Outbox(
             store,
             line.cloud,
-            verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
-            refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
-            order_of=store.order,
+            root=line.root,
             stamp=stamp,
             stop_line=stop_line,
             in_work=line.in_work.__contains__,

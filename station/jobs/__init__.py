@@ -95,6 +95,9 @@ class Jobs(Protocol):
     async def note(self, event: Event) -> None:
         """Append an event leaf (attempt begun, key replaced, verdict …); each (job, attempt, kind) once."""
 
+    async def order(self, order_id: str) -> Envelope | None:
+        """The envelope of an order this station worked under."""
+
     async def pending(self) -> tuple[OutboxItem, ...]:
         """The outbox, oldest first."""
 

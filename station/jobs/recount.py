@@ -17,18 +17,11 @@ from ledger.engine import Connection
 from ledger.tables import Base
 from station.jobs.projection import Row, Value
 from station.jobs.schema import SCHEMA_VERSION, migrate
-from station.jobs.tables import DeliveryRow, EventRow, JobRow, KeyRow, OrderRow, OutboxRow, RecordRow, SignatureRRow
+from station.jobs.tables import STATE, DeliveryRow
 
 _BATCH = 500
 _LEAF_COLUMN: dict[type[Base], str] = {
-    OrderRow: "leaf_index",
-    JobRow: "leaf_index",
-    EventRow: "leaf_index",
-    RecordRow: "leaf_index",
-    KeyRow: "leaf_index",
-    SignatureRRow: "leaf_index",
-    OutboxRow: "leaf_index",
-    DeliveryRow: "answer_leaf",
+    table: "answer_leaf" if table is DeliveryRow else "leaf_index" for table in STATE
 }
 _SCHEMA = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type DESC, name"
 

@@ -25,7 +25,7 @@ from station.jobs.store import JobStore
 from station.line import Line
 from station.port import Batch
 from station.voice import Voice
-from tests.faults import disk, failures
+from tests.faults import disk
 from tests.faults.outboxes import BesidePoints, Gate, Kind, Places, make_outbox
 from tests.faults.parties import (
     FaultyCloud,
@@ -151,7 +151,6 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
     beside: Any = points if insertion.outbox == "quiet" else BesidePoints(points, gate)
     make = make_outbox(
         insertion.outbox, gate, line=line, jobs=FaultyJobs(wrapped, beside), cloud=FaultyCloud(cloud, beside, watch),
-        order_of=lambda order: beside.call("ledger.order", lambda: store.order(order), failures.LEDGER),
         stamp=plant.stamp(station), place=place,
     )  # fmt: skip
     floor = Floor(line, [FaultySlot(bare, points, watch)], make, Voice())

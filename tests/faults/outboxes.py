@@ -19,11 +19,9 @@ from hsm.signing import SigningKeys
 from station.cloud import Cloud, CloudRefusedError, PinRecord
 from station.faults import Fault
 from station.jobs import Jobs, OutboxItem, RecordKind
-from station.jobs.receipts import receipt_problem
 from station.jobs.stamp import Stamp
 from station.line import Line
-from station.outbox import Drained, OrderOf, Outbox, Pace
-from station.refusals import refusal_problem
+from station.outbox import Drained, Outbox, Pace
 from tests.faults.points import Failure, Met, Points
 from tests.flow.plant import REGISTRY
 from tests.hsm.software_token import SoftwareToken
@@ -158,7 +156,7 @@ _CLASSES = {"quiet": QuietOutbox, "led": LedOutbox, "eager": EagerOutbox, "deaf"
 
 
 def make_outbox(
-    kind: Kind, gate: Gate, *, line: Line, jobs: Jobs, cloud: Cloud, order_of: OrderOf, stamp: Stamp, place: Path
+    kind: Kind, gate: Gate, *, line: Line, jobs: Jobs, cloud: Cloud, stamp: Stamp, place: Path
 ) -> Callable[[Callable[[Fault], None]], Outbox]:
     """How the floor makes its outbox of this kind; `place` is the plant's directory."""
 
@@ -166,9 +164,7 @@ def make_outbox(
         made = _CLASSES[kind](
             jobs,
             cloud,
-            verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
-            refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
-            order_of=order_of,
+            root=line.root,
             stamp=stamp,
             stop_line=stop_line,
             in_work=line.in_work.__contains__,

@@ -109,6 +109,9 @@ class FaultyJobs:
     async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         return await self._at("of-device", lambda: self.store.of_device(device))
 
+    async def order(self, order_id: str) -> Envelope | None:
+        return await self._at("order", lambda: self.store.order(order_id))
+
     async def pending(self) -> tuple[OutboxItem, ...]:
         return await self._at("pending", self.store.pending)
 

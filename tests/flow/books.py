@@ -11,11 +11,9 @@ from typing import Any
 from station.audit import audit
 from station.faults import Fault
 from station.jobs import RecordKind
-from station.jobs.receipts import receipt_problem
 from station.jobs.store import JobStore
 from station.order_report import OrderReport, order_reports
 from station.outbox import Drained, Outbox
-from station.refusals import refusal_problem
 from tests.flow.bench import Bench
 from trust.identity import DeviceId
 
@@ -46,9 +44,7 @@ async def drain(bench: Bench, station: str = "st-01", *, stop_line: Callable[[Fa
     box = Outbox(
         store(bench, station),
         line.cloud,
-        verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
-        refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
-        order_of=store(bench, station).order,
+        root=line.root,
         stamp=bench.plant.stamp(station),
         stop_line=stop_line,
     )

@@ -167,11 +167,12 @@ class Plant:
         return Parties(self.signer(station), LocalCloud(self.registry()), self.jobs(station))
 
     def line(self, parties: Parties, station: str = "st-01", **changes: Any) -> Line:
-        settings = {"indicators": NoIndicators(), "emit": self.events.append, "poll_s": 0.002, **changes}
+        settings = {"indicators": NoIndicators(), "emit": self.events.append, **changes}
         return self.line_of(station, jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings)
 
     def line_of(self, station: str, **parts: Any) -> Line:
-        return Line(station=station, root=self.root, order=self.order, work=self.work, **{"poll_s": 0.002, **parts})
+        quick = {"max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
+        return Line(station=station, root=self.root, order=self.order, work=self.work, **{**quick, **parts})
 
     def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:
         raw = b"\xe0\x0f" + secrets.token_bytes(10)

@@ -11,7 +11,7 @@ from hsm.signer import SignerError
 from station.events import Verdict
 from station.exits import Exit
 from station.faults import TABLE, Disposition, Fault, fault
-from station.steps import classify
+from station.leaves import classify
 from tests.flow.bench import Bench
 from tests.flow.causes import CAUSES, ELSEWHERE, Cause
 from trust.codes import Code

@@ -11,11 +11,9 @@ from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
 from station.events import AttemptBegan, BatchFinished, LineStopped, Step, UnitFinished, Verdict
 from station.floor import Floor
 from station.jobs import RecordKind
-from station.jobs.receipts import receipt_problem
 from station.line import Line
 from station.outbox import Outbox
 from station.port import Batch
-from station.refusals import refusal_problem
 from station.voice import Voice
 from tests.faults import disk
 from tests.flow.bench import Bench, ShakyCloud, WrappedSlot, new_private
@@ -49,9 +47,7 @@ def outbox(bench: Bench, line: Line, stop_line: Callable[[Any], None] = lambda _
     return Outbox(
         store,
         line.cloud,
-        verify_receipt=lambda item, receipt: receipt_problem(line.root, item.kind, item.envelope, receipt),
-        refusal_problem=lambda item, error: refusal_problem(line.root, item.envelope, error),
-        order_of=store.order,
+        root=line.root,
         stamp=bench.plant.stamp(line.station),
         stop_line=stop_line,
     )

@@ -12,7 +12,7 @@ import pytest
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
 from station.faults import Fault
-from station.jobs import LedgerError, OutboxItem, RecordKind
+from station.jobs import LedgerError, RecordKind
 from station.jobs.receipts import receipt_problem
 from station.jobs.store import JobStore
 from station.outbox import Drained, Outbox, Pace
@@ -99,15 +99,10 @@ async def bench(path: Path, made: World, *, keep_order: bool = True) -> AsyncIte
     if keep_order:
         await store.keep_order(made.order_envelope)
 
-    def verify(item: OutboxItem, receipt: Envelope) -> str | None:
-        return receipt_problem(made.trusted, item.kind, item.envelope, receipt)
-
     outbox = Outbox(
         store,
         registry,
-        verify_receipt=verify,
-        refusal_problem=lambda item, error: refusal_problem(made.trusted, item.envelope, error),
-        order_of=store.order,
+        root=made.trusted,
         stamp=kit.stamp(made),
         stop_line=stops.append,
         pace=time.pace(),

@@ -1,0 +1,89 @@
+"""Which fault each leaf error stands for: what parties raise on one side, codes of `station.faults` on the other.
+
+Applied by the step wrapper, and by whoever meets a leaf error outside a step. Never hides what it does not know: that
+is a bug, and is raised as it is.
+"""
+
+from __future__ import annotations
+
+from fixtures.device import (
+    DeviceBusyError,
+    DeviceError,
+    GarbledAnswerError,
+    LinkLostError,
+    NoAnswerError,
+    RefusalReason,
+    RefusedError,
+)  # fmt: skip
+from fixtures.link import LinkError, PortBusyError, PortMissingError, PortNotAllowedError
+from fixtures.power import PowerError
+from hsm.signer import SignerError, SignerUnavailableError
+from ledger.publish import PublishError
+from station.cloud import CloudRefusedError, CloudUnreachableError
+from station.faults import Fault, fault
+from station.jobs import DuplicateKeyError, LedgerError, RecordConflictError
+from trust.codes import Code
+
+LEAF_ERRORS = (
+    DeviceError, SignerError, SignerUnavailableError, CloudRefusedError, CloudUnreachableError,
+    LedgerError, RecordConflictError, DuplicateKeyError,
+)  # fmt: skip
+
+# Most special first: the first row whose class fits decides.
+_LEAVES: tuple[tuple[type[Exception], str], ...] = (
+    (PortBusyError, "port-busy"),
+    (PortMissingError, "port-missing"),
+    (PortNotAllowedError, "port-not-allowed"),
+    (LinkError, "link-failed"),
+    (PowerError, "power-failed"),
+    (LinkLostError, "link-lost"),
+    (NoAnswerError, "no-answer"),
+    (GarbledAnswerError, "garbled"),
+    (DeviceBusyError, "device-busy"),
+    (DeviceError, "link-failed"),
+    (SignerUnavailableError, "signer-down"),
+    (CloudUnreachableError, "registry-unreachable"),
+    (DuplicateKeyError, "key-duplicate"),
+    (RecordConflictError, "ledger-conflict"),
+    (LedgerError, "ledger-failed"),
+    (PublishError, "signer-wrong"),
+)
+
+_SIGNER_CODES = {
+    Code.ORDER_EXHAUSTED: "order-exhausted",
+    Code.ORDER_REFUSES: "order-refuses",
+    Code.ORDER_CONFLICT: "order-refuses",
+    Code.PROOF_INVALID: "bad-proof",
+    Code.REPORT_INVALID: "report-differs",
+    Code.KEY_WEAK: "key-weak",
+    Code.DEVICE_HAS_OTHER_KEY: "signed-otherwise",
+    Code.JOB_BYTES_DIFFER: "signed-otherwise",
+    Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
+    Code.PINNED_UNDER_OTHER_JOB: "signed-otherwise",
+    Code.CHALLENGE_UNKNOWN: "challenge-unknown",
+    Code.STATEMENT_INVALID: "unit-not-signed",
+    Code.TOKEN_UNAVAILABLE: "signer-down",
+}
+_CLOUD_CODES = {
+    Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
+    Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
+    Code.PINNED_UNDER_OTHER_JOB: "job-conflict",
+    Code.JOB_BYTES_DIFFER: "pin-refused",
+    Code.TOKEN_UNAVAILABLE: "registry-unreachable",
+}
+
+
+def classify(error: Exception) -> Fault:
+    """The fault that a leaf error stands for; anything unknown is a bug and is raised as it is."""
+    match error:
+        case RefusedError():
+            return fault("rng-failed" if error.reason is RefusalReason.RNG_FAILED else "device-refused", str(error))
+        case SignerError():
+            return fault(_SIGNER_CODES.get(error.code, "signer-refused"), f"{error.code}: {error}")
+        case CloudRefusedError():
+            return fault(_CLOUD_CODES.get(error.code, "registry-refused"), f"{error.code}: {error}")
+        case _:
+            code = next((code for kind, code in _LEAVES if isinstance(error, kind)), None)
+            if code is None:
+                raise error
+            return fault(code, str(error))
