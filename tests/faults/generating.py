@@ -1,15 +1,19 @@
 """RSA devices (the native firmware) whose station dies while they make their key, or that lose power then as well.
 
 Run by `python -m tests.faults.generating`. The station is killed right after the device's "started"; the device goes on,
-and the next station process finds it busy, or with the key. An RSA key takes 10 to 500 ms, at random: trials go on until
-both cases were met often enough. Never builds the firmware.
+and the next station process finds it busy, or with the key. An RSA key takes 10 to 500 ms of the processor, at random, and
+a station process longer to start: the device gets a tenth of the time. Trials go on until both cases were met often enough.
+Never builds the firmware.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import os
+import signal
 import struct
 import sys
 import tempfile
@@ -42,17 +46,57 @@ def key_records(flash: bytes) -> Iterator[bool]:
             yield zlib.crc32(flash[at:end]) == int.from_bytes(flash[end : end + 4])
 
 
+@contextlib.contextmanager
+def slow(flash: Path) -> Iterator[None]:
+    """The device on this flash runs a tenth of the time, until it loses power."""
+    device, here = _process_on(flash), os.getpid()
+    holder = os.fork()  # no thread: stations are forked from this process
+    if holder == 0:
+        with contextlib.suppress(ProcessLookupError):
+            while os.getppid() == here:
+                os.kill(device, signal.SIGSTOP)
+                time.sleep(0.045)
+                os.kill(device, signal.SIGCONT)
+                time.sleep(0.005)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(device, signal.SIGCONT)
+
+
+def _process_on(flash: Path) -> int:
+    """The one process whose command names this flash file."""
+    (found,) = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(flash).encode() in _command(entry).split(b"\0")
+    ]
+    return found
+
+
+def _command(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def killed_while_it_generates(site: Site, slot: str, result: Result, *, cut: bool) -> None:
     """One device: the station dies, power goes or does not, and the next insertion brings it to its end."""
-    first = insert(site, slot, _STARTED)
-    result.children += 1
-    found = [] if first.killed else [f"was not killed: {first}"]
-    if cut:
-        asyncio.run(BenchPowerSwitch(site.bench / "control.sock", slot).off())
-    kept = [*key_records(site.flash(slot).read_bytes())]
-    if cut and not all(kept):
-        found.append("half a key in flash")
-    again = insert(site, slot)
+    with slow(site.flash(slot)):
+        first = insert(site, slot, _STARTED)
+        result.children += 1
+        found = [] if first.killed else [f"was not killed: {first}"]
+        if cut:
+            asyncio.run(BenchPowerSwitch(site.bench / "control.sock", slot).off())
+        kept = [*key_records(site.flash(slot).read_bytes())]
+        if cut and not all(kept):
+            found.append("half a key in flash")
+        again = insert(site, slot)
     names = [each.key for each in again.points]
     asked = "device.generate 1" in names
     before_the_job = names[: names.index("ledger.begin 1")] if "ledger.begin 1" in names else names
