@@ -47,7 +47,7 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One device under one order. `adopted` when another station began it (the registry told us its id)."""
+    """One device under one order. `adopted` if its id came from outside: from the registry, or with a collected key."""
 
     job_id: JobId
     device_id: DeviceId
@@ -102,7 +102,7 @@ class Jobs(Protocol):
         """The outbox, oldest first."""
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
-        """Jobs with a pin statement and no completion: held, or left on the way (*finish me*)."""
+        """Jobs with a pin statement, not refused, and no completion: held, or left on the way (*finish me*)."""
 
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""

@@ -127,7 +127,7 @@ def test_the_example_settings_show_every_entry() -> None:
         assert set(shown[field.name]) == set(field.type.__struct_fields__), field.name
 
 
-MODULES = ["trust.order", "trust.statement", "trust.root", "trust.identity", "station.jobs", "station.faults",
+MODULES = ["trust.order", "trust.statement", "trust.root", "trust.identity", "station.jobs", "station.faults", "station.order_report",
            "fixtures.device", "registry.pins.record"]  # fmt: skip
 PACKAGES = ("trust.", "ledger.", "hsm.", "fixtures.", "station.", "registry.")
 

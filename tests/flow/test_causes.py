@@ -12,6 +12,7 @@ from station.events import Verdict
 from station.exits import Exit
 from station.faults import TABLE, Disposition, Fault, fault
 from station.leaves import classify
+from tests.docs.pages import page, rows, section
 from tests.flow.bench import Bench
 from tests.flow.causes import CAUSES, ELSEWHERE, Cause
 from trust.codes import Code
@@ -28,6 +29,11 @@ ALL = [
     for code, causes in CAUSES.items()
     for number, cause in enumerate(causes)
 ]
+TOLD = {row[0].strip("`"): row[3].split(", ") for row in rows(section(page("docs/flow.md"), "## Steps"))}
+ANYWHERE = {  # ends whatever exchange it meets
+    "no-answer", "link-lost", "garbled", "device-busy", "device-refused", "power-failed", "line-stopped", "signer-down",
+    "registry-unreachable", "registry-refused", "ledger-failed", "ledger-conflict",
+}  # fmt: skip
 STATION = Path(station.__file__ or "").parent
 
 
@@ -41,6 +47,7 @@ def test_the_cause_has_its_name_and_its_verdict(tmp_path: Path, code: str, cause
     row = TABLE[code]
     assert (result.code, result.verdict, result.exit_code) == (code, VERDICTS[row.disposition], row.exit), result
     assert (result.sentence, result.remedy) == (row.sentence, row.remedy)
+    assert code in TOLD.get(result.step, ()) or code in ANYWHERE, f"docs/flow.md: {code} ended {result.step}"
 
 
 def test_every_row_of_the_table_has_a_cause_or_a_reason():
