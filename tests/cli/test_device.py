@@ -1,5 +1,6 @@
 """`station device show`: what is known, and artefacts that stock openssl checks."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -9,13 +10,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from station.exits import Exit
-from tests.cli.commands import Done, station, typed
+from tests.cli.commands import STATION, Done, station, typed
 from tests.cli.plant import Site
 from tests.cli.test_setup import other_root
+from tests.docs.pages import page, section
 from trust.dsse import Envelope
 from trust.root import RegistryKeys
 
 pytestmark = pytest.mark.xdist_group("site")
+FENCED = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 SIGNED = ("pin", "pin-receipt", "completion", "completion-receipt")
 
@@ -62,6 +65,38 @@ def test_saved_statements_verify_with_openssl(site: Site, first_batch: Done, tmp
         assert device.encode() in signed
         (place / f"{name}.pae").write_bytes(signed.replace(device.encode(), device[::-1].encode()))
         assert openssl(place, name) != "Verified OK", "negative control"
+
+
+def test_the_block_of_the_readme_looks_at_the_device_asked_for_and_no_other(
+    site: Site, first_batch: Done, tmp_path: Path
+) -> None:
+    (block,) = FENCED.findall(section(page("README.md"), "## Check a statement yourself"))
+    swaps = {".venv/bin/station": STATION, "config.example.toml": str(site.config), "run/shown": str(tmp_path)}
+    for old, new in swaps.items():
+        assert old in block
+        block = block.replace(old, new)
+
+    def typed_for(device: str) -> subprocess.CompletedProcess[str]:
+        script = block.replace("DEVICE-ID", device)
+        return subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    devices = [site.device("ec-01"), site.device("ec-02")]
+    for device in devices:
+        done = typed_for(device)
+        assert (done.returncode, done.stdout.count("Verified OK\n")) == (0, len(SIGNED)), done
+    for device in devices:
+        statements = [path for path in (tmp_path / device).glob("*.pae") if "receipt" not in path.name]
+        assert len(statements) == 2
+        assert all(device.encode() in path.read_bytes() for path in statements)
+    again = typed_for(devices[0])
+    assert (again.returncode, "Verified OK" in again.stdout) == (Exit.USAGE, False), "nothing was saved, nothing is said"
+    receipt = next((tmp_path / devices[0]).glob("*.pin-receipt.pae"))
+    receipt.write_bytes(receipt.read_bytes() + b" ")
+    touched = subprocess.run(
+        ["sh", "-c", block.replace("DEVICE-ID", devices[0]).partition("&& (")[2].rpartition(")")[0]],
+        cwd=tmp_path, env={**os.environ, "ID": devices[0]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert touched.returncode != 0, "negative control"
 
 
 def test_an_unknown_device(site: Site, first_batch: Done) -> None:
