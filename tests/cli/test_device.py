@@ -13,7 +13,7 @@ from station.exits import Exit
 from tests.cli.commands import STATION, Done, station, typed
 from tests.cli.plant import Site
 from tests.cli.test_setup import other_root
-from tests.docs.pages import page, section
+from tests.docs.pages import blocks, page, section
 from trust.dsse import Envelope
 from trust.root import RegistryKeys
 
@@ -97,6 +97,22 @@ def test_the_block_of_the_readme_looks_at_the_device_asked_for_and_no_other(
         cwd=tmp_path, env={**os.environ, "ID": devices[0]}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert touched.returncode != 0, "negative control"
+
+
+def test_the_openssl_section_of_the_statements_page_can_be_typed_from_top_to_bottom(
+    site: Site, first_batch: Done, tmp_path: Path
+) -> None:
+    script = "\n".join(blocks(page("docs/statements.md")).values())
+    swaps = {
+        ".venv/bin/station": STATION, "config.example.toml": str(site.config), "run/audit": str(tmp_path),
+        "$PWD/run/demo": str(site.state), "DEVICE-ID": site.device("ec-01"),
+    }  # fmt: skip
+    for old, new in swaps.items():
+        assert old in script
+        script = script.replace(old, new)
+    done = subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # pin statement, two proofs of possession, closing report, checkpoint
+    assert (done.returncode, len(re.findall(r"Verified OK|Signature Verified", done.stdout))) == (0, 5), done
 
 
 def test_an_unknown_device(site: Site, first_batch: Done) -> None:
