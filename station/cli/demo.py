@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from station.usage import UsageError
+
 
 @click.command()
 @click.option(
@@ -31,8 +33,13 @@ import click
     help="Settings file.",
 )
 @click.option("--keep", is_flag=True, help="Go on with the last demo's plant: devices that passed are verified again.")
-def demo(board: str | None, devices: int | None, config_file: Path, keep: bool) -> None:
+@click.option(
+    "--discard", is_flag=True, help="Throw the last demo's plant away even if units or statements wait in it."
+)
+def demo(board: str | None, devices: int | None, config_file: Path, keep: bool, discard: bool) -> None:
     """A whole bench on this machine: provisions devices under two orders, audits the ledger, prints the report."""
     from station.cli.story import Wish, play  # noqa: PLC0415 - keeps --help fast
 
-    sys.exit(play(config_file, Wish(board, devices, keep)))
+    if keep and discard:
+        raise UsageError("--keep and --discard: one or the other")
+    sys.exit(play(config_file, Wish(board, devices, keep, discard)))

@@ -20,6 +20,7 @@ from station import config as settings
 from station.alone import alone_with
 from station.cli.called import as_called
 from station.cli.output import data, note
+from station.demo.leftover import at_rest, unsettled
 from station.demo.plant import MARKER, Batch, Plant
 from station.demo.processes import Interrupts, script
 from station.disk import usable
@@ -42,6 +43,13 @@ class Wish:
     board: str | None
     devices: int | None
     keep: bool
+    discard: bool
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The devices asked for, as options."""
+        board = () if self.board is None else ("--bench", self.board)
+        return board if self.devices is None else (*board, "--devices", str(self.devices))
 
 
 class Cast(msgspec.Struct, frozen=True):
@@ -63,9 +71,11 @@ def play(config_file: Path, wish: Wish) -> Exit:
         try:
             plant = Plant(config, paths, cast.board, stack)
             with usable(paths.state):
-                if kept is None:
-                    plant.clear()
-                    (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
+                plant.require_own()
+                with at_rest(paths.state):
+                    if kept is None:
+                        _clear(plant, config_file, wish)
+                        (paths.state / MARKER).write_bytes(msgspec.json.encode(cast))
                 batches = _plant_up(plant, paths.root, cast, how="new" if kept is None else "kept")
             note(f"plant up   {time.monotonic() - began:.1f} s; from here on the demo types what you would")
             note("")
@@ -95,6 +105,17 @@ def _kept(paths: settings.Paths, wish: Wish) -> Cast | None:
             "setup", f"the kept plant has {cast.devices} {cast.board} devices: ask for these, or leave out --keep"
         )
     return cast
+
+
+def _clear(plant: Plant, config_file: Path, wish: Wish) -> None:
+    """Throw the last plant away, unless something waits in it."""
+    left = None if wish.discard else unsettled(*settings.load(config_file))
+    if left is not None:
+        demo, config = (as_called(), "demo"), ("--config", shown(config_file))
+        keep, discard = shlex.join((*demo, "--keep", *config)), shlex.join((*demo, "--discard", *wish.words, *config))
+        raise fault("setup", f"the last demo's plant has {left}; a new plant would lose it\n"
+                    f"to go on with it:     {keep}\nto throw it away:     {discard}")  # fmt: skip
+    plant.clear()
 
 
 def _plant_up(plant: Plant, root_file: Path, cast: Cast, *, how: str) -> tuple[Batch, ...]:

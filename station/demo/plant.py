@@ -52,11 +52,15 @@ class Plant:
         self._stack = stack
         self._logs = paths.state / "logs"
 
+    def require_own(self) -> None:
+        """Refuse a directory that no demo has made."""
+        if self._state.exists() and any(self._state.iterdir()) and not (self._state / MARKER).exists():
+            raise fault("setup", f"{self._state} is not empty and not a demo's: name another state directory")
+
     def clear(self) -> None:
-        """Begin anew; refuses a directory that no demo has made."""
+        """Begin anew. Whether something is lost with the old plant is the caller's question."""
+        self.require_own()
         if self._state.exists():
-            if any(self._state.iterdir()) and not (self._state / MARKER).exists():
-                raise fault("setup", f"{self._state} is not empty and not a demo's: name another state directory")
             shutil.rmtree(self._state)
         self._logs.mkdir(parents=True)
         (self._state / MARKER).touch()

@@ -89,7 +89,9 @@ def test_the_block_of_the_readme_looks_at_the_device_asked_for_and_no_other(
         assert len(statements) == 2
         assert all(device.encode() in path.read_bytes() for path in statements)
     again = typed_for(devices[0])
-    assert (again.returncode, "Verified OK" in again.stdout) == (Exit.USAGE, False), "nothing was saved, nothing is said"
+    assert (again.returncode, "Verified OK" in again.stdout) == (Exit.USAGE, False), (
+        "nothing was saved, nothing is said"
+    )
     receipt = next((tmp_path / devices[0]).glob("*.pin-receipt.pae"))
     receipt.write_bytes(receipt.read_bytes() + b" ")
     touched = subprocess.run(

@@ -1,18 +1,21 @@
 """No WAN: the unit is HELD and listed as *finish me*; the WAN is back: the same insertion ends in PASS, with one pin."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+from station.demo.plant import MARKER
 from station.exits import Exit
 from tests.cli.commands import station, typed
-from tests.cli.plant import Site
+from tests.cli.plant import EXAMPLE, Site
 
 pytestmark = pytest.mark.xdist_group("site")
 SLOT = "ec-03"
 
 
-def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
+def test_held_without_the_registry_and_finished_with_it(site: Site, tmp_path: Path) -> None:
     device, order = site.device(SLOT), site.order("held-order")
     words = ["run", "--config", site.config, "--order", order, "--slots", SLOT]
     with site.without("registry"):
@@ -22,6 +25,7 @@ def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
         dry = typed(*words, "--dry-run")
         report = typed("ledger", "report", "--config", site.config)
         shown = typed("device", "show", device, "--config", site.config)
+        demo = a_demo_left_like_this(site, tmp_path)
     assert (held.code, held.err) == (Exit.HELD, ""), held
     left = "outbox: 1 statement was left from earlier; "
     assert held.lines[0].startswith(f"{SLOT}      HELD       {device}  registry-unreachable at pinned: ")
@@ -52,6 +56,8 @@ def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
     assert shown.code == 0, "the ledger knows it"
     assert "registry  no answer" in shown.out
 
+    nothing_of_a_demo_is_lost_without_a_word(demo)
+
     words[4] = site.order("lamps", product='"lamp"', product_id="7")
     other = station(*words, "--retries", "0")
     assert (other.code, other.err) == (Exit.UNIT_FAILED, f"{left}1 sent, none left\n"), other
@@ -69,3 +75,31 @@ def test_held_without_the_registry_and_finished_with_it(site: Site) -> None:
     ends = ("passed", "active", "held", "quarantined", "lost", "in_work", "not_taken", "finish_me")
     assert [mine[name] for name in ends] == [1, 1, 0, 0, 0, 0, 0, []]
     assert typed("ledger", "verify", "--config", site.config).code == 0
+
+
+def a_demo_left_like_this(site: Site, place: Path) -> Path:
+    """Settings of a demo's plant at rest, with the site's root and ledger as they are now."""
+    plant = place / "plant"
+    plant.mkdir()
+    shutil.copytree(site.state / "station", plant / "station", ignore=shutil.ignore_patterns("*.lock"))
+    shutil.copyfile(site.state / "root.json", plant / "root.json")
+    (plant / MARKER).touch()
+    config = place / "config.toml"
+    config.write_text(EXAMPLE.read_text().replace("run/demo", "plant"))
+    return config
+
+
+def nothing_of_a_demo_is_lost_without_a_word(config: Path) -> None:
+    ledger = config.parent / "plant" / "station" / "ledger.db"
+    before = ledger.read_bytes()
+    done = typed("demo", "--bench", "native", "--config", config)
+    assert (done.code, done.out) == (Exit.USAGE, ""), done
+    assert re.search(r"has \d units? to be finished and 1 statement that waits for the registry; a new", done.err), done
+    for words in (f"demo --keep --config {config}", f"demo --discard --bench native --config {config}"):
+        assert re.search(rf":  +\S*station {re.escape(words)}$", done.err, re.MULTILINE), done.err
+    assert ledger.read_bytes() == before
+    ledger.write_bytes(before[:5000])
+    done = typed("demo", "--config", config)
+    assert (done.code, done.out) == (Exit.USAGE, "")
+    assert "a ledger that cannot be read, so nobody knows what waits in it" in done.err
+    assert ledger.exists()

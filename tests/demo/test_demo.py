@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,12 +15,16 @@ from pathlib import Path
 import pytest
 
 from station.cli.story import typed as typed_lines
+from station.demo.plant import MARKER
+from station.demo.processes import Process, script
 from station.exits import Exit
 from tests.cli.commands import STATION, Done, typed
 from tests.cli.terminal import OnTerminal
 from tests.docs.pages import blocks, page
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(60)]
+SIGNER_SERVE = [script("station-signer"), "serve"]
+BENCH = [sys.executable, "-m", "fixtures.bench", "--board", "native"]
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 GONE_WITHIN_S = 15.0
 PASSED = re.compile(r"(ec|rsa)-\d\d +PASS +[0-9a-f]{24}  (.*)  key [0-9a-f]{16}  [\d.]+ s  emulated")
@@ -176,6 +181,45 @@ def test_a_kept_plant_has_the_devices_that_it_has(place: Place, first: Done) -> 
         done = typed("demo", "--config", place.directory / "config.toml", "--keep", *words)
         assert (done.code, done.out) == (Exit.USAGE, "")
         assert "the kept plant has 4 native devices: ask for these, or leave out --keep" in done.err
+
+
+@pytest.mark.parametrize("words", [[], ["--keep"], ["--discard"]])
+def test_a_plant_at_work_is_left_alone(place: Place, first: Done, words: list[str]) -> None:
+    """Whichever of its programs runs, and whatever was asked for."""
+    state = place.directory / "plant"
+    signer = [*SIGNER_SERVE, "--dir", str(state / "signer-cloud"), "--root", str(state / "root.json")]
+    bench = [*BENCH, "--devices", "1", "--dir", str(state / "bench-rsa"), "--product", "1002", "--prefix", "rsa"]
+    for argv, ready, who in ((signer, "ready", "signer-cloud"), (bench, "bench: ready", "bench-rsa")):
+        log = place.directory / f"{who}{len(words)}.log"
+        with Process(argv, log) as process:
+            process.wait_until(lambda process=process, ready=ready: process.says(ready), 20)
+            before = (state / "root.json").read_bytes()
+            done = typed("demo", "--config", place.directory / "config.toml", *words)
+            assert (done.code, done.out) == (Exit.USAGE, ""), done
+            assert f"plant in {state} is at work, a program uses {who}" in done.err
+            assert "stop its programs first" in done.err
+            assert (state / "root.json").read_bytes() == before
+        log.unlink()
+
+
+def test_keep_and_discard_are_one_or_the_other(place: Place) -> None:
+    done = typed("demo", "--keep", "--discard", "--config", place.directory / "config.toml")
+    assert (done.code, done.err) == (Exit.USAGE, "station: --keep and --discard: one or the other\n")
+
+
+def test_discarded_it_begins_anew(tmp_path: Path) -> None:
+    """A plant whose ledger cannot be read is kept until somebody says that it may go."""
+    with tempfile.TemporaryDirectory(prefix="ks-") as name:
+        place = make_place(Path(name).resolve())
+        state = place.directory / "plant"
+        (state / "station").mkdir(parents=True)
+        (state / MARKER).touch()
+        (state / "station" / "ledger.db").write_text("torn")
+        assert place.demo("--devices", "1").code == Exit.USAGE
+        assert (state / "station" / "ledger.db").read_text() == "torn"
+        done = place.demo("--devices", "1", "--discard")
+        assert (done.code, len(passes(done))) == (Exit.PASSED, 1), done
+        assert place.demo("--devices", "1").code == Exit.PASSED, "a settled plant needs no flag"
 
 
 def test_ctrl_c_lets_units_end_and_stops_everything(place: Place, first: Done) -> None:
