@@ -22,6 +22,7 @@ from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError
 from hsm.user_pin import UserPin
 from trust.identity import IdentityError, parse_name
+from trust.printable import plainly
 
 PUBLIC_FILE = "public.json"
 COUNTERS_FILE = "counters.db"
@@ -45,7 +46,7 @@ def make_signer(
         return _fill(directory, made)
     except (OSError, TokenError, counters.StoreError, SetupError) as error:
         shutil.rmtree(directory)  # nothing was there before: _claim saw to it
-        raise SetupError(f"signer not made, {directory} removed again: {error}") from error
+        raise SetupError(f"signer not made, {directory} removed again: {plainly(error)}") from error
 
 
 def _config(
@@ -72,12 +73,16 @@ def _config(
 
 
 def _claim(directory: Path) -> None:
-    if directory.exists() and any(directory.iterdir()):
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        taken = any(directory.iterdir())
+    except OSError as error:
+        raise SetupError(f"{directory} cannot be made: {plainly(error)}: choose another --dir") from error
+    if taken:
         raise SetupError(
-            f"{directory} is not empty and a signer is never overwritten: serve it with station-signer serve, choose "
-            "another --dir, or move this one away (its keys and counts go with it)"
+            f"{directory} is not empty and a signer is never overwritten: choose another --dir, or move this one away "
+            "(its keys and counts go with it)"
         )
-    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     directory.chmod(0o750)
 
 

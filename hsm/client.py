@@ -35,6 +35,7 @@ from hsm.messages import (
 from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.printable import plainly
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class SignerClient:
         except FrameError as error:
             raise _unreadable(verb, error) from error
         except OSError as error:
-            raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
+            raise _away(self._path, error) from error
 
     async def _ask(self, verb: str, body: msgspec.Struct) -> Answer:
         reused = self._connection is not None and self._connection.alive
@@ -148,7 +149,7 @@ class ReceiptClient:
             raise _unreadable(verb, error) from error
         except OSError as error:
             self._drop()
-            raise SignerUnavailableError(f"no answer from the signer at {self._path}: {error}") from error
+            raise _away(self._path, error) from error
         finally:
             self._turn.release()
 
@@ -242,6 +243,17 @@ class _Connection:
 
 def _request(verb: str, number: int, body: msgspec.Struct) -> bytes:
     return frame(Request(v=1, verb=verb, id=number, body=msgspec.Raw(msgspec.json.encode(body))))
+
+
+def _away(path: Path, error: OSError) -> SignerUnavailableError:
+    match error:
+        case FileNotFoundError() | ConnectionRefusedError():
+            why = "it is not running"
+        case PermissionError():
+            why = "this user may not use its socket (allowed_uids of its signer.toml, and the socket's group)"
+        case _:
+            why = plainly(error)
+    return SignerUnavailableError(f"no answer from the signer at {path}: {why}")
 
 
 def _unreadable(verb: str, error: FrameError) -> SignerError | SignerUnavailableError:

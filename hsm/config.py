@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from hsm.purposes import RoleName
+from trust.printable import plainly
 from trust.statement import Name
 
 FILE = "signer.toml"
@@ -46,10 +47,10 @@ def load(directory: Path) -> SignerConfig:
         return msgspec.convert(tomllib.loads(path.read_text()), SignerConfig, strict=True)
     except FileNotFoundError as error:
         raise SetupError(
-            f"{path} is not there: make the signer first with station-signer init --dir {directory}"
+            f"{path} is not there: correct --dir, or make the signer first (station-signer init --help says how)"
         ) from error
     except (OSError, ValueError) as error:
-        raise SetupError(f"{path}: {error}") from error
+        raise SetupError(f"{path}: {plainly(error)}: let the signer's user read it, or restore it") from error
 
 
 def dump(config: SignerConfig) -> str:

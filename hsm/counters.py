@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from hsm.records import Binding, Head, Kind, Owner, Reserved
 from hsm.schema import APPLICATION_ID, PRAGMAS, SCHEMA, VERSION
+from trust.printable import plainly
 
 _BUSY_TIMEOUT_S = 5.0
 _SWEEP_EVERY_S = 3600
@@ -39,7 +40,7 @@ def create(path: Path, owner: Owner) -> None:
     except FileExistsError as error:
         raise StoreError(f"{path} is there already: counters are never overwritten") from error
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be made: {error}") from error
+        raise StoreError(f"{path} cannot be made: {plainly(error)}") from error
 
 
 class Counters:

@@ -27,6 +27,7 @@ from hsm.token import TokenError
 from hsm.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
 from trust import root as roots
+from trust.printable import plainly
 from trust.root import RootError, TrustedRoot
 
 _SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE)
@@ -82,7 +83,7 @@ def _root(path: Path) -> TrustedRoot:
     try:
         return roots.parse(path.read_bytes())
     except (OSError, RootError) as error:
-        raise SetupError(f"trust root {path}: {error}") from error
+        raise SetupError(f"trust root {path}: {plainly(error)}: give the trust root's file with --root") from error
 
 
 @contextmanager

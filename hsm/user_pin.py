@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+from trust.printable import plainly
+
 _MAX_BYTES = 256
 _OWNER_ONLY = 0o600
 
@@ -83,7 +85,7 @@ def _from_descriptor(where: str, _directory: Path) -> str:
         with os.fdopen(int(where), "rb") as file:
             return _text(file.read(_MAX_BYTES + 1))
     except (ValueError, OSError) as error:
-        raise UserPinError(f"user_pin: cannot read descriptor {where!r}: {error}") from error
+        raise UserPinError(f"user_pin: cannot read descriptor {where!r}: {plainly(error)}") from error
 
 
 def _from_environment(where: str, _directory: Path) -> str:

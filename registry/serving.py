@@ -18,6 +18,7 @@ from hsm.signer import ReceiptSigner
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
 from registry.warming import look_up_once
+from trust.printable import plainly
 
 _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
@@ -87,7 +88,9 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise SetupError(f"TLS key {home.tls_key} and certificate cannot be used: {error}: restore both") from error
+        raise SetupError(
+            f"TLS key {home.tls_key} and certificate cannot be used: {plainly(error)}: restore both"
+        ) from error
     if config.ssl is None:
         raise SetupError("TLS is not set up")
     config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2

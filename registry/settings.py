@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from registry.database import sqlite_url
+from trust.printable import plainly
 from trust.statement import Name
 
 FILE = "registry.toml"
@@ -45,9 +46,12 @@ class Home:
         try:
             return cls(directory, msgspec.convert(tomllib.loads(path.read_text()), RegistryConfig, strict=True))
         except FileNotFoundError as error:
-            raise SetupError(f"{path} is not there: run station-registry init --dir {directory}") from error
+            raise SetupError(
+                f"{path} is not there: correct --dir, or make the registry first (station-registry init --help says "
+                "how)"
+            ) from error
         except (OSError, ValueError) as error:
-            raise SetupError(f"{path}: {error}") from error
+            raise SetupError(f"{path}: {plainly(error)}: let the registry's user read it, or restore it") from error
 
     @property
     def database_url(self) -> str:

@@ -9,12 +9,16 @@ from registry import schema
 from registry.database import Database
 from registry.settings import FILE, Home, RegistryConfig, SetupError, dump
 from registry.tls import make_certificate
+from trust.printable import plainly
 
 
 def make(directory: Path, config: RegistryConfig, host: str) -> Home:
     """Make it; SetupError if any of its files is there. The configuration comes last: without it nothing starts."""
     home = Home(directory, config)
-    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"{directory} cannot be made: {plainly(error)}: choose another --dir") from error
     _refuse_existing(home)
     key, certificate = make_certificate(host, config.name)
     _write(home.tls_key, key, 0o600)

@@ -38,7 +38,7 @@ def load_root(path: Path) -> TrustedRoot:
     except OSError as error:
         raise SetupError(f"trust root {path}: {error.strerror}: give the root file with --root") from error
     except RootError as error:
-        raise SetupError(f"trust root {path}: {error}") from error
+        raise SetupError(f"trust root {path}: {error}: give the root file with --root") from error
 
 
 def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Ready:
@@ -92,7 +92,9 @@ def require_signer(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> N
     try:
         status = signer.status()
     except (SignerUnavailableError, SignerError) as error:
-        raise SetupError(f"cloud signer: {error}: start station-signer serve for {home.signer_socket}") from error
+        raise SetupError(
+            f"cloud signer: {error}: start it, with the same root file: {_serving(home.signer_socket)}"
+        ) from error
     for what, found, wanted, remedy in _signer_rules(home.config, trusted, status):
         if found != wanted:
             raise SetupError(
@@ -111,6 +113,12 @@ def own_version() -> str:
         return version("keystation")
     except PackageNotFoundError:
         return "0+source"
+
+
+def _serving(socket: Path) -> str:
+    """The command that serves a signer on this socket; its directory is known where the socket has its usual place."""
+    usual = socket.parts[-2:] == ("run", "signer.sock")
+    return f"station-signer serve --dir {socket.parent.parent if usual else 'DIR'} --root ROOT"
 
 
 def _signer_rules(

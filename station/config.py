@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from station.faults import fault
+from trust.printable import plainly
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -72,11 +73,13 @@ def load(path: Path) -> tuple[Config, Paths]:
     except OSError as error:
         raise fault("setup", f"{path}: {error.strerror}; give --config FILE (config.example.toml shows one)") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise fault("setup", f"{path}: {error}") from error
+        raise fault("setup", f"{path}: {error}; config.example.toml shows all entries") from error
     try:
         state = (path.parent / config.station.state).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a name that no path may have
-        raise fault("setup", f"{path}: state {config.station.state!r}: {error}") from error
+        raise fault(
+            "setup", f"{path}: state {config.station.state!r}: {plainly(error)}; name another directory"
+        ) from error
     return config, Paths(
         state=state,
         root=state / config.station.root,

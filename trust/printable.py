@@ -8,6 +8,11 @@ from __future__ import annotations
 _REPLACEMENT = "·"
 
 
+def plainly(error: Exception) -> str:
+    """What an error says, without the system's number and without the path that stands beside it anyway."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def printable(text: str, limit: int | None = None) -> str:
     """One line without control characters, direction overrides or lone surrogates; longer than `limit` ends in `…`.
 

@@ -15,19 +15,20 @@ from trust.printable import printable
 
 _SETUP_FAILED = 2
 _LINE_STOPPED = 6
+_INTERRUPTED = 130
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keystation", prog_name="station-signer")
-def main() -> None:
+def cli() -> None:
     """The signer: keys on a PKCS#11 token, and the policy that guards them.
 
     One directory is one signer, of one role: the factory's or the cloud's.
     """
 
 
-@main.command()
+@cli.command(short_help="Make a signer: soft token, one key a purpose, counters, public.json.")
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="New directory for this signer.")
 @click.option("--role", type=click.Choice(["factory", "cloud"]), required=True, help="Whose keys it holds.")
 @click.option("--name", required=True, help="The station's name, or for the cloud role the registry's.")
@@ -55,10 +56,10 @@ def init(
         _stop(error)
     click.echo(f"{role} signer {name} ({environment}) made in {directory}", err=True)
     click.echo(f"keys: {', '.join(sorted(keys))}; public halves in {directory / PUBLIC_FILE}", err=True)
-    click.echo("next: put them into the trust root, then station-signer serve", err=True)
+    click.echo(f"next: put them into the trust root, then station-signer serve --dir {directory} --root ROOT", err=True)
 
 
-@main.command()
+@cli.command(short_help="Serve the signer on its socket until SIGTERM.")
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
 @click.option(
     "--root", "root_file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trust root's file."
@@ -77,7 +78,7 @@ def serve(directory: Path, root_file: Path) -> None:
         _stop(error)
 
 
-@main.command()
+@cli.command(short_help="Show role, keys and counts of a signer that is serving.")
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(directory: Path, *, as_json: bool) -> None:
@@ -100,6 +101,24 @@ def status(directory: Path, *, as_json: bool) -> None:
         _stop(error, _LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
         click.echo(printable(line))
+
+
+def main() -> None:
+    """The console script; what was typed wrong is one sentence with what to type next."""
+    try:
+        cli.main(prog_name="station-signer", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(_SETUP_FAILED)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None) or click.Context(cli, info_name="station-signer")
+        click.echo(
+            printable(f"station-signer: {error.format_message().rstrip('.')}. Try: {context.command_path} --help"),
+            err=True,
+        )
+        sys.exit(_SETUP_FAILED)
 
 
 def _stop(error: Exception, code: int = _SETUP_FAILED) -> NoReturn:

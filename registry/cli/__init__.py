@@ -15,7 +15,7 @@ import click
 
 from trust.printable import printable
 
-_NOT_KNOWN, _SETUP = 1, 2
+_NOT_KNOWN, _SETUP, _INTERRUPTED = 1, 2, 130
 _PATH = click.Path(path_type=Path)
 _directory = click.option(
     "--dir", "--config", "directory", required=True, type=_PATH,
@@ -29,7 +29,7 @@ def cli() -> None:
     """The registry: what every station pins, kept once, answered with signed receipts."""
 
 
-@cli.command()
+@cli.command(short_help="Make TLS key and certificate, database and registry.toml.")
 @_directory
 @click.option("--name", required=True, help="The registry's name, as the trust root has it: registry-01.")
 @click.option("--environment", required=True, help="'demo' or a site's name.")
@@ -45,7 +45,7 @@ def init(directory: Path, name: str, environment: str, host: str, signer_socket:
     click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
 
 
-@cli.command()
+@cli.command(short_help="Bring the database to this version's schema.")
 @_directory
 def migrate(directory: Path) -> None:
     """Bring the database to this version's schema. Make a backup first."""
@@ -57,7 +57,7 @@ def migrate(directory: Path) -> None:
     click.echo("the database has this version's schema", err=True)
 
 
-@cli.command()
+@cli.command(short_help="Serve stations over HTTPS until SIGTERM.")
 @_directory
 @click.option("--root", required=True, type=_PATH, help="The trust root's file.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -69,12 +69,14 @@ def serve(directory: Path, root: Path, host: str, port: int) -> None:
     from registry.settings import Home  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for library in ("alembic", "uvicorn"):  # what they say of every start is said by "ready" already
+        logging.getLogger(library).setLevel(logging.WARNING)
     with _set_up():
         home = Home.load(directory)
         run(home, root, ReceiptClient(home.signer_socket), (host, port), lambda text: click.echo(text, err=True))
 
 
-@cli.command()
+@cli.command(short_help="What the registry holds about a device.")
 @_directory
 @click.option("--jsonl", is_flag=True, help="One JSON object, as the API answers a GET.")
 @click.argument("device")
@@ -92,8 +94,21 @@ def show(directory: Path, device: str, *, jsonl: bool) -> None:
 
 
 def main() -> None:
-    """The console script."""
-    cli(prog_name="station-registry")
+    """The console script; what was typed wrong is one sentence with what to type next."""
+    try:
+        cli.main(prog_name="station-registry", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(_SETUP)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None) or click.Context(cli, info_name="station-registry")
+        click.echo(
+            printable(f"station-registry: {error.format_message().rstrip('.')}. Try: {context.command_path} --help"),
+            err=True,
+        )
+        sys.exit(_SETUP)
 
 
 @contextmanager

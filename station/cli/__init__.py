@@ -52,7 +52,8 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        note(f"station: {error.format_message()}")
+        context = getattr(error, "ctx", None) or click.Context(cli, info_name=as_called())
+        note(f"station: {error.format_message().rstrip('.')}. Try: {context.command_path} --help")
         sys.exit(2)
     except UsageError as error:
         note(f"station: {error}")

@@ -24,7 +24,7 @@ def device() -> None:
     """What is known about a device."""
 
 
-@device.command()
+@device.command(short_help="Jobs, statements and pin state of a device.")
 @click.argument("device_id")
 @CONFIG
 @click.option("--jsonl", is_flag=True, help="One JSON object.")

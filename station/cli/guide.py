@@ -12,6 +12,7 @@ from pathlib import Path
 from station.cli.output import data, note
 from station.exits import Exit
 from station.faults import TABLE, Disposition, Row
+from trust.printable import plainly
 
 BEGIN = "<!-- faults: made by `python -m station.cli.guide docs/operator.md` -->"
 END = "<!-- end of faults -->"
@@ -63,7 +64,7 @@ def main(names: list[str]) -> int:
         try:
             path.write_text(with_table(path.read_text("utf-8")), "utf-8")
         except (OSError, MarkersError) as error:
-            note(f"{path}: {error}")
+            note(f"{path}: {plainly(error)}")
             return Exit.USAGE
     return Exit.PASSED
 

@@ -30,7 +30,7 @@ def ledger() -> None:
     """The provisioning log."""
 
 
-@ledger.command()
+@ledger.command(short_help="Recompute the whole log and check every signature.")
 @CONFIG
 @_JSONL
 def verify(config_file: Path, jsonl: bool) -> None:
@@ -53,7 +53,7 @@ def verify(config_file: Path, jsonl: bool) -> None:
         data(f"jobs: {found.jobs}, {found.pinned} pinned, {found.passed} passed")
 
 
-@ledger.command()
+@ledger.command(short_help="How far the units of each order got.")
 @CONFIG
 @_JSONL
 def report(config_file: Path, jsonl: bool) -> None:

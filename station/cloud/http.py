@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
+from station.cloud.trouble import trouble
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
@@ -105,9 +106,7 @@ class HttpCloud:
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise CloudUnreachableError(
-                f"{asked}: {type(error).__name__}: {printable(str(error), _EXCERPT)}"
-            ) from error
+            raise CloudUnreachableError(trouble(self._url, asked, error)) from error
 
 
 def _tls(root_der: bytes) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hsm.cli import main as signer
+from hsm.cli import cli as signer
 from registry.cli import cli as registry
 from station.cli import cli as station
 from tests.docs.pages import PAGES, TOP, page, quoted, rows, section

@@ -92,10 +92,10 @@ import json, sys
 started = []
 sys.addaudithook(lambda event, args: started.append(repr(args)) if event in {
     "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork", "os.forkpty"} else None)
-from hsm.cli import main
+from hsm.cli import cli
 %s
 try:
-    main(["init", "--dir", sys.argv[1], "--role", "factory", "--name", "st-01"])
+    cli(["init", "--dir", sys.argv[1], "--role", "factory", "--name", "st-01"])
 except SystemExit as error:
     assert not error.code, error
 print(json.dumps({"started": started, "own": open("/proc/self/cmdline").read()}))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hsm import client
 from hsm.client import ReceiptClient, SignerClient
 from hsm.messages import LENGTH, frame, refused
 from hsm.signer import CheckpointRequest, Signer, SignerError, SignerUnavailableError
@@ -54,6 +55,22 @@ def test_no_signer_is_unavailable(path: Path) -> None:
         asyncio.run(SignerClient(path).status())
     with pytest.raises(SignerUnavailableError):
         ReceiptClient(path).status()
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "it is not running"),
+        (ConnectionRefusedError(111, "Connection refused"), "it is not running"),
+        (PermissionError(13, "Permission denied"), "this user may not use its socket"),
+        (OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links"),
+        (ConnectionResetError("the signer closed the connection"), "the signer closed the connection"),
+    ],
+)
+def test_why_a_signer_cannot_be_asked(error: OSError, why: str) -> None:
+    said = str(client._away(Path("/s"), error))
+    assert said.startswith(f"no answer from the signer at /s: {why}")
+    assert "Errno" not in said
 
 
 def test_a_restarted_signer_is_found_again(floor: Floor, path: Path) -> None:

@@ -237,7 +237,10 @@ def test_serve_without_its_signer_refuses_with_the_remedy(tmp_path: Path) -> Non
     plant = make_plant(tmp_path)
     found = program("serve", "--dir", plant.directory, "--root", plant.root_file, "--port", "0")
     assert found.returncode == 2
-    assert "start station-signer serve" in found.stderr and "Traceback" not in found.stderr
+    assert (
+        "start it, with the same root file: station-signer serve --dir" in found.stderr
+        and "Traceback" not in found.stderr
+    )
 
 
 def test_an_address_that_is_taken_is_refused_with_the_remedy(plant: Plant, own: Plant) -> None:

@@ -85,7 +85,7 @@ def test_another_receipt_key(plant: Plant) -> None:
 def test_no_signer(fault: Exception, plant: Plant) -> None:
     signer = plant.made.signer()
     signer.fault = fault
-    assert "start station-signer serve" in refusal(plant, signer=signer)
+    assert "station-signer serve --dir" in refusal(plant, signer=signer)
 
 
 def test_another_certificate(plant: Plant) -> None:
@@ -113,7 +113,7 @@ def test_a_database_that_is_not_there_or_not_ours(plant: Plant) -> None:
 
 
 def test_configurations_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="run station-registry init"):
+    with pytest.raises(SetupError, match=r"make the registry first \(station-registry init --help"):
         Home.load(tmp_path)
     (tmp_path / "registry.toml").write_text('name = "registry-01"\nenvironment = "demo"\nreceipt_key = "mine"\n')
     with pytest.raises(SetupError, match="receipt_key"):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from registry.tls import make_certificate
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.http import HttpCloud
+from station.cloud.trouble import trouble
 from tests.registry.make import Device, world
 from tests.registry.running import Plant, running
 from trust.codes import Code
@@ -151,11 +155,46 @@ def test_proxies_come_from_the_parameter_only(plant: Plant, monkeypatch: pytest.
 
 
 def test_nothing_listens() -> None:
-    async def act(cloud: HttpCloud) -> None:
-        with pytest.raises(CloudUnreachableError, match="ConnectError"):
-            await cloud.history(ANY)
+    assert unreachable("https://127.0.0.1:9") == "no connection to https://127.0.0.1:9: nobody listens there"
 
-    with_cloud(act, "https://127.0.0.1:9", stranger_certificate()[1])
+
+def test_a_name_that_nobody_knows() -> None:
+    error = httpx2.ConnectError("[Errno -2] Name or service not known")
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    assert trouble("https://r", "GET", error) == "no connection to https://r: its name is not known on this machine"
+    assert trouble("https://r", "GET", httpx2.ConnectError("")) == "no connection to https://r: it could not be made"
+
+
+def test_a_stranger_and_a_server_without_tls(tmp_path: Path) -> None:
+    async def closing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\r\n")
+
+    async def run() -> tuple[str, str]:
+        async with stranger(tmp_path, closing) as (url, _):
+            other = await asyncio.to_thread(unreachable, url)
+        server = await asyncio.start_server(closing, "127.0.0.1", 0)
+        async with server:
+            return other, await asyncio.to_thread(
+                unreachable, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            )
+
+    other, plain = asyncio.run(run())
+    assert "its TLS certificate does not verify under the trust root's (" in other
+    assert plain.endswith(": what answers there does not speak TLS")
+
+
+def unreachable(url: str) -> str:
+    """What is said of a registry at this address that cannot be reached: no class names, no error numbers."""
+    said = []
+
+    async def act(cloud: HttpCloud) -> None:
+        with pytest.raises(CloudUnreachableError) as caught:
+            await cloud.history(ANY)
+        said.append(str(caught.value))
+
+    with_cloud(act, url, stranger_certificate()[1])
+    assert not re.search(r"Errno|Error\b|_ssl\.c|\[SSL", said[0]), said
+    return said[0]
 
 
 def test_settings_that_cannot_work_are_refused_at_once() -> None:
