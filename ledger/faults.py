@@ -25,7 +25,10 @@ _REMEDIES = {
     sqlite3.SQLITE_LOCKED: ("another process keeps the ledger locked: stop the other station process", False),
     sqlite3.SQLITE_CANTOPEN: ("the ledger's file cannot be opened: check path, directory and access rights", False),
     sqlite3.SQLITE_PERM: ("the ledger's file cannot be opened: check path, directory and access rights", False),
-    sqlite3.SQLITE_IOERR: ("the ledger's disk failed: stop, check the disk, start again and run the audit", True),
+    sqlite3.SQLITE_IOERR: (
+        "the ledger's disk failed: stop, check the disk, start again and run station ledger verify",
+        True,
+    ),
     sqlite3.SQLITE_CORRUPT: ("the ledger's file is damaged: stop, keep the file, restore a backup beside it", True),
     sqlite3.SQLITE_NOTADB: ("the ledger's file is not a database: stop, keep the file, restore a backup", True),
 }

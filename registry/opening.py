@@ -11,7 +11,8 @@ def open_database(home: Home) -> Database:
     """The database, current and undamaged; SetupError otherwise."""
     if "://" not in home.config.database and not (home.directory / home.config.database).exists():
         raise SetupError(
-            f"{home.directory / home.config.database} is not there: restore it, or run station-registry migrate"
+            f"{home.directory / home.config.database} is not there: restore it, or make an empty one: "
+            f"station-registry migrate --dir {home.directory}"
         )
     database = Database.open(home.database_url)
     try:

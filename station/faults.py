@@ -197,7 +197,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "signer-down": Row(
             _L,
             "The signer does not answer.",
-            "Start the signer (station-signer serve); units in work go on when inserted again.",
+            "Start the signer: station-signer serve --dir DIR --root ROOT; units in work go on when inserted again.",
             Exit.LINE_STOPPED,
         ),
         "signer-refused": Row(_L, "The signer refused.", "Read the detail; call the line engineer.", Exit.LINE_STOPPED),
@@ -216,7 +216,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "ledger-conflict": Row(
             _L,
             "The ledger has other bytes for this step.",
-            "Run station ledger verify; call the line engineer.",
+            "Run station ledger verify --config FILE; call the line engineer.",
             Exit.LINE_STOPPED,
         ),
         "registry-refused": Row(
@@ -244,7 +244,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "registry-unreachable": Row(
             _H,
             "The registry does not answer.",
-            "Put the unit in the hold bin; insert it again when the registry answers (station check tells).",
+            "Put the unit in the hold bin; insert it again when the registry answers (station check --config FILE).",
             Exit.HELD,
         ),
         # set-up

@@ -83,7 +83,7 @@ class DeviceHistory:
         written = []
         for name, envelope, key in self.signed:
             if "/" in name:  # an order id from an edited ledger must not lead elsewhere
-                raise fault("setup", f"{name!r} is no file name: run station ledger verify")
+                raise fault("setup", f"{name!r} is no file name: run station ledger verify --config FILE")
             parts = {
                 "json": envelope.to_json(),
                 "pae": envelope.pae,

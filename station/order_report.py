@@ -45,7 +45,7 @@ async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
 async def _report(store: JobStore, order_id: str) -> OrderReport:
     order = await store.order(order_id)
     if order is None:
-        raise LedgerError(f"order {order_id} is listed and not in the log: run the audit")
+        raise LedgerError(f"order {order_id} is listed and not in the log: run station ledger verify --config FILE")
     work = read(order, WorkOrder)
     tally, held = await store.tally(order_id), await finish_me(store, order_id)
     told = await standing(store, order_id)

@@ -125,7 +125,7 @@ class Known:
         try:
             status = await signer.status()
         except (SignerError, SignerUnavailableError) as error:
-            raise NotReadyError(f"{error}. Start it: station-signer serve.") from error
+            raise NotReadyError(f"{error}. Start it: station-signer serve --dir DIR --root ROOT") from error
         finally:
             await signer.close()
         wiring.check_signer(self.config, self.root, status)

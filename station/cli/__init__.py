@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from station.cli.called import as_called
+from station.cli.called import Here, as_called
 from station.cli.lazy import LazyGroup
 from station.usage import UsageError
 
@@ -43,8 +43,9 @@ def main() -> None:
     from station.cli.output import note, note_fault  # noqa: PLC0415 - keeps --help fast
     from station.faults import TABLE, Fault, fault  # noqa: PLC0415
 
+    here = Here()
     try:
-        cli.main(prog_name=as_called(), standalone_mode=False)
+        cli.main(prog_name=as_called(), standalone_mode=False, obj=here)
     except click.exceptions.Abort:
         note("interrupted")
         sys.exit(130)
@@ -59,9 +60,9 @@ def main() -> None:
         note(f"station: {error}")
         sys.exit(2)
     except Fault as error:
-        note_fault(error)
+        note_fault(error, here)
         sys.exit(error.row.exit)
     except Exception:  # a bug must not look like a failed unit
         logging.getLogger(__name__).exception("bug")
-        note_fault(fault("internal"))
+        note_fault(fault("internal"), here)
         sys.exit(TABLE["internal"].exit)

@@ -13,7 +13,7 @@ import msgspec
 
 from station import wiring
 from station.cli import views
-from station.cli.called import typeable
+from station.cli.called import Here
 from station.cli.live import Progress
 from station.cli.outcome import Outcome
 from station.cli.output import data, data_is_seen, is_terminal, note, note_fault
@@ -38,6 +38,7 @@ class How:
     jsonl: bool
     verbose: bool
     junit: Path | None
+    here: Here
 
 
 def rehearsed(plan: Plan, slots: tuple[str, ...]) -> Exit:
@@ -61,7 +62,7 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
     except Fault as error:
         if outcome.finished is None:
             raise
-        note_fault(error)  # the units have their verdicts; only the log's head is not signed
+        note_fault(error, how.here)  # the units have their verdicts; only the log's head is not signed
         outcome.codes.append(error.row.exit)
     if how.junit is not None and outcome.finished is not None:
         outcome.codes.append(_write(how.junit, views.junit(outcome.finished, outcome.units)))
@@ -104,14 +105,14 @@ async def _listen(
         async for told in events:
             event = outcome.take(told)
             for show in shows:
-                show(event if how.jsonl else _typeable(event))
+                show(event if how.jsonl else _typeable(event, how.here))
 
 
-def _typeable(event: AnyEvent) -> AnyEvent:
+def _typeable(event: AnyEvent, here: Here) -> AnyEvent:
     """The event for people: commands in its remedy as they can type them here."""
     match event:
         case UnitFinished() | LineStopped() | SlotSuspect():
-            return msgspec.structs.replace(event, remedy=typeable(event.remedy))
+            return msgspec.structs.replace(event, remedy=here.typeable(event.remedy))
         case _:
             return event
 

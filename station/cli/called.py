@@ -1,12 +1,21 @@
-"""How the program was called, so that every command it shows can be typed in that very shell."""
+"""How the program was called, so that every command it shows can be typed in that very shell.
+
+Commands in sentences are written with `--config FILE`, `--dir DIR` and `--root ROOT`, and completed here. Must never
+guess: what this machine's settings do not tell stays a word in capitals.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from station import config as settings
+from station.faults import Fault
 
 PROGRAMS = ("station", "station-signer", "station-registry")
 _COMMAND = re.compile(
@@ -29,6 +38,36 @@ def as_called(program: str = "station") -> str:
     return relative if os.sep in relative else f"./{relative}"
 
 
-def typeable(text: str) -> str:
-    """The text with each command of ours in it as this user can type it."""
-    return _COMMAND.sub(lambda found: as_called(found[0]), text)
+def shown(path: Path) -> str:
+    """A path as one would type it here: relative if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+@dataclass(slots=True)
+class Here:
+    """The settings that this command was given: what completes the commands it shows. None: it has not come so far."""
+
+    config_file: Path | None = None
+
+    def typeable(self, text: str) -> str:
+        """The text with each command of ours in it as this user can type it, on this machine where that is known."""
+        if not _COMMAND.search(text):
+            return text
+        for option, word in self._words().items():
+            text = text.replace(option, f"{option.partition(' ')[0]} {shlex.quote(word)}")
+        return _COMMAND.sub(lambda found: as_called(found[0]), text)
+
+    def _words(self) -> dict[str, str]:
+        """What stands for FILE, DIR and ROOT; nothing for what cannot be known from here."""
+        if self.config_file is None:
+            return {}
+        words = {"--config FILE": shown(self.config_file)}
+        try:
+            paths = settings.load(self.config_file)[1]
+        except Fault:
+            return words
+        signer = paths.signer_socket.parent.parent  # where `station-signer init` puts the socket, unless it was told
+        if os.access(signer / "signer.toml", os.F_OK):
+            words["--dir DIR"] = shown(signer)
+        return {**words, "--root ROOT": shown(paths.root)}

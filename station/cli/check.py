@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from station.cli.called import typeable
+from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data
 from station.exits import Exit
@@ -24,11 +24,12 @@ def check(config_file: Path, order_file: Path | None, jsonl: bool) -> None:
     from station.readiness import Readiness  # noqa: PLC0415 - keeps --help fast
 
     findings = asyncio.run(Readiness(config_file, order_file).all())
+    here = Here(config_file)
     width = max(len(each.subject) for each in findings)
     for each in findings:
         if jsonl:
             data(msgspec.json.encode({"subject": each.subject, "good": each.good, "text": each.text}).decode())
         else:
-            data(f"{'ok ' if each.good else 'BAD'}  {each.subject:<{width}}  {typeable(each.text)}")
+            data(f"{'ok ' if each.good else 'BAD'}  {each.subject:<{width}}  {here.typeable(each.text)}")
     if not all(each.good for each in findings):
         sys.exit(Exit.USAGE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from station.cli.options import config_option
 from station.usage import UsageError
 
 
@@ -24,14 +25,7 @@ from station.usage import UsageError
     show_default="8, or the kept plant's",
     help="How many; a quarter of them RSA.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    default="config.example.toml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Settings file.",
-)
+@config_option("config.example.toml")
 @click.option("--keep", is_flag=True, help="Go on with the last demo's plant: devices that passed are verified again.")
 @click.option(
     "--discard", is_flag=True, help="Throw the last demo's plant away even if units or statements wait in it."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from station.cli.called import typeable
+from station.cli.called import Here
 from station.faults import Fault, SetupError
 from trust.printable import printable
 
@@ -27,13 +27,13 @@ def note(line: str) -> None:
     print(printable(line), file=sys.stderr, flush=True)
 
 
-def note_fault(error: Fault) -> None:
+def note_fault(error: Fault, here: Here) -> None:
     """What is wrong, exactly what, and what to do, a line each; of set-up the thing itself comes first."""
     what = [] if isinstance(error, SetupError) else [error.row.sentence]
-    first, *rest = (*what, *error.detail.splitlines(), typeable(error.row.remedy))
-    note(f"station: {first}")
+    first, *rest = (*what, *error.detail.splitlines(), error.row.remedy)
+    note(f"station: {here.typeable(first)}")
     for line in rest:
-        note(f"         {line}")
+        note(f"         {here.typeable(line)}")
 
 
 def is_terminal() -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from station.cli.called import Here
 from station.cli.options import CONFIG
 
 
@@ -45,5 +46,5 @@ def run(
     if dry_run:
         sys.exit(batch.rehearsed(plan, names))
     tries = plan.config.limits.retries if retries is None else retries
-    how = batch.How(jsonl=jsonl, verbose=verbose, junit=junit)
+    how = batch.How(jsonl=jsonl, verbose=verbose, junit=junit, here=Here(config_file))
     sys.exit(batch.provisioned(plan, Batch(count=count, slots=names, retries=tries), how))

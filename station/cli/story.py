@@ -5,7 +5,6 @@ Never cuts what it types: whoever watches can type it, too.
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import msgspec
 
 from station import config as settings
 from station.alone import alone_with
-from station.cli.called import as_called
+from station.cli.called import as_called, shown
 from station.cli.output import data, note
 from station.demo.leftover import at_rest, unsettled
 from station.demo.plant import MARKER, Batch, Plant
@@ -152,12 +151,6 @@ class Typist:
         code = self._interrupts.run([script("station"), *words])
         note("")
         return Exit(code) if code in set(Exit) else Exit.UNIT_FAILED
-
-
-def shown(path: Path) -> str:
-    """A path as one would type it here: relative if it lies below."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def typed(words: Sequence[str]) -> list[str]:

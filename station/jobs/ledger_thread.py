@@ -118,7 +118,7 @@ class LedgerThread:
         except LeafConflictError as error:
             raise RecordConflictError(str(error)) from error
         except (EnvelopeError, StatementError, IdentityError, MerkleError) as error:
-            text = f"the ledger holds what this station never writes ({error}): run the audit"
+            text = f"the ledger holds what this station never writes ({error}): run station ledger verify --config FILE"
             raise UnreadableLedgerError(text) from error
 
 

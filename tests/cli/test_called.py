@@ -1,13 +1,17 @@
 """Commands in hints are shown as this user can type them: by name where PATH leads there, else with the way there."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from station.cli.called import as_called, typeable
+from station.cli.called import Here, as_called
+from station.faults import TABLE
 from tests.cli.commands import STATION, typed
+from tests.cli.plant import EXAMPLE
+from tests.docs.test_commands import descend
 
 
 @pytest.fixture
@@ -54,15 +58,56 @@ def test_by_name_where_path_leads_to_the_same(place: Path, monkeypatch: pytest.M
     assert as_called() == ".venv/bin/station", "the name would start another program"
 
 
+TOLD = (
+    "Start it: station-signer serve --dir DIR --root ROOT; run station ledger verify --config FILE. "
+    "This station runs: a station demonstrates --config FILE."
+)
+
+
 def test_commands_in_sentences(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [".venv/bin/station"])
-    told = (
-        "Start the signer (station-signer serve); run station ledger verify. This station runs: a station demonstrates."
-    )
-    assert typeable(told) == told.replace("station-signer s", ".venv/bin/station-signer s").replace(
+    typeable = Here().typeable
+    assert typeable(TOLD) == TOLD.replace("station-signer s", ".venv/bin/station-signer s").replace(
         "station ledger", ".venv/bin/station ledger"
-    )
-    assert typeable(typeable(told)) == typeable(told)
+    ), "what is not known stays in capitals"
+    assert typeable(typeable(TOLD)) == typeable(TOLD)
+    assert typeable("Check --config FILE.") == "Check --config FILE.", "no command, no change"
+
+
+def test_commands_are_completed_from_this_machines_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/station"])
+    (place / "my settings.toml").write_text(EXAMPLE.read_text())
+    here = Here(place / "my settings.toml")
+    told = here.typeable(TOLD)
+    assert ".venv/bin/station ledger verify --config 'my settings.toml'" in told
+    assert ".venv/bin/station-signer serve --dir DIR --root run/demo/root.json;" in told, "no signer lives there"
+    (place / "run/demo/signer-factory").mkdir(parents=True)
+    (place / "run/demo/signer-factory/signer.toml").touch()
+    assert "serve --dir run/demo/signer-factory --root run/demo/root.json;" in here.typeable(TOLD)
+    (place / "my settings.toml").write_text("torn")
+    assert "serve --dir DIR --root ROOT;" in here.typeable(TOLD)
+
+
+def unfinished(text: str) -> list[str]:
+    """The commands in a text that lack an option which they need, or the settings file."""
+    found = []
+    for command in re.findall(r"(?<![\w-])station(?:-signer)? (?:demo|run|check|device|ledger|serve)\b[^;.,)]*", text):
+        words = command.split()
+        params = descend(words)[0].params
+        needed = {each.opts[0] for each in params if each.required or "--config" in each.opts}
+        if not needed <= set(words):
+            found.append(command)
+    return found
+
+
+def test_a_command_in_a_remedy_names_all_that_it_needs() -> None:
+    assert {code: found for code, row in TABLE.items() if (found := unfinished(row.remedy))} == {}
+    assert sum("station" in row.remedy and "--" in row.remedy for row in TABLE.values()) >= 3
+
+
+@pytest.mark.parametrize("planted", ["Start it (station-signer serve); then", "Run station ledger verify; call."])
+def test_an_unfinished_command_is_seen(planted: str) -> None:
+    assert len(unfinished(planted)) == 1
 
 
 def test_usage_is_as_typed() -> None:

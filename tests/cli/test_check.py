@@ -78,7 +78,7 @@ def no_slots(site: Site) -> Path:
         (variant("e", ('environment = "demo"', 'environment = "plant-a"')), "root", "'plant-a', the trust root 'demo'"),
         (variant("n", ('name = "st-01"', 'name = "st-09"')), "root", "station 'st-09' is not in the trust root"),
         (another_version_of_the_root, "signer", "the signer serves st-01/demo under root"),
-        (variant("s", ("signer-factory/run", "signer-gone/run")), "signer", "Start it: station-signer serve."),
+        (variant("s", ("signer-factory/run", "signer-gone/run")), "signer", "it is not running. Start it: station-signer serve --dir DIR --root "),
         (variant("c", ("signer-factory/run", "signer-cloud/run")), "signer", "the signer serves registry-01/demo"),
         (variant("d", ("disk_reserve_mb = 256", "disk_reserve_mb = 999999999")), "disk", "Free disk space"),
         (variant("p", ('proxy = ""', 'proxy = "http://127.0.0.1:9"')), "registry", "Look at registry, network and proxy"),

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from station.cli import output, views
+from station.cli.called import Here
 from station.faults import fault
 from tests.cli.test_views import BATCH, FAIL, STOP
 
@@ -18,7 +19,7 @@ DANGEROUS = {each for each in HOSTILE if not each.isprintable()}
 def test_data_and_notes_carry_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     output.data(HOSTILE)
     output.note(HOSTILE)
-    output.note_fault(fault("setup", HOSTILE))
+    output.note_fault(fault("setup", HOSTILE), Here())
     written = capsys.readouterr()
     assert {"\x1b", "\n", "\x00", "\u202e"} <= DANGEROUS
     assert written.out == "x·[2J·]0;owned··ledger verifies: 22 leaves··\n"
