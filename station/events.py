@@ -141,6 +141,13 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     under_way: int = 0
 
 
+class Rehearsed(FloorEvent, frozen=True, kw_only=True, tag="rehearsed"):
+    """A dry run has found nothing in the way: the order could start on these slots. No device was touched."""
+
+    order: str
+    slots: tuple[str, ...]
+
+
 AnyEvent = (
     AttemptBegan
     | StepBegan
@@ -151,4 +158,5 @@ AnyEvent = (
     | SlotSuspect
     | OutboxSent
     | BatchFinished
+    | Rehearsed
 )

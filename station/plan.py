@@ -48,11 +48,16 @@ class Plan:
 
     def chosen(self, names: Sequence[str]) -> tuple[SlotConfig, ...]:
         """The slots of these names, all without names; UsageError for a name that is not there."""
-        known = {slot.name: slot for slot in self.slots}
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise UsageError(f"--slots: no slot {', '.join(missing)}; there are {', '.join(known)}")
-        return tuple(known[name] for name in names) if names else self.slots
+        return chosen(self.slots, names)
+
+
+def chosen(slots: tuple[SlotConfig, ...], names: Sequence[str]) -> tuple[SlotConfig, ...]:
+    """The slots of these names, all without names; UsageError for a name that is not there."""
+    known = {slot.name: slot for slot in slots}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise UsageError(f"--slots: no slot {', '.join(missing)}; there are {', '.join(known)}")
+    return tuple(known[name] for name in names) if names else slots
 
 
 def agree(config: settings.Config, root: TrustedRoot) -> None:
@@ -73,7 +78,7 @@ def load_order(path: Path, root: TrustedRoot) -> Envelope:
     try:
         return from_toml(path.read_text(), environment=root.root.environment, root_sha256=root.sha256)
     except OSError as error:
-        raise UsageError(f"order {path}: {error.strerror}") from error
+        raise UsageError(f"order {path}: {error.strerror}; name the order's file with --order") from error
     except (OrderError, UnicodeDecodeError) as error:
         raise UsageError(f"order {path}: {error}") from error
 

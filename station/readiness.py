@@ -16,11 +16,12 @@ from station import config as settings
 from station import wiring
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.disk import enough_disk, free_at, usable
+from station.events import Rehearsed
 from station.faults import Fault, SetupError, fault
 from station.jobs import LedgerError, OutboxItem, RecordKind
 from station.leaves import classify
 from station.line import Clock
-from station.plan import Plan, agree, for_this_station, load_order, load_slots
+from station.plan import Plan, agree, chosen, for_this_station, load_order, load_slots, named_slots
 from station.root import load_root
 from station.usage import UsageError
 from trust.identity import DeviceId
@@ -47,9 +48,18 @@ class NotReadyError(Exception):
 class Readiness:
     """All questions about one station. Raises the fault `setup` only for settings that cannot be read."""
 
-    def __init__(self, config_file: Path, order_file: Path | None) -> None:
+    def __init__(
+        self,
+        config_file: Path,
+        order_file: Path | None,
+        *,
+        slots_file: Path | None = None,
+        slots: tuple[str, ...] = (),
+    ) -> None:
         self.config, self.paths = settings.load(config_file)
         self._order_file = order_file
+        self._slots_file = slots_file
+        self._names = slots
 
     async def all(self) -> list[Finding]:
         """Every finding, in the order an operator would mend them; without a root nobody else can be judged."""
@@ -72,9 +82,12 @@ class Readiness:
 
     async def _slots(self) -> list[Finding]:
         try:
-            slots = load_slots(self.paths.slots)
+            there = load_slots(self.paths.slots) if self._slots_file is None else named_slots(self._slots_file)
+            slots = chosen(there, self._names)
         except Fault as error:
             return [Finding("slots", False, _text(error))]
+        except UsageError as error:
+            return [Finding("slots", False, str(error))]
         return list(await asyncio.gather(*(_slot(slot) for slot in slots)))
 
 
@@ -182,8 +195,9 @@ async def _slot(slot: SlotConfig) -> Finding:
     return Finding(slot.name, True, f"{identity.device_id}, {identity.hardware}, {identity.firmware_version}{kind}")
 
 
-async def rehearse(plan: Plan) -> None:
+async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     """What `station run` does before the first device, except writing; raises the fault that would stop it."""
+    slots = plan.chosen(names)
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     signer = wiring.open_signer(plan.paths)
     cloud = wiring.open_cloud(plan.config, plan.root)
@@ -197,6 +211,7 @@ async def rehearse(plan: Plan) -> None:
     finally:
         await cloud.close()
         await signer.close()
+    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=tuple(slot.name for slot in slots))
 
 
 async def _greet(cloud: Cloud) -> None:

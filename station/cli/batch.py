@@ -41,11 +41,13 @@ class How:
     here: Here
 
 
-def rehearsed(plan: Plan, slots: tuple[str, ...]) -> Exit:
+def rehearsed(plan: Plan, slots: tuple[str, ...], *, jsonl: bool) -> Exit:
     """A dry run; raises the fault that would keep the batch from starting."""
-    chosen = plan.chosen(slots)
-    asyncio.run(rehearse(plan))
-    note(f"dry run: order {plan.work.order_id} could start on {len(chosen)} slots; no device was touched")
+    done = asyncio.run(rehearse(plan, slots))
+    if jsonl:
+        data(views.json_line(done))
+    else:
+        note(views.rehearsed_line(done))
     return Exit.PASSED
 
 

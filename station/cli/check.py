@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from station.cli.called import Here
-from station.cli.options import CONFIG
+from station.cli.options import CONFIG, SLOTS, SLOTS_FILE
 from station.cli.output import data
 from station.exits import Exit
 
@@ -18,12 +18,16 @@ from station.exits import Exit
 @click.command()
 @CONFIG
 @click.option("--order", "order_file", type=click.Path(path_type=Path), help="Check this order, too.")
+@SLOTS_FILE
+@SLOTS
 @click.option("--jsonl", is_flag=True, help="One JSON object a finding.")
-def check(config_file: Path, order_file: Path | None, jsonl: bool) -> None:
+def check(
+    config_file: Path, order_file: Path | None, slots_file: Path | None, slots: tuple[str, ...], jsonl: bool
+) -> None:
     """Look at ports, presence, signer, registry, proxy, ledger, disk, clock, root and order; exits 2 if one is bad."""
     from station.readiness import Readiness  # noqa: PLC0415 - keeps --help fast
 
-    findings = asyncio.run(Readiness(config_file, order_file).all())
+    findings = asyncio.run(Readiness(config_file, order_file, slots_file=slots_file, slots=slots).all())
     here = Here(config_file)
     width = max(len(each.subject) for each in findings)
     for each in findings:

@@ -29,4 +29,18 @@ def config_option(default: str) -> Callable[[F], F]:
     )  # fmt: skip
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Names from a list with commas, each once; a list of none is no list: it could stand for all or for nothing."""
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise click.BadParameter(f"{text!r} names no slot; without --slots all are served")
+    return names
+
+
 CONFIG = config_option("config.toml")
+SLOTS = click.option("--slots", callback=_names, help="Names of the slots, with commas; without it all.")
+SLOTS_FILE = click.option(
+    "--slots-file", type=click.Path(path_type=Path), help="Another slots file than the settings'."
+)

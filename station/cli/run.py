@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from station.cli.called import Here
-from station.cli.options import CONFIG
+from station.cli.options import CONFIG, SLOTS, SLOTS_FILE
 
 
 @click.command()
@@ -20,9 +20,9 @@ from station.cli.options import CONFIG
     help="The work order (TOML in environment demo).",
 )
 @CONFIG
-@click.option("--slots-file", type=click.Path(path_type=Path), help="Another slots file than the settings'.")
+@SLOTS_FILE
 @click.option("--count", type=click.IntRange(min=1), help="Units to bring to a verdict; without it one a slot.")
-@click.option("--slots", "slot_names", default="", help="Names of the slots to serve, with commas; without it all.")
+@SLOTS
 @click.option(
     "--retries", type=click.IntRange(min=0), help="Automatic retries of a unit that failed (default: the settings')."
 )
@@ -31,7 +31,7 @@ from station.cli.options import CONFIG
 @click.option("--dry-run", is_flag=True, help="Check order, root, slots, signer and registry; touch no device.")
 @click.option("--verbose", is_flag=True, help="A line for each step of each unit.")
 def run(
-    order_file: Path, config_file: Path, slots_file: Path | None, count: int | None, slot_names: str,
+    order_file: Path, config_file: Path, slots_file: Path | None, count: int | None, slots: tuple[str, ...],
     retries: int | None, jsonl: bool, junit: Path | None, dry_run: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Provision a batch under an order and exit with the worst result's code."""
@@ -42,9 +42,8 @@ def run(
     if junit is not None and not junit.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {junit.parent}: make it first", param_hint="--junit")
     plan = Plan.load(config_file, order_file, slots_file)
-    names = tuple(dict.fromkeys(name.strip() for name in slot_names.split(",") if name.strip()))
     if dry_run:
-        sys.exit(batch.rehearsed(plan, names))
+        sys.exit(batch.rehearsed(plan, slots, jsonl=jsonl))
     tries = plan.config.limits.retries if retries is None else retries
     how = batch.How(jsonl=jsonl, verbose=verbose, junit=junit, here=Here(config_file))
-    sys.exit(batch.provisioned(plan, Batch(count=count, slots=names, retries=tries), how))
+    sys.exit(batch.provisioned(plan, Batch(count=count, slots=slots, retries=tries), how))

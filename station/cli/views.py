@@ -12,6 +12,7 @@ from station.events import (
     BatchFinished,
     LineStopped,
     OutboxSent,
+    Rehearsed,
     SlotSuspect,
     StepDone,
     UnitFinished,
@@ -51,6 +52,12 @@ def step_line(event: AnyEvent) -> str | None:
             return f"{event.slot:<10} {event.step:<10} {event.seconds * 1000:8.1f} ms"
         case _:
             return None
+
+
+def rehearsed_line(done: Rehearsed) -> str:
+    """What a dry run has found: nothing in the way."""
+    slots = "1 slot" if len(done.slots) == 1 else f"{len(done.slots)} slots"
+    return f"dry run: order {done.order} could start on {slots}; no device was touched"
 
 
 def left_over_line(sent: OutboxSent) -> str:

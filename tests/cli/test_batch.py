@@ -15,7 +15,17 @@ import pytest
 
 from fixtures.families.smp.emulated.verbs import IMAGE
 from station.cli import views
-from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, Step, StepBegan, UnitFinished, Verdict
+from station.events import (
+    AnyEvent,
+    AttemptBegan,
+    BatchFinished,
+    LineStopped,
+    Rehearsed,
+    Step,
+    StepBegan,
+    UnitFinished,
+    Verdict,
+)
 from station.exits import Exit
 from tests.cli.commands import STATION, Done, station, typed
 from tests.cli.plant import Site
@@ -100,9 +110,26 @@ def test_a_dry_run_touches_nothing(site: Site, first_batch: Done) -> None:
     flash = (site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin").read_bytes()
     done = run(site, "dry", "--dry-run", "--slots", "ec-06")
     assert (done.code, done.out) == (0, "")
-    assert done.err == "dry run: order dry could start on 1 slots; no device was touched\n"
+    assert done.err == "dry run: order dry could start on 1 slot; no device was touched\n"
     assert (site.state / "station" / "ledger.db").read_bytes() == ledger
     assert (site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin").read_bytes() == flash
+
+
+def test_a_dry_run_for_scripts_is_one_event(site: Site, first_batch: Done) -> None:
+    done = run(site, "dry", "--dry-run", "--jsonl", "--slots", "ec-06,ec-01", type_it=typed)
+    (told,) = events(done)
+    assert (done.code, done.err) == (0, "")
+    assert isinstance(told, Rehearsed)
+    assert (told.order, told.slots) == ("dry", ("ec-06", "ec-01"))
+
+
+@pytest.mark.parametrize("names", ["", ",", " , "])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_list_of_no_slots_is_not_all_slots(site: Site, first_batch: Done, command: str, names: str) -> None:
+    done = typed(command, "--config", site.config, "--order", site.order("main"), "--slots", names)
+    assert (done.code, done.out) == (Exit.USAGE, "")
+    assert f"{names!r} names no slot; without --slots all are served. Try: " in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_stops_nothing(site: Site, first_batch: Done) -> None:

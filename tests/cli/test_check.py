@@ -45,6 +45,24 @@ def test_everything_is_in_order(site: Site, first_batch: Done) -> None:
         assert line.endswith(", emulated")
 
 
+def test_some_slots_only(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    words = ["check", "--config", site.config, "--slots", "ec-05,ec-01"]
+    assert [line.split()[1] for line in typed(*words).lines[-3:]] == ["proxy", "ec-05", "ec-01"]
+    found = bad(typed("check", "--config", site.config, "--slots", "ec-01,ec-77"))
+    assert list(found) == ["slots"]
+    assert "no slot ec-77; there are ec-01, " in found["slots"]
+
+
+def test_another_slots_file(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text((site.state / "slots.toml").read_text().replace('name = "ec-', 'name = "nest-'))
+    done = typed("check", "--config", site.config, "--slots-file", mine, "--slots", "nest-02")
+    assert (done.code, done.lines[-1].split()[:2]) == (0, ["ok", "nest-02"]), done
+    found = bad(typed("check", "--config", site.config, "--slots-file", tmp_path / "none.toml"))
+    assert list(found) == ["slots"]
+    assert "none.toml: No such file or directory: name the slots file" in found["slots"]
+
+
 def test_for_scripts(site: Site, first_batch: Done) -> None:
     done = typed("check", "--config", site.config, "--jsonl")
     assert (done.code, done.err) == (0, "")

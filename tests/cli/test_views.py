@@ -13,6 +13,7 @@ from station.events import (
     BatchFinished,
     LineStopped,
     OutboxSent,
+    Rehearsed,
     SlotSuspect,
     Step,
     StepBegan,
@@ -46,6 +47,7 @@ BATCH = BatchFinished(
 )
 STOP = LineStopped(at=AT, code="signer-down", sentence="No signer.", remedy="Start it.", detail="gone", exit_code=6)
 SUSPECT = SlotSuspect(at=AT, slot="ec-02", count=3, sentence="3 failed here.", remedy="Check the slot.")
+REHEARSED = Rehearsed(at=AT, order="o-1", slots=("ec-01", "ec-02"))
 LEFT = OutboxSent(at=AT, found=3, waiting=1)
 SEEN = UnitSeen(at=AT, slot="ec-01", device_id=DEVICE, product_id=7, hardware="ast1030", emulated=True)
 
@@ -83,6 +85,7 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
     (QUARANTINE, (f"ec-01      QUARANTINE {DEVICE}  anchor-differs at anchored: It differs. Bin it. [x]",)),
     (STOP, ("LINE STOP  No signer. Start it. (signer-down: gone)",)),
     (LEFT, ()),  # said on stderr, before the lines of the batch
+    (REHEARSED, ()),  # said on stderr, too
     (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
     (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
     (
@@ -167,6 +170,7 @@ JSON = [
         ),
     ),
     (LEFT, f'{{"event":"outbox-sent","at":"{AT}","slot":"","found":3,"waiting":1}}'),
+    (REHEARSED, f'{{"event":"rehearsed","at":"{AT}","slot":"","order":"o-1","slots":["ec-01","ec-02"]}}'),
     (
         SUSPECT,
         (
