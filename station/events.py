@@ -72,7 +72,10 @@ class UnitSeen(FloorEvent, frozen=True, kw_only=True, tag="unit-seen"):
 
 
 class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
-    """The attempt's end. For a PASS, `already` means verified again; `cloud` is what the registry has acknowledged."""
+    """The attempt's end. For a PASS, `already` means verified again; `cloud` is what the registry has acknowledged.
+
+    `again`: the unit is tried again at once, so this is not its verdict yet.
+    """
 
     verdict: Verdict
     order: str
@@ -86,6 +89,7 @@ class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
     remedy: str = ""
     detail: str = ""
     already: bool = False
+    again: bool = False
     cloud: Literal["", "provisional", "active"] = ""
     emulated: bool = False
     seconds: float = 0.0

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station.attempt import Attempt
@@ -117,13 +119,12 @@ class Floor:
 
     async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
         for left in range(retries, -1, -1):
-            result = await self._attempt(slot)
-            again = bool(result.code) and TABLE[result.code].disposition is Disposition.RETRY
-            if not again or not left or self._halt.is_set():
+            result = await self._attempt(slot, left)
+            if not result.again:
                 break
         return result
 
-    async def _attempt(self, slot: Slot) -> UnitFinished:
+    async def _attempt(self, slot: Slot, left: int) -> UnitFinished:
         line, name = self._line, slot.config.name
         line.emit(AttemptBegan(at=line.clock.utc(), slot=name))
         attempt = Attempt(line, slot)
@@ -137,6 +138,8 @@ class Floor:
             result = await self._ended_by(attempt, _internal(bug))
         finally:
             await attempt.close()
+        worth = bool(result.code) and TABLE[result.code].disposition is Disposition.RETRY
+        result = replace(result, again=worth and left > 0 and not self._halt.is_set())
         line.emit(result)
         return result
 

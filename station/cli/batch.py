@@ -14,6 +14,7 @@ import msgspec
 from station import wiring
 from station.cli import views
 from station.cli.called import Here
+from station.cli.junit import junit
 from station.cli.live import Progress
 from station.cli.outcome import Outcome
 from station.cli.output import data, data_is_seen, is_terminal, note, note_fault
@@ -67,7 +68,7 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
         note_fault(error, how.here)  # the units have their verdicts; only the log's head is not signed
         outcome.codes.append(error.row.exit)
     if how.junit is not None and outcome.finished is not None:
-        outcome.codes.append(_write(how.junit, views.junit(outcome.finished, outcome.units)))
+        outcome.codes.append(_write(how.junit, junit(outcome.finished, outcome.units, how.here)))
     return worst(outcome.codes)
 
 
@@ -132,7 +133,7 @@ def _say(event: AnyEvent, how: How) -> None:
         data(views.json_line(event))
         return
     for line in views.plain_lines(event):
-        data(line)
+        data(how.here.typeable(line))
     if how.verbose and (step := views.step_line(event)) is not None:
         note(step)
 

@@ -1,9 +1,9 @@
-"""Events as lines: for people in a pipe, for scripts as JSON, for test systems as JUnit XML. Pure."""
+"""Events as lines: for people in a pipe, for scripts as JSON. Pure.
+
+Commands in them are to be completed by whoever shows them (`station.cli.called`).
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -97,14 +97,15 @@ def in_outbox(outbox: int | None) -> str:
 
 
 def unit_line(unit: UnitFinished) -> str:
-    """A verdict with what to do next."""
-    head = f"{unit.slot:<10} {unit.verdict:<10} {unit.device_id or 'no device':<24}"
+    """A verdict with what to do next; an attempt that is none yet says so instead."""
+    head = f"{unit.slot:<10} {'again' if unit.again else unit.verdict:<10} {unit.device_id or 'no device':<24}"
     emulated = "  emulated" if unit.emulated else ""
     if unit.verdict is Verdict.PASS:
         return f"{head}  {passed(unit)}  key {unit.fingerprint[:16]}  {unit.seconds:.2f} s{emulated}"
     where = f" at {unit.step}" if unit.step else ""
     detail = f" [{printable(unit.detail)}]" if unit.detail else ""
-    return f"{head}  {unit.code}{where}: {unit.sentence} {unit.remedy}{detail}{emulated}"
+    remedy = "It is tried again." if unit.again else unit.remedy
+    return f"{head}  {unit.code}{where}: {unit.sentence} {remedy}{detail}{emulated}"
 
 
 def passed(unit: UnitFinished) -> str:
@@ -120,7 +121,20 @@ def batch_lines(batch: BatchFinished) -> tuple[str, ...]:
         f"order {batch.order}: {batch.passed} passed{already}, {batch.failed} failed, {batch.held} held, "
         f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{_waiting(batch.outbox)}"
     )
-    return (tally, *(f"finish me  {device}  insert it again when the registry answers" for device in batch.finish_me))
+    held = (f"finish me  {device}  insert it again when the registry answers" for device in batch.finish_me)
+    return (tally, *held, *objected_lines(batch.objected))
+
+
+def objected_lines(count: int) -> tuple[str, ...]:
+    """Statements that the registry answered without a receipt: nobody but a person can find out why."""
+    if not count:
+        return ()
+    what = "1 statement" if count == 1 else f"{count} statements"
+    line = (
+        f"objected   {what}: the registry answered, but with no receipt. Nothing is lost: what it objects to stays in "
+        "the outbox. The log (stderr) says why; call the line engineer, then station check --config FILE"
+    )
+    return (line,)
 
 
 def _waiting(outbox: int | None) -> str:
@@ -133,24 +147,3 @@ def _waiting(outbox: int | None) -> str:
             return "; 1 statement waits for the registry"
         case _:
             return f"; {outbox} statements wait for the registry"
-
-
-def junit(batch: BatchFinished, units: Sequence[UnitFinished]) -> bytes:
-    """The batch as JUnit XML: a test case an attempt, failures for everything but PASS."""
-    bad = sum(unit.verdict is not Verdict.PASS for unit in units)
-    suite = ET.Element(
-        "testsuite",
-        name=f"order {printable(batch.order)}",
-        tests=str(len(units)),
-        failures=str(bad),
-        time=str(batch.seconds),
-    )
-    for unit in units:
-        name, slot = printable(unit.device_id or unit.slot), printable(unit.slot)
-        case = ET.SubElement(suite, "testcase", name=name, classname=slot, time=str(unit.seconds))
-        if unit.verdict is not Verdict.PASS:
-            said = printable(f"{unit.verdict}: {unit.sentence}")
-            failure = ET.SubElement(case, "failure", type=printable(unit.code), message=said)
-            # XML 1.0 has no way to write most control characters, not even escaped
-            failure.text = f"{printable(unit.detail)}\n{printable(unit.remedy)}"
-    return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

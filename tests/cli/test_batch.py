@@ -63,10 +63,11 @@ def test_a_batch_in_a_pipe_is_a_line_a_unit_and_the_tally(site: Site, first_batc
 
 def test_junit(site: Site, first_batch: Done) -> None:
     suite = ET.fromstring((site.directory / "first.xml").read_bytes())
+    assert [each.get("value") for each in suite.findall("properties/property")] == ["2", "0", "0"], "all are emulated"
     assert {name: suite.get(name) for name in ("name", "tests", "failures")} == {
         "name": "order main", "tests": "2", "failures": "0",
     }  # fmt: skip
-    cases = {case.get("classname"): case.get("name") for case in suite}
+    cases = {case.get("classname"): case.get("name") for case in suite.findall("testcase")}
     assert cases == {slot: site.device(slot) for slot in ("ec-01", "ec-02")}
 
 
@@ -165,6 +166,17 @@ def test_an_empty_port_fails_and_the_other_slot_passes(site: Site, first_batch: 
         ("ec-01", Verdict.PASS, ""), ("ec-02", Verdict.FAIL, "port-missing"),
     }  # fmt: skip
     assert done.code == Exit.UNIT_FAILED
+
+
+def test_a_unit_that_is_tried_again_has_one_verdict(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "slots.toml").write_text('[[slot]]\nname = "gone"\nfamily = "smp"\nport = "/dev/ttyNONE"\n')
+    words = ["--slots-file", tmp_path / "slots.toml", "--retries", "2", "--junit", tmp_path / "junit.xml"]
+    done = run(site, "main", *words, type_it=typed)
+    assert done.code == Exit.UNIT_FAILED
+    assert [line.split()[1] for line in done.lines[:-1]] == ["again", "again", "FAIL"]
+    assert "It is tried again." in done.lines[0]
+    assert ": 0 passed, 1 failed, 0 held" in done.lines[-1]
+    assert ET.fromstring((tmp_path / "junit.xml").read_bytes()).get("tests") == "1"
 
 
 def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from station.cli import output, views
 from station.cli.called import Here
+from station.cli.junit import junit
 from station.faults import fault
 from tests.cli.test_views import BATCH, FAIL, STOP
 
@@ -37,5 +38,5 @@ def test_lines_about_units_carry_no_control_characters() -> None:
 def test_junit_is_xml_whatever_the_detail_says(code: int) -> None:
     foreign = f"a{chr(code)}]]><b"
     unit = msgspec.structs.replace(FAIL, detail=foreign, sentence=foreign, slot=foreign, code=foreign)
-    (failure,) = ET.fromstring(views.junit(msgspec.structs.replace(BATCH, order=foreign), [unit])).iter("failure")
+    (failure,) = ET.fromstring(junit(msgspec.structs.replace(BATCH, order=foreign), [unit], Here())).iter("failure")
     assert failure.text == f"a·]]><b\n{FAIL.remedy}"
