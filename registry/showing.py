@@ -10,6 +10,7 @@ from registry.pins.store import Stored, StoredPin
 from registry.settings import Home, SetupError
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError
+from trust.statement import PinStatement, read
 
 
 def look_up(home: Home, device: str) -> StoredPin | None:
@@ -30,6 +31,7 @@ def as_text(pin: StoredPin) -> str:
     """A few lines for a terminal."""
     lines = [
         ("device", str(pin.device)),
+        ("emulated", "yes" if read(pin.pin.statement, PinStatement).declared.emulated else "no"),
         ("state", "active" if pin.completion else "provisional"),
         ("key", pin.fingerprint),
         ("job", pin.job),

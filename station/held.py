@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from station.events import Step, Verdict
-from station.jobs import Jobs
+from station.jobs import Jobs, OnRecord, RecordKind
+from trust.statement import Event
 
 _PROVED = frozenset(list(Step)[list(Step).index(Step.PROVEN) + 1 :])  # steps of a unit that has proved its key
 
@@ -18,9 +19,20 @@ async def standing(jobs: Jobs, order_id: str) -> Mapping[str, str]:
     """
     told = {str(job.job_id): Verdict.HELD.value for job in await jobs.unfinished(order_id)}
     for event in await jobs.verdicts(order_id):
-        if event.job in told and event.details.get("step") in _PROVED:
+        if event.job in told and _counts(event):
             told[event.job] = event.details.get("verdict", "")
     return told
+
+
+async def last_verdict(jobs: Jobs, known: OnRecord) -> Event | None:
+    """The verdict that tells where one unfinished job stands, by the same rule once it is signed for."""
+    signed_for = RecordKind.PIN in known.records
+    told = [event for event in await jobs.verdicts(known.job.order_id) if event.job == str(known.job.job_id)]
+    return next((event for event in reversed(told) if _counts(event) or not signed_for), None)
+
+
+def _counts(event: Event) -> bool:
+    return event.details.get("step") in _PROVED
 
 
 async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:

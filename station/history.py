@@ -13,7 +13,9 @@ import msgspec
 from station import checks
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault, fault
-from station.jobs import Jobs, OnRecord, RecordKind
+from station.job_state import job_state
+from station.jobs import OnRecord, RecordKind
+from station.jobs.store import JobStore
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey
@@ -32,21 +34,29 @@ class RecordView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """One job with its records."""
+    """One job with its records. `state` and `text` are `station.job_state`'s; `emulated` is None before the intent.
+
+    `attempts` were made until it passed, or so far; `verified_again` counts the insertions after that.
+    """
 
     job: str
     order_id: str
     adopted: bool
+    state: str
+    text: str
+    emulated: bool | None
     attempts: int
+    verified_again: int
     records: tuple[RecordView, ...]
 
 
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry says; fingerprint and station only of a pin whose signatures hold, `detail` of a failure."""
+    """What the registry says; `detail` of a failure, the rest only of a pin whose signatures hold."""
 
     state: Literal["active", "provisional", "not-pinned", "no-answer", "not-trusted"]
     fingerprint: str = ""
     station: str = ""
+    emulated: bool | None = None
     detail: str = ""
 
 
@@ -55,7 +65,7 @@ class Reader:
     """Where to look."""
 
     root: TrustedRoot
-    jobs: Jobs
+    jobs: JobStore
     cloud: Cloud
 
 
@@ -68,6 +78,11 @@ class DeviceHistory:
     registry: RegistryView
     jobs: tuple[JobView, ...]
     signed: tuple[tuple[str, Envelope, PublicKey], ...]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether a pin statement here or there declares the unit to be no real device."""
+        return self.registry.emulated is True or any(job.emulated for job in self.jobs)
 
     @property
     def view(self) -> dict[str, object]:
@@ -109,7 +124,7 @@ def _write_new(path: Path, content: bytes) -> None:
 async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:
     """Ask ledger and registry; nobody's word is believed without its signature."""
     signed: list[tuple[str, Envelope, PublicKey]] = []
-    jobs = [_job(reader.root, each, signed) for each in await reader.jobs.of_device(device)]
+    jobs = [await _job(reader, each, signed) for each in await reader.jobs.of_device(device)]
     registry = await _registry(reader, device)
     known = bool(jobs) or registry.state not in {"not-pinned", "no-answer"}
     return DeviceHistory(device_id=str(device), known=known, registry=registry, jobs=tuple(jobs), signed=tuple(signed))
@@ -127,23 +142,37 @@ async def _registry(reader: Reader, device: DeviceId) -> RegistryView:
     except Fault as error:
         return RegistryView(state="not-trusted", detail=str(error))
     state: Literal["active", "provisional"] = "active" if record.state == "active" else "provisional"
-    return RegistryView(state=state, fingerprint=statement.fingerprint, station=statement.station)
+    return RegistryView(
+        state=state,
+        fingerprint=statement.fingerprint,
+        station=statement.station,
+        emulated=statement.declared.emulated,
+    )
 
 
-def _job(root: TrustedRoot, known: OnRecord, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
+async def _job(reader: Reader, known: OnRecord, signed: list[tuple[str, Envelope, PublicKey]]) -> JobView:
     job, views = known.job, []
     for kind, envelope in known.records.items():
-        key = _key(root, kind, envelope)
+        key = _key(reader.root, kind, envelope)
         views.append(RecordView(kind=kind.value, sha256=envelope.payload_sha256, checked=_checked(envelope, key)))
         if key is not None:
             signed.append((f"{job.order_id}.{kind.value}", envelope, key))
+    state, again = await job_state(reader.jobs, known), await reader.jobs.verified_again(job.job_id)
     return JobView(
         job=str(job.job_id),
         order_id=job.order_id,
         adopted=job.adopted,
-        attempts=known.attempts,
+        state=state.state,
+        text=state.text,
+        emulated=_emulated(known.records.get(RecordKind.INTENT)),
+        attempts=known.attempts - again,
+        verified_again=again,
         records=tuple(views),
     )
+
+
+def _emulated(intent: Envelope | None) -> bool | None:
+    return None if intent is None else read(intent, PinStatement).declared.emulated
 
 
 def _key(root: TrustedRoot, kind: RecordKind, envelope: Envelope) -> PublicKey | None:

@@ -16,9 +16,10 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     """One order's units at this station, each counted once.
 
     quantity + allowance = passed + held + quarantined + lost + in_work + unused: the units that a pin statement was
-    signed for. `before_signing` ended or wait earlier and use nothing of the order, nor do the `turned_away`, which
-    were quarantined before they had a job. `active` of the passed are active in the cloud; of `not_taken` the registry
-    refused the completion; `lost` were refused by it for good; `finish_me` names the held ones.
+    signed for; `emulated` of those are no real devices. `before_signing` ended or wait earlier and use nothing of the
+    order, nor do the `turned_away`, which were quarantined before they had a job. `active` of the passed are active in
+    the cloud; of `not_taken` the registry refused the completion; `lost` were refused by it for good; `finish_me` names
+    the held ones.
     """
 
     order: str
@@ -34,6 +35,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     unused: int
     before_signing: int
     turned_away: int
+    emulated: int
     finish_me: tuple[str, ...]
 
 
@@ -65,5 +67,6 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         unused=work.quantity + work.allowance - tally.signed_for,
         before_signing=tally.opened + tally.intended,
         turned_away=await store.turned_away(order_id),
+        emulated=await store.emulated(order_id),
         finish_me=held,
     )

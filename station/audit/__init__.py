@@ -35,7 +35,10 @@ __all__ = ["AuditReport", "Finding", "audit"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """What was found (empty: all holds), and what the log is. `covered` leaves are under a signed checkpoint."""
+    """What was found (empty: all holds), and what the log is. `covered` leaves are under a signed checkpoint.
+
+    `emulated` counts the jobs whose pin statement declares the unit to be no real device.
+    """
 
     findings: tuple[Finding, ...]
     leaves: int
@@ -44,6 +47,7 @@ class AuditReport:
     jobs: int
     pinned: int
     passed: int
+    emulated: int
 
     @property
     def summary(self) -> str:
@@ -76,6 +80,7 @@ def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
         jobs=told.jobs,
         pinned=told.pinned,
         passed=told.passed,
+        emulated=told.emulated,
     )
 
 

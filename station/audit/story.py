@@ -42,6 +42,7 @@ class Counts:
     jobs: int = 0
     pinned: int = 0
     passed: int = 0
+    emulated: int = 0
 
 
 @dataclass(slots=True)
@@ -157,5 +158,7 @@ class Storyteller:
         story.envelopes.setdefault(kind, leaf.envelope)
         self.counts.pinned += kind is RecordKind.PIN_RECEIPT
         self.counts.passed += kind is RecordKind.COMPLETION
+        if kind is RecordKind.PIN and isinstance(leaf.body, PinStatement):
+            self.counts.emulated += leaf.body.declared.emulated
         if kind is RecordKind.COMPLETION_RECEIPT:
             story.envelopes.clear()

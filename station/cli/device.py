@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
 
 if TYPE_CHECKING:
-    from station.history import DeviceHistory, RegistryView
+    from station.history import DeviceHistory, JobView, RegistryView
     from trust.identity import DeviceId
 
 
@@ -41,14 +42,15 @@ def show(device_id: str, config_file: Path, jsonl: bool, save: Path | None) -> N
         wanted = DeviceId.parse(device_id)
     except IdentityError as error:
         raise click.BadParameter(str(error), param_hint="DEVICE_ID") from error
-    found = asyncio.run(_look(config_file, wanted))
+    here, found = Here(config_file), asyncio.run(_look(config_file, wanted))
     if jsonl:
         data(msgspec.json.encode(found.view).decode())
     else:
-        _show(found)
+        _show(found, here)
     if save is not None:
         _save(found, save)
     if not found.known:
+        note(f"station: {here.typeable(_unknown(found.registry))}")
         sys.exit(Exit.UNIT_FAILED)
 
 
@@ -68,18 +70,42 @@ def _save(found: DeviceHistory, directory: Path) -> None:
         raise click.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--save") from error
 
 
-def _show(found: DeviceHistory) -> None:
-    data(f"device    {found.device_id}")
+def _show(found: DeviceHistory, here: Here) -> None:
+    data(f"device    {found.device_id}{', emulated' if found.emulated else ''}")
     data(f"registry  {_registry(found.registry)}")
     if found.registry.fingerprint:
         data(f"key       {found.registry.fingerprint}")
     for job in found.jobs:
         adopted = ", begun at another station" if job.adopted else ""
-        times = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
-        data(f"job       {job.job} under order {job.order_id}{adopted}, {times}")
+        data(f"job       {job.job} under order {job.order_id}{adopted}, {_times(job)}")
+        data(f"state     {job.state}: {here.typeable(job.text)}")
         for record in job.records:
             data(f"    {record.kind:<18}  {record.checked}")
             data(f"        {record.sha256}")
+
+
+def _times(job: JobView) -> str:
+    attempts = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
+    match job.verified_again:
+        case 0:
+            return attempts
+        case 1:
+            return f"{attempts}, verified again once since it passed"
+        case times:
+            return f"{attempts}, verified again {times} times since it passed"
+
+
+def _unknown(view: RegistryView) -> str:
+    """What to do about an id that leads nowhere."""
+    if view.state == "no-answer":
+        return (
+            "the ledger does not know this id, and the registry does not answer: look at the id, or ask again when the "
+            "registry answers (station check --config FILE)"
+        )
+    return (
+        "neither ledger nor registry knows this id: compare it with the device's line on the screen; a device that has "
+        "not been in work yet is not known (station check --config FILE shows what is in the slots)"
+    )
 
 
 def _registry(view: RegistryView) -> str:

@@ -44,13 +44,14 @@ def verify(config_file: Path, jsonl: bool) -> None:
         note("the ledger was touched or damaged: keep a copy of the file, do not use it, call the security officer")
         sys.exit(Exit.AUDIT_FAILED)
     if jsonl:
-        counts = {name: getattr(found, name) for name in ("leaves", "covered", "jobs", "pinned", "passed")}
+        counts = {name: getattr(found, name) for name in ("leaves", "covered", "jobs", "pinned", "passed", "emulated")}
         data(_json({**counts, "root_hash": found.root_hash.hex()}))
     else:
         later = f" ({found.leaves - found.covered} not covered yet)" if found.leaves > found.covered else ""
         data(f"ledger verifies: {found.leaves} leaves, checkpoint over {found.covered}{later}, root hash")
         data(f"     {found.root_hash.hex()}")
-        data(f"jobs: {found.jobs}, {found.pinned} pinned, {found.passed} passed")
+        emulated = f"; {found.emulated} of the units are emulated" if found.emulated else ""
+        data(f"jobs: {found.jobs}, {found.pinned} pinned, {found.passed} passed{emulated}")
 
 
 @ledger.command(short_help="How far the units of each order got.")
@@ -90,6 +91,10 @@ def _row(order: OrderReport, width: int) -> Iterator[str]:
 
 def _besides(order: OrderReport) -> Iterator[str]:
     """What the table has no column for."""
+    signed_for = order.quantity + order.allowance - order.unused
+    if order.emulated:
+        which = "all" if order.emulated == signed_for else f"{order.emulated} of the"
+        yield f"order {order.order}: {which} {signed_for} units signed for are emulated"
     for device in order.finish_me:
         yield f"finish me  {device}  order {order.order}"
     if order.not_taken:

@@ -13,12 +13,12 @@ from ledger.append import tip
 from ledger.engine import Connection
 from ledger.tables import Leaf
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind
-from station.jobs.leaf import VERDICT
+from station.jobs.leaf import ATTEMPT, VERDICT
 from station.jobs.projection import Known, Recorded
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
-from trust.statement import Event, read
+from trust.statement import Event, PinStatement, read
 
 JobColumns = tuple[str, str, str, int]
 
@@ -175,6 +175,31 @@ def tally(connection: Connection, order_id: str) -> Tally:
         active=counts.get(RecordKind.COMPLETION_RECEIPT, 0),
         not_taken=counts.get(RecordKind.COMPLETION_REFUSED, 0),
     )
+
+
+def verified_again(connection: Connection, job: JobId) -> int:
+    """How many of a job's insertions began after its completion: the unit had passed and was only verified."""
+    passed = (
+        select(RecordRow.leaf_index)
+        .where(RecordRow.job_id == str(job), RecordRow.kind == RecordKind.COMPLETION.value)
+        .scalar_subquery()
+    )
+    query = select(func.count()).where(
+        EventRow.job_id == str(job), EventRow.kind == ATTEMPT, EventRow.leaf_index > passed
+    )
+    return connection.execute(query).scalar_one()
+
+
+def emulated(connection: Connection, order_id: str) -> int:
+    """How many of an order's pin statements declare their unit emulated."""
+    query = (
+        select(Leaf.entry)
+        .join(RecordRow, (RecordRow.leaf_index == Leaf.index) & (RecordRow.kind == RecordKind.PIN.value))
+        .join(JobRow, JobRow.job_id == RecordRow.job_id)
+        .where(JobRow.order_id == order_id)
+    )
+    pins = (read(Envelope.from_json(entry), PinStatement) for entry in connection.execute(query).scalars())
+    return sum(pin.declared.emulated for pin in pins)
 
 
 def verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:

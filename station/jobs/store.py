@@ -82,6 +82,14 @@ class JobStore:
         """How many jobs of an order got how far."""
         return await self._ledger.read(lambda connection: queries.tally(connection, order_id))
 
+    async def verified_again(self, job: JobId) -> int:
+        """How many of a job's insertions began after it had passed."""
+        return await self._ledger.read(lambda connection: queries.verified_again(connection, job))
+
+    async def emulated(self, order_id: str) -> int:
+        """How many of the units that an order's pin statements are about are emulated."""
+        return await self._ledger.read(lambda connection: queries.emulated(connection, order_id))
+
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""
         return await self._ledger.read(lambda connection: queries.verdicts(connection, order_id))

@@ -33,11 +33,13 @@ def test_a_device_that_passed(site: Site, first_batch: Done) -> None:
     device = site.device("ec-01")
     done = station("device", "show", device, "--config", site.config)
     assert (done.code, done.err) == (0, "")
-    assert done.lines[0] == f"device    {device}"
+    assert done.lines[0] == f"device    {device}, emulated"
     assert done.lines[1] == "registry  active, pinned by station st-01, signatures verified"
     assert re.fullmatch(r"key       [0-9a-f]{64}", done.lines[2])
     assert "under order main, " in done.lines[3]
-    checked = {line.split()[0]: line for line in done.lines[4:]}
+    assert re.search(r", 1 attempt(, verified again (once|\d+ times) since it passed)?$", done.lines[3])
+    assert done.lines[4] == "state     passed: active in the cloud"
+    checked = {line.split()[0]: line for line in done.lines[5:]}
     assert all("verified with" in checked[kind] for kind in SIGNED)
     assert all("unsigned, covered by the checkpoint" in checked[kind] for kind in ("intent", "completion-intent"))
 
@@ -48,7 +50,10 @@ def test_for_scripts(site: Site, first_batch: Done) -> None:
     assert (found["device_id"], found["known"]) == (device, True)
     assert (found["registry"]["state"], found["registry"]["station"]) == ("active", "st-01")
     assert len(found["registry"]["fingerprint"]) == 64
+    assert found["registry"]["emulated"] is True
     (job,) = [job for job in found["jobs"] if job["order_id"] == "main"]
+    assert (job["state"], job["emulated"], job["attempts"]) == ("passed", True, 1)
+    assert job["verified_again"] >= 0
     assert {record["kind"] for record in job["records"]} == {*SIGNED, "intent", "completion-intent"}
 
 
@@ -120,6 +125,20 @@ def test_the_openssl_section_of_the_statements_page_can_be_typed_from_top_to_bot
 def test_an_unknown_device(site: Site, first_batch: Done) -> None:
     done = station("device", "show", "ab" * 12, "--config", site.config)
     assert (done.code, done.lines) == (Exit.UNIT_FAILED, [f"device    {'ab' * 12}", "registry  no pin"])
+    assert done.err.startswith("station: neither ledger nor registry knows this id: compare it ")
+    assert f"check --config {site.config} shows what is in the slots" in done.err
+
+
+def test_verifications_are_told_apart_from_attempts(site: Site, first_batch: Done) -> None:
+    words = ["device", "show", site.device("ec-01"), "--config", site.config, "--jsonl"]
+
+    def told() -> tuple[int, int]:
+        (job,) = [job for job in typed(*words).objects[0]["jobs"] if job["order_id"] == "main"]
+        return job["attempts"], job["verified_again"]
+
+    attempts, again = told()
+    assert typed("run", "--config", site.config, "--order", site.order("main"), "--slots", "ec-01").code == 0
+    assert told() == (attempts, again + 1)
 
 
 def test_a_place_to_save_that_cannot_be_had(site: Site, first_batch: Done, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_held_without_the_registry_and_finished_with_it(site: Site, tmp_path: Pa
         dry = typed(*words, "--dry-run")
         report = typed("ledger", "report", "--config", site.config)
         shown = typed("device", "show", device, "--config", site.config)
+        nobody = typed("device", "show", "ab" * 12, "--config", site.config)
         demo = a_demo_left_like_this(site, tmp_path)
     assert (held.code, held.err) == (Exit.HELD, ""), held
     left = "outbox: 1 statement was left from earlier; "
@@ -54,7 +55,15 @@ def test_held_without_the_registry_and_finished_with_it(site: Site, tmp_path: Pa
     assert f"finish me  {device}  order held-order" in report.lines
     assert site.pins(device) == 0
     assert shown.code == 0, "the ledger knows it"
-    assert "registry  no answer" in shown.out
+    assert "registry  no answer: no connection to https://localhost:" in shown.out
+    (state,) = [line for line in shown.lines if line.startswith("state ")]
+    assert state.startswith(
+        "state     held: HELD at pinned: registry-unreachable. The registry does not answer. Put the"
+    )
+    assert f"check --config {site.config})" in state
+    assert (nobody.code, "the registry does not answer: look at the id, or ask again" in nobody.err) == (1, True), (
+        nobody
+    )
 
     nothing_of_a_demo_is_lost_without_a_word(demo)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def test_a_ledger_that_holds(site: Site, first_batch: Done) -> None:
     done = station("ledger", "verify", "--config", site.config)
     assert (done.code, done.err, len(done.lines)) == (0, "", 3), done
     assert done.lines[0].startswith("ledger verifies: ")
+    assert re.fullmatch(r"jobs: \d+, \d+ pinned, \d+ passed; \d+ of the units are emulated", done.lines[2])
     assert (
         typed("ledger", "verify", "--config", site.config, "--jsonl").objects[0]["root_hash"] == done.lines[1].strip()
     )
@@ -92,6 +94,7 @@ def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Do
     assert done.lines[0].split() == head
     (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
     assert mine == ["main", "1100", "2", "2", "0", "0", "0", "0", "1098"]
+    assert "order main: all 2 units signed for are emulated" in done.lines
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
     assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
     for order in orders:

@@ -338,11 +338,11 @@ def test_a_ledger_that_was_tampered_with_says_audit(tmp_path: Path, made: World)
         store = kit.store_at(path, made)
         unit = await kit.bring_to(store, made, RecordKind.PIN)
         kit.vandalise(path, "UPDATE leaves SET entry = x'00', frontier = x'00' WHERE \"index\" = 3")
-        with pytest.raises(LedgerError, match="run the audit"):
+        with pytest.raises(LedgerError, match="run station ledger verify"):
             await store.pending()
-        with pytest.raises(LedgerError, match="run the audit"):
+        with pytest.raises(LedgerError, match="run station ledger verify"):
             await kit.opened(store, Device().device_id, "order-7")
-        with pytest.raises(LedgerError, match="run the audit"):
+        with pytest.raises(LedgerError, match="run station ledger verify"):
             await kit.records(store, unit.device)
         await store.close()
 
