@@ -100,7 +100,7 @@ async def _listen(
             progress = Progress(plan.work, slots, plan.config.limits.generation_timeout_s)
             if data_is_seen():
                 # Lines would run through the table: what it cannot hold comes below it, at the end.
-                stack.callback(progress.say_rest)
+                stack.callback(lambda: _say_rest(progress, how))
             stack.enter_context(progress)
             shows.append(progress.show)
         if not shows or not data_is_seen():
@@ -126,6 +126,11 @@ def _left_over(sent: OutboxSent, how: How) -> None:
         data(views.json_line(sent))
     else:
         note(views.left_over_line(sent))
+
+
+def _say_rest(progress: Progress, how: How) -> None:
+    for line in progress.rest():
+        data(how.here.typeable(line))
 
 
 def _say(event: AnyEvent, how: How) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from station.cli.output import data
 from station.cli.rows import UNIT_WIDTH, VERDICT_WIDTH, Row
-from station.cli.views import plain_lines
+from station.cli.views import batch_lines
 from station.events import AnyEvent, BatchFinished, LineStopped, Step, UnitFinished, Verdict
 from trust.order import WorkOrder
 
@@ -30,7 +30,8 @@ class Progress:
         self._title = f"order {work.order_id} · {work.product} · environment {work.environment}"
         keyed = f"RSA key, ≤ {generation_timeout_s:.0f} s" if work.key_type == "rsa-2048" else ""
         self._rows = {slot: Row(keyed) for slot in slots}
-        self._below: list[str] = []
+        self._gone: list[str] = []
+        self._end: BatchFinished | None = None
         self._stop = ""
         self._console = Console(stderr=True)
         self._live = Live(
@@ -52,21 +53,44 @@ class Progress:
             case LineStopped():
                 self._stop = f"LINE STOP: {event.sentence} {event.remedy}"
             case BatchFinished():
-                self._below += plain_lines(event)
-            case UnitFinished() if event.verdict is not Verdict.PASS:
-                self._below += plain_lines(event)
+                self._end = event
         if event.slot in self._rows:
-            self._below += self._rows[event.slot].take(event)
+            self._gone += self._rows[event.slot].take(event)
 
-    def say_rest(self) -> None:
-        """Say what belongs below the table: units that did not pass or have lost their row, and the tally."""
-        for line in self._below:
-            data(line)
+    def rest(self) -> Iterator[str]:
+        """What belongs below the table at the end: attempts that have lost their row, why units failed, the tally."""
+        yield from self._gone
+        yield from self._details()
+        if self._end is not None:
+            held = {row.unit for row in self._rows.values() if row.end and row.end.verdict is Verdict.HELD}
+            yield from batch_lines(self._end, shown=held)
+
+    def _details(self) -> Iterator[str]:
+        """Where and why units that stand in the table did not pass: once for all slots of which it is true."""
+        same: dict[str, list[str]] = {}
+        for unit in self._failed():
+            where, detail = f" at {unit.step}" if unit.step else "", f" [{unit.detail}]" if unit.detail else ""
+            same.setdefault(f"{unit.code}{where}{detail}", []).append(unit.slot)
+        for text, slots in same.items():
+            yield f"{', '.join(slots)}  {text}"
+
+    def _failed(self) -> list[UnitFinished]:
+        """Units in the table that did not pass."""
+        ends = [row.end for row in self._rows.values() if row.end is not None]
+        return [end for end in ends if end.verdict is not Verdict.PASS]
+
+    def _remedies(self) -> Iterator[Text]:
+        """What is wrong and what to do, once a code, and a suspect slot's own."""
+        codes = {unit.code: f"{unit.code}: {unit.sentence} {unit.remedy}" for unit in self._failed()}
+        suspects = [row.suspect for row in self._rows.values() if row.suspect is not None]
+        for line in [*codes.values(), *(f"{each.slot}: {each.sentence} {each.remedy}" for each in suspects)]:
+            yield Text(line)
 
     def _screen(self) -> Group:
         emulated = {row.emulated for row in self._rows.values() if row.unit} == {True}
         title = f"{self._title} · emulated units" if emulated else self._title
         parts: list[Text | Table] = [Text(title, style="bold"), self._table(mark=not emulated)]
+        parts += self._remedies()
         return Group(*parts, *([Text(self._stop, style="bold red")] if self._stop else []))
 
     def _table(self, *, mark: bool) -> Table:

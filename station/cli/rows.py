@@ -1,4 +1,7 @@
-"""One slot's row on the live screen: what it says while its unit is in work and when it has its verdict. Pure."""
+"""One slot's row on the live screen: what it says while its unit is in work and when it has its verdict. Pure.
+
+One line a slot: what to do about a fault stands once below the table, not in each row that has it.
+"""
 
 from __future__ import annotations
 
@@ -29,43 +32,43 @@ class Row:
         self._keyed = keyed
         self._step: Step | None = None
         self._began = 0.0
-        self._end: UnitFinished | None = None
-        self._suspect: SlotSuspect | None = None
+        self.end: UnitFinished | None = None
+        self.suspect: SlotSuspect | None = None
 
     def take(self, event: AnyEvent) -> tuple[str, ...]:
-        """Update from one event of this slot; the lines of a PASS that must give way to the next unit."""
+        """Update from one event of this slot; the lines of what must give way to the slot's next attempt."""
         gone: tuple[str, ...] = ()
         match event:
             case AttemptBegan():
-                if self._end is not None and self._end.verdict is Verdict.PASS:
-                    gone = plain_lines(self._end)
-                self.unit, self.emulated, self._step, self._end = "", False, None, None
+                if self.end is not None:
+                    gone = plain_lines(self.end)
+                self.unit, self.emulated, self._step, self.end = "", False, None, None
                 self._began = time.monotonic()
             case UnitSeen():
                 self.unit, self.emulated = event.device_id, event.emulated
             case StepBegan():
                 self._step = event.step
             case UnitFinished():
-                self._end = event
+                self.end = event
             case SlotSuspect():
-                self._suspect = event
+                self.suspect = event
         return gone
 
     def verdict(self) -> Text:
         """Shape, word and colour: never colour alone."""
-        if self._suspect is not None:
+        if self.suspect is not None:
             return Text("▲ SUSPECT", style="bold magenta")
-        if self._end is None:
+        if self.end is None:
             return Text("…" if self._step else "")
-        mark, colour = MARKS[self._end.verdict]
-        return Text(f"{mark} {self._end.verdict}", style=f"bold {colour}")
+        mark, colour = MARKS[self.end.verdict]
+        return Text(f"{mark} {self.end.verdict}", style=f"bold {colour}")
 
     def step(self, *, bar: bool) -> str:
         """The running step with its place in the flow (as a bar, where there is room), or what became of the unit."""
-        if self._suspect is not None:
-            return f"{self._suspect.sentence} {self._suspect.remedy}"
-        if self._end is not None:
-            return _done(self._end)
+        if self.suspect is not None:
+            return "not served any more"
+        if self.end is not None:
+            return _done(self.end)
         if self._step is None:
             return "waiting for a unit"
         place, steps = _STEPS.index(self._step) + 1, len(_STEPS)
@@ -75,13 +78,13 @@ class Row:
 
     def seconds(self, now: float) -> str:
         """Time in work; `now` is the monotonic clock's."""
-        if self._end is not None:
-            return f"{self._end.seconds:.2f}"
+        if self.end is not None:
+            return f"{self.end.seconds:.2f}"
         return f"{now - self._began:.1f}" if self._step else ""
 
 
 def _done(unit: UnitFinished) -> str:
     if unit.verdict is not Verdict.PASS:
-        return f"{unit.code}: {unit.remedy}"
+        return unit.code
     # As short as the words allow: `views.passed` has them in full.
     return f"already passed, {'active' if unit.cloud == 'active' else 'safe'}" if unit.already else passed(unit)

@@ -5,6 +5,8 @@ Commands in them are to be completed by whoever shows them (`station.cli.called`
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from station.events import (
@@ -20,6 +22,8 @@ from station.events import (
     Verdict,
 )
 from trust.printable import printable
+
+_AGAIN = "insert it again when the registry answers"
 
 
 def json_line(event: AnyEvent) -> str:
@@ -114,14 +118,17 @@ def passed(unit: UnitFinished) -> str:
     return f"already passed, {where}" if unit.already else where
 
 
-def batch_lines(batch: BatchFinished) -> tuple[str, ...]:
-    """A batch's tally, and the order's units that wait to be finished."""
+def batch_lines(batch: BatchFinished, *, shown: Collection[str] = ()) -> tuple[str, ...]:
+    """A batch's tally, and the order's units that wait to be finished; those `shown` above as held share one line."""
     already = f" ({batch.already} already)" if batch.already else ""
     tally = (
         f"order {batch.order}: {batch.passed} passed{already}, {batch.failed} failed, {batch.held} held, "
         f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{_waiting(batch.outbox)}"
     )
-    held = (f"finish me  {device}  insert it again when the registry answers" for device in batch.finish_me)
+    above = sum(device in shown for device in batch.finish_me)
+    held = [f"finish me  {device}  {_AGAIN}" for device in batch.finish_me if device not in shown]
+    if above:
+        held.insert(0, f"finish me  {'the unit' if above == 1 else f'the {above} units'} HELD above  {_AGAIN}")
     return (tally, *held, *objected_lines(batch.objected))
 
 

@@ -63,10 +63,13 @@ def test_what_did_not_pass_stands_below_in_full(site: Site, first_batch: Done) -
         command(site, "other", "--slots", "ec-01", "--retries", "0", product='"lamp"', product_id="7")
     ) as run:
         assert run.end() == Exit.UNIT_FAILED
-    assert "✘ FAIL" in run.screen.text
-    assert "wrong-product: Put it in" in run.screen.text
-    below = run.screen.text.splitlines()[-4:]
-    assert "".join(below).startswith(f"ec-01      FAIL       {site.device('ec-01')}  wrong-product at identified: ")
+    lines = run.screen.text.splitlines()
+    assert re.fullmatch(rf"ec-01  {site.device('ec-01')}  ✘ FAIL        wrong-product +\d+\.\d\d", lines[3])
+    below = " ".join(" ".join(lines[4:]).split())
+    assert below.startswith(
+        "wrong-product: This unit is another product than the order's. Put it in the wrong-product bin."
+    )
+    assert "ec-01 wrong-product at identified [unit has product id 1001, the order 7]" in below
 
 
 def test_data_goes_to_a_file_while_a_person_watches(site: Site, first_batch: Done, tmp_path: Path) -> None:
@@ -185,12 +188,14 @@ def test_names_and_ids_are_never_cut(progress, columns: int) -> None:
     begin(live, names[0], IDS[0])
     live.show(unit(names[0], IDS[0], Verdict.FAIL, code="c", remedy=f"Look at {'x' * 40}."))
     begin(live, names[1], IDS[1], Step.IDENTIFIED)
-    rows = [line for line in shown()[3:] if line]
+    lines = [line for line in shown()[3:] if line]
+    last = next(number for number, line in enumerate(lines) if line.startswith("c: "))
+    rows, below = lines[:last], lines[last:]
     slot = 8 if columns < 80 else 16
-    assert max(map(len, rows)) <= columns
+    assert max(map(len, lines)) <= columns
     assert "".join(line[:slot].rstrip() for line in rows) == "".join(names)
     assert [line[slot + 1 :].split()[0] for line in rows if line[slot + 1 : slot + 25].strip()] == IDS
-    assert sum(line.count("x") for line in rows) == 2 + 40, "both names have one"
+    assert sum(line.count("x") for line in below) == 40
 
 
 def test_a_running_step_has_its_place_in_the_flow(progress) -> None:
@@ -211,14 +216,13 @@ def test_seconds_run_and_an_rsa_key_says_how_long_it_may_take(progress) -> None:
     assert float(row.seconds(row._began + 61.25)) == pytest.approx(61.2, abs=0.1)
 
 
-def test_a_slot_that_serves_the_next_unit_forgets_the_last_one(progress, capsys) -> None:
+def test_a_slot_that_serves_the_next_unit_forgets_the_last_one(progress) -> None:
     live, shown = progress(80, "slot-01")
     begin(live, "slot-01", IDS[0])
     live.show(unit("slot-01", IDS[0], Verdict.PASS, fingerprint="ab" * 32))
     live.show(AttemptBegan(at=AT, slot="slot-01"))
     assert IDS[0] not in "".join(shown())
-    live.say_rest()
-    assert capsys.readouterr().out.startswith(f"slot-01    PASS       {IDS[0]}"), "its line is not lost"
+    assert next(live.rest()).startswith(f"slot-01    PASS       {IDS[0]}"), "its line is not lost"
 
 
 def test_emulated_units_are_marked_one_by_one_beside_real_ones(progress) -> None:
@@ -230,7 +234,7 @@ def test_emulated_units_are_marked_one_by_one_beside_real_ones(progress) -> None
     assert sum("emulated" in line for line in shown()) == 1
 
 
-def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress, capsys) -> None:
+def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress) -> None:
     live, shown = progress(100, "slot-01")
     live.show(SlotSuspect(at=AT, slot="slot-01", count=3, sentence="Three failed.", remedy="Check it."))
     live.show(LineStopped(at=AT, code="signer-down", sentence="No signer.", remedy="Start it.", detail="", exit_code=6))
@@ -244,8 +248,68 @@ def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress, capsys) -> None
             finish_me=(IDS[0],),
         )
     )  # fmt: skip
-    live.say_rest()
-    assert f"finish me  {IDS[0]}" in capsys.readouterr().out
+    assert f"finish me  {IDS[0]}  insert it again when the registry answers" in list(live.rest())
+
+
+HELD = {"code": "registry-unreachable", "sentence": "The registry does not answer.", "step": Step.PINNED,
+        "remedy": "Put the unit in the hold bin; insert it again when it answers (station check --config c.toml).",
+        "detail": "no connection to https://registry.example:8443: nobody listens there"}  # fmt: skip
+
+
+def batch(**fields) -> BatchFinished:
+    nothing = dict.fromkeys(("passed", "failed", "held", "quarantined", "already", "outbox"), 0)
+    return BatchFinished(at=AT, order="o-1", seconds=1, exit_code=7, **{**nothing, **fields})
+
+
+def test_eight_held_units_and_what_to_do_fit_on_a_screen(progress) -> None:
+    """80 columns, 24 lines, the prompt among them."""
+    slots = [f"ec-{number:02}" for number in range(1, 9)]
+    ids = {slot: f"{number:024x}" for number, slot in enumerate(slots)}
+    live, shown = progress(80, *slots)
+    for slot in slots:
+        begin(live, slot, ids[slot], emulated=True)
+        live.show(unit(slot, ids[slot], Verdict.HELD, emulated=True, **HELD))
+    live.show(batch(held=8, outbox=8, finish_me=tuple(ids.values())))
+    table, rest = shown(), list(live.rest())
+    assert sum("HELD" in line for line in table) == 8
+    assert " ".join(table).count("Put the unit in the hold bin") == 1
+    assert [line for line in table if "HELD" in line] == table[3:11], "a line a slot"
+    assert rest[0] == f"{', '.join(slots)}  registry-unreachable at pinned [{HELD['detail']}]"
+    assert rest[2:] == ["finish me  the 8 units HELD above  insert it again when the registry answers"]
+    lines = len(table) + sum(-(-len(line) // 80) for line in rest)
+    assert lines <= 23, table + rest
+
+
+def test_what_differs_is_told_of_each(progress) -> None:
+    live, shown = progress(100, "a", "b", "c")
+    live.show(unit("a", IDS[0], Verdict.HELD, **HELD))
+    begin(live, "b", IDS[1])
+    live.show(unit("b", IDS[1], Verdict.HELD, **{**HELD, "detail": "no answer within 10 s"}))
+    live.show(unit("c", "", Verdict.FAIL, code="no-answer", sentence="It is mute.", remedy="Check the cable."))
+    text = "\n".join(shown())
+    assert text.count("Put the unit in the hold bin") == 1
+    assert "no-answer: It is mute. Check the cable." in text
+    live.show(batch(held=2, failed=1, finish_me=(IDS[1], "f" * 24)))
+    assert list(live.rest()) == [
+        f"a  registry-unreachable at pinned [{HELD['detail']}]",
+        "b  registry-unreachable at pinned [no answer within 10 s]",
+        "c  no-answer",
+        "order o-1: 0 passed, 1 failed, 2 held, 0 quarantined in 1.0 s",
+        "finish me  the unit HELD above  insert it again when the registry answers",
+        f"finish me  {'f' * 24}  insert it again when the registry answers",
+    ], "a held unit of an earlier batch is not above: it keeps its id"
+
+
+def test_an_attempt_that_is_tried_again_leaves_its_line(progress) -> None:
+    live, shown = progress(80, "slot-01")
+    begin(live, "slot-01", IDS[0])
+    live.show(
+        unit("slot-01", IDS[0], Verdict.FAIL, again=True, code="garbled", sentence="It is garbled.", remedy="No.")
+    )
+    begin(live, "slot-01", IDS[0], Step.KEYED)
+    assert "garbled" not in "".join(shown())
+    live.show(unit("slot-01", IDS[0], Verdict.PASS, fingerprint="ab" * 32))
+    assert list(live.rest()) == [f"slot-01    again      {IDS[0]}  garbled: It is garbled. It is tried again."]
 
 
 def test_the_tests_terminal_refuses_what_it_does_not_know() -> None:
