@@ -93,17 +93,21 @@ def _besides(order: OrderReport) -> Iterator[str]:
     """What the table has no column for."""
     signed_for = order.quantity + order.allowance - order.unused
     if order.emulated:
-        which = "all" if order.emulated == signed_for else f"{order.emulated} of the"
-        yield f"order {order.order}: {which} {signed_for} units signed for are emulated"
+        which = "all" if order.emulated == signed_for else str(order.emulated)
+        yield f"order {order.order}: {_units(signed_for)} signed for, {which} emulated"
     for device in order.finish_me:
         yield f"finish me  {device}  order {order.order}"
     if order.not_taken:
-        yield f"order {order.order}: the registry refused the completions of {order.not_taken} units, call the engineer"
-    if order.before_signing + order.turned_away:
-        yield (
-            f"order {order.order}: {order.before_signing} units wait or ended before they were signed for, "
-            f"{order.turned_away} were turned away"
-        )
+        units = _units(order.not_taken)
+        yield f"order {order.order}: the registry refused the completions of {units}, call the line engineer"
+    if order.before_signing:
+        yield f"order {order.order}: {_units(order.before_signing)} not signed for: waiting, or ended before"
+    if order.turned_away:
+        yield f"order {order.order}: {_units(order.turned_away)} turned away before a job was begun"
+
+
+def _units(count: int) -> str:
+    return "1 unit" if count == 1 else f"{count} units"
 
 
 async def _read(config_file: Path) -> tuple[tuple[OrderReport, ...], Frontier]:

@@ -112,7 +112,7 @@ def _clear(plant: Plant, config_file: Path, wish: Wish) -> None:
     if left is not None:
         demo, config = (as_called(), "demo"), ("--config", shown(config_file))
         keep, discard = shlex.join((*demo, "--keep", *config)), shlex.join((*demo, "--discard", *wish.words, *config))
-        raise fault("setup", f"the last demo's plant has {left}; a new plant would lose it\n"
+        raise fault("setup", f"the last demo's plant has {left}; a new plant would do away with that\n"
                     f"to go on with it:     {keep}\nto throw it away:     {discard}")  # fmt: skip
     plant.clear()
 

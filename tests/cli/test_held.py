@@ -103,7 +103,9 @@ def nothing_of_a_demo_is_lost_without_a_word(config: Path) -> None:
     before = ledger.read_bytes()
     done = typed("demo", "--bench", "native", "--config", config)
     assert (done.code, done.out) == (Exit.USAGE, ""), done
-    assert re.search(r"has \d units? to be finished and 1 statement that waits for the registry; a new", done.err), done
+    assert re.search(
+        r"has \d units? to be finished and 1 statement that waits for the registry; a new plant would", done.err
+    ), done
     for words in (f"demo --keep --config {config}", f"demo --discard --bench native --config {config}"):
         assert re.search(rf":  +\S*station {re.escape(words)}$", done.err, re.MULTILINE), done.err
     assert ledger.read_bytes() == before

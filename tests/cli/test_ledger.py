@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from station.cli.ledger import _row
+from station.cli.ledger import _besides, _row
 from station.exits import Exit
 from station.order_report import OrderReport
 from tests.cli.commands import Done, station, typed
@@ -94,13 +95,27 @@ def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Do
     assert done.lines[0].split() == head
     (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
     assert mine == ["main", "1100", "2", "2", "0", "0", "0", "0", "1098"]
-    assert "order main: all 2 units signed for are emulated" in done.lines
+    assert "order main: 2 units signed for, all emulated" in done.lines
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
     assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
     for order in orders:
         ends = ("passed", "held", "quarantined", "lost", "in_work", "unused")
         assert order["quantity"] + order["allowance"] == sum(order[name] for name in ends)
         assert len(order["finish_me"]) == order["held"]
+
+
+def test_besides_the_table_only_what_there_is() -> None:
+    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me"}), 0)
+    told = OrderReport(order="o", finish_me=(), **{**counts, "quantity": 9, "unused": 3})
+    assert list(_besides(told)) == []
+    told = msgspec.structs.replace(told, emulated=2, before_signing=1, turned_away=8, not_taken=1, finish_me=("ab",))
+    assert list(_besides(told)) == [
+        "order o: 6 units signed for, 2 emulated",
+        "finish me  ab  order o",
+        "order o: the registry refused the completions of 1 unit, call the line engineer",
+        "order o: 1 unit not signed for: waiting, or ended before",
+        "order o: 8 units turned away before a job was begun",
+    ]
 
 
 @pytest.mark.parametrize(
