@@ -24,10 +24,10 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 TOP = Path(__file__).resolve().parents[1]
-COLUMNS, ROWS = 112, 80
+COLUMNS, ROWS = 82, 80
 PIECES = re.compile(r"\x1b\[(\?[0-9]+|[0-9;]*)([a-zA-Z])|\r?\n|\r|[^\x1b\r\n]+")
 # rich's own page without its web font: a picture must not load anything
-PAGE = """<svg viewBox="0 0 {terminal_width} {terminal_height}" xmlns="http://www.w3.org/2000/svg">
+PAGE = """<svg viewBox="0 0 {terminal_width} {terminal_height}" xmlns="http://www.w3.org/2000/svg" xml:space="preserve">
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
     font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; }}
