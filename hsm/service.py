@@ -82,8 +82,10 @@ def _signatory(
 def _root(path: Path) -> TrustedRoot:
     try:
         return roots.parse(path.read_bytes())
-    except (OSError, RootError) as error:
-        raise SetupError(f"trust root {path}: {plainly(error)}: give the trust root's file with --root") from error
+    except OSError as error:
+        raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
+    except RootError as error:
+        raise SetupError(f"trust root {path}: {error}") from error
 
 
 @contextmanager

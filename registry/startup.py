@@ -38,7 +38,7 @@ def load_root(path: Path) -> TrustedRoot:
     except OSError as error:
         raise SetupError(f"trust root {path}: {error.strerror}: give the root file with --root") from error
     except RootError as error:
-        raise SetupError(f"trust root {path}: {error}: give the root file with --root") from error
+        raise SetupError(f"trust root {path}: {error}") from error
 
 
 def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Ready:

@@ -13,6 +13,8 @@ def load_root(path: Path) -> TrustedRoot:
     try:
         return parse(path.read_bytes())
     except OSError as error:
-        raise fault("setup", f"trust root {path}: {error.strerror}") from error
+        raise fault(
+            "setup", f"trust root {path}: {error.strerror}; put it there, or correct `root` in the settings"
+        ) from error
     except RootError as error:
         raise fault("setup", f"trust root {path}: {error}") from error

@@ -83,7 +83,7 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, interrupt)
-        listening = asyncio.create_task(_listen(floor.events(), plan, batch.slots or floor.slots, how, outcome))
+        listening = asyncio.create_task(_listen(floor.events(), plan, batch, floor.slots, how, outcome))
         await floor.run(batch)
         await listening
         if outcome.finished is not None and outcome.interrupted:
@@ -92,12 +92,12 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
 
 
 async def _listen(
-    events: AsyncIterator[AnyEvent], plan: Plan, slots: tuple[str, ...], how: How, outcome: Outcome
+    events: AsyncIterator[AnyEvent], plan: Plan, batch: Batch, slots: tuple[str, ...], how: How, outcome: Outcome
 ) -> None:
     with ExitStack() as stack:
         shows: list[Callable[[AnyEvent], None]] = []
         if is_terminal() and not how.jsonl and not how.verbose:
-            progress = Progress(plan.work, slots, plan.config.limits.generation_timeout_s)
+            progress = Progress(plan.work, slots, plan.config.limits.generation_timeout_s, count=batch.count)
             if data_is_seen():
                 # Lines would run through the table: what it cannot hold comes below it, at the end.
                 stack.callback(lambda: _say_rest(progress, how))

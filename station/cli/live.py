@@ -26,10 +26,14 @@ _BAR_WIDTH = len(Step) + 1 + max(len(step) for step in Step)
 class Progress:
     """Rows of slots, drawn again ten times a second, so that seconds run while a device is busy."""
 
-    def __init__(self, work: WorkOrder, slots: tuple[str, ...], generation_timeout_s: float) -> None:
+    def __init__(
+        self, work: WorkOrder, slots: tuple[str, ...], generation_timeout_s: float, *, count: int | None = None
+    ) -> None:
         self._title = f"order {work.order_id} · {work.product} · environment {work.environment}"
         keyed = f"RSA key, ≤ {generation_timeout_s:.0f} s" if work.key_type == "rsa-2048" else ""
         self._rows = {slot: Row(keyed) for slot in slots}
+        self._count = count
+        self._verdicts = 0
         self._gone: list[str] = []
         self._end: BatchFinished | None = None
         self._stop = ""
@@ -52,6 +56,8 @@ class Progress:
         match event:
             case LineStopped():
                 self._stop = f"LINE STOP: {event.sentence} {event.remedy}"
+            case UnitFinished():
+                self._verdicts += not event.again
             case BatchFinished():
                 self._end = event
         if event.slot in self._rows:
@@ -91,7 +97,18 @@ class Progress:
         title = f"{self._title} · emulated units" if emulated else self._title
         parts: list[Text | Table] = [Text(title, style="bold"), self._table(mark=not emulated)]
         parts += self._remedies()
+        if self._waits():
+            text = (
+                f"{self._verdicts} of {self._count} units have their verdict: take a unit out and put the next one in"
+            )
+            parts.append(Text(text, style="bold"))
         return Group(*parts, *([Text(self._stop, style="bold red")] if self._stop else []))
+
+    def _waits(self) -> bool:
+        """Whether nothing goes on until somebody puts another unit in."""
+        more = self._count is not None and 0 < self._verdicts < self._count
+        idle = all(row.end is not None for row in self._rows.values())
+        return more and idle and self._end is None and not self._stop
 
     def _table(self, *, mark: bool) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))

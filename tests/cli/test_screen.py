@@ -126,9 +126,9 @@ def progress(monkeypatch: pytest.MonkeyPatch):
     """A live table on a pretended terminal, and what stands on it at a width."""
     from rich.console import Console
 
-    def make(columns: int, *slots: str, key_type: str = "ec-p256") -> tuple[Progress, object]:
+    def make(columns: int, *slots: str, key_type: str = "ec-p256", count: int | None = None) -> tuple[Progress, object]:
         work = _work(key_type)
-        live = Progress(work, slots, 180.0)
+        live = Progress(work, slots, 180.0, count=count)
 
         def shown() -> list[str]:
             console = Console(width=columns, file=io.StringIO(), record=True)
@@ -310,6 +310,21 @@ def test_an_attempt_that_is_tried_again_leaves_its_line(progress) -> None:
     assert "garbled" not in "".join(shown())
     live.show(unit("slot-01", IDS[0], Verdict.PASS, fingerprint="ab" * 32))
     assert list(live.rest()) == [f"slot-01    again      {IDS[0]}  garbled: It is garbled. It is tried again."]
+
+
+def test_slots_that_wait_for_further_units_say_so(progress) -> None:
+    live, shown = progress(80, "a", "b", count=3)
+    waiting = "of 3 units have their verdict: take a unit out and put the next one in"
+    for slot, device in zip("ab", IDS, strict=True):
+        begin(live, slot, device, Step.KEYED)
+    live.show(unit("a", IDS[0], Verdict.PASS))
+    assert waiting not in "\n".join(shown()), "one slot is at work"
+    live.show(unit("b", IDS[1], Verdict.FAIL, again=True))
+    begin(live, "b", IDS[1], Step.KEYED)
+    live.show(unit("b", IDS[1], Verdict.PASS))
+    assert f"2 {waiting}" in "\n".join(shown())
+    live.show(batch(passed=2))
+    assert waiting not in "\n".join(shown()), "the batch has ended"
 
 
 def test_the_tests_terminal_refuses_what_it_does_not_know() -> None:
