@@ -66,8 +66,9 @@ def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envel
     _compare(Code.STATEMENT_INVALID, "receipt", _of_receipt(signatory, done, received, pin, receipt))
     key, device, proof = device_key(pinned), device_of(done), done.verification.possession
     require_possession(key, device, "verify", proof)
-    message = _require_report(order, done, key)
-    require_fresh_nonces(key, [*proof_signatures(device, proof), (message, done.closing.signature)])
+    require_possession(key, device, "pin", pinned.possession)
+    report = (_require_report(order, done, key), done.closing.signature)
+    require_fresh_nonces(key, [*proof_signatures(device, pinned.possession), *proof_signatures(device, proof), report])
 
 
 def _pin(signatory: Signatory, envelope: Envelope) -> PinStatement:

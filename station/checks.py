@@ -18,9 +18,9 @@ from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.order import permits
-from trust.proof import ClosingReport, ReportError, report_message
+from trust.proof import CHALLENGE_BYTES, ClosingReport, ReportError, proves, report_message
 from trust.root import RootError, TrustedRoot
-from trust.statement import Completion, Event, PinStatement, StatementError, read, verify
+from trust.statement import Completion, Event, PinStatement, Possession, StatementError, read, verify
 
 
 def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> PinStatement:
@@ -85,8 +85,17 @@ def _completion_problem(line: Line, pin_envelope: Envelope, completion: Envelope
         key = PublicKey.from_der(pin.spki)
     except (StatementError, RootError, PublicKeyError) as error:
         return str(error)
+    proof = done.verification.possession
+    if not _proven(key, DeviceId.parse(done.device_id), proof):
+        return "its second proof of possession does not verify with the pinned key"
     refused = permits(line.work, line.order.payload_sha256, done)
     return refused or next(closing.problems(done, pin, key, line.work), None)
+
+
+def _proven(key: PublicKey, device: DeviceId, proof: Possession) -> bool:
+    if proof.context != "verify" or len(proof.challenge) != CHALLENGE_BYTES:
+        return False
+    return all(proves(key, device, "verify", proof.challenge, each) for each in proof.signatures)
 
 
 def as_declared(pin: Envelope, identity: Identity, slot: SlotConfig) -> None:

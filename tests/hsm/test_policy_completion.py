@@ -242,30 +242,40 @@ def test_a_pin_of_another_station_of_the_root_is_completed_here(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "closing", "code"),
+    ("pinned", "first", "second", "closing", "code"),
     [
-        (11, 11, 12, None),  # a deterministic signer gives the same bytes for the same message (RFC 6979)
-        (11, 12, 13, None),
-        (11, 12, 11, Code.PROOF_INVALID),
-        (11, 12, 12, Code.PROOF_INVALID),
-        (11, 11, 11, Code.PROOF_INVALID),
+        (10, 11, 11, 12, None),  # a deterministic signer gives the same bytes for the same message (RFC 6979)
+        (10, 11, 12, 13, None),
+        (10, 11, 12, 11, Code.PROOF_INVALID),
+        (10, 11, 12, 12, Code.PROOF_INVALID),
+        (10, 11, 11, 11, Code.PROOF_INVALID),
+        (10, 10, 12, 13, Code.PROOF_INVALID),
+        (10, 11, 12, 10, Code.PROOF_INVALID),
     ],
 )
-def test_no_nonce_twice_within_a_completion(
-    floor: Floor, first: int, second: int, closing: int, code: Code | None
+def test_no_nonce_twice_within_a_job(
+    floor: Floor, pinned: int, first: int, second: int, closing: int, code: Code | None
 ) -> None:
     device = Device()
     assert isinstance(device.key, ec.EllipticCurvePrivateKey)
-    pin, receipt = floor.pinned(device)
+
+    def sign(message: bytes, nonce: int) -> bytes:
+        return repeated_nonce.sign(device.key, message, nonce)
+
+    challenge = floor.challenge(device)
+    proven = (sign(proof_message(device.device_id, "pin", challenge), pinned),) * 2
+    first_proof = Possession(challenge=challenge, context="pin", signatures=proven)
+    pin = floor.factory.sign_pin(floor.pin(device, challenge, possession=first_proof))
+    receipt = floor.cloud.sign_receipt(floor.receipt(device, pin))
     right = floor.completion(device, pin, receipt)
     proof = proof_message(device.device_id, "verify", right.verification.possession.challenge)
-    signatures = (repeated_nonce.sign(device.key, proof, first), repeated_nonce.sign(device.key, proof, second))
+    signatures = (sign(proof, first), sign(proof, second))
     possession = msgspec.structs.replace(right.verification.possession, signatures=signatures)
     message = report_message(right.closing.challenge, right.closing.report)
     done = msgspec.structs.replace(
         right,
         verification=msgspec.structs.replace(right.verification, possession=possession),
-        closing=msgspec.structs.replace(right.closing, signature=repeated_nonce.sign(device.key, message, closing)),
+        closing=msgspec.structs.replace(right.closing, signature=sign(message, closing)),
     )
     if code is None:
         floor.factory.sign_completion(done, pin, receipt)
