@@ -5,24 +5,25 @@ The pin may be another station's of this root; the receipt is the registry's. Ju
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from types import MappingProxyType
 
 from hsm.case import Case
 from hsm.orders import KnownOrder
-from hsm.policy_pin import device_key
-from hsm.possession import device_of, proof_signatures, require_fresh_nonces, require_possession, use_challenge
+from hsm.possession import device_of, use_challenge
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
+from trust import closing
+from trust import receipt as receipts
+from trust.closing import About
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.keys import PublicKey
-from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError
 from trust.statement import Completion, PinStatement, Receipt, StatementError, read, verify
 
-S = TypeVar("S", PinStatement, Receipt)
+_CODES = MappingProxyType(
+    {About.PIN: Code.STATEMENT_INVALID, About.PROOF: Code.PROOF_INVALID, About.REPORT: Code.REPORT_INVALID}
+)
 
 
 class CompletionCase(Case[Completion]):
@@ -60,98 +61,32 @@ def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envel
     order.require(done)
     pinned = _pin(signatory, pin)
     order.require(pinned)
-    received = _verified(receipt, Receipt, lambda: signatory.trusted.root.receipt_key)
-    signatory.require_here(received, "receipt")
-    _compare(Code.STATEMENT_INVALID, "completion and pin", _of_pin(done, pinned, pin))
-    _compare(Code.STATEMENT_INVALID, "receipt", _of_receipt(signatory, done, received, pin, receipt))
-    key, device, proof = device_key(pinned), device_of(done), done.verification.possession
-    require_possession(key, device, "verify", proof)
-    require_possession(key, device, "pin", pinned.possession)
-    report = (_require_report(order, done, key), done.closing.signature)
-    require_fresh_nonces(key, [*proof_signatures(device, pinned.possession), *proof_signatures(device, proof), report])
+    _require_receipt(signatory, pin, receipt)
+    wrong = closing.problem(done, pin, receipt, order.body)
+    if wrong is not None:
+        raise SignerError(_CODES[wrong.about], wrong.text)
 
 
 def _pin(signatory: Signatory, envelope: Envelope) -> PinStatement:
     """The pin statement, signed by the pin key that the root names for its own station, this one or another."""
     try:
-        station = read(envelope, PinStatement).station
-    except StatementError as error:
+        key = signatory.trusted.root.pin_key(read(envelope, PinStatement).station)
+        pinned = verify(envelope, PinStatement, key)
+    except (StatementError, RootError) as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
-    pinned = _verified(envelope, PinStatement, lambda: signatory.trusted.root.pin_key(station))
     signatory.require_here(pinned, "pin statement")
     return pinned
 
 
-def _verified(envelope: Envelope, kind: type[S], key: Callable[[], PublicKey]) -> S:
+def _require_receipt(signatory: Signatory, pin: Envelope, receipt: Envelope) -> None:
+    """The registry has this very pin statement."""
     try:
-        return verify(envelope, kind, key())
-    except (StatementError, RootError) as error:
+        signatory.require_here(read(receipt, Receipt), "receipt")
+    except StatementError as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
-
-
-def _of_pin(done: Completion, pinned: PinStatement, pin: Envelope) -> list[tuple[str, object, object]]:
-    return [
-        ("pin hash", done.pin_sha256, pin.payload_sha256),
-        ("job", done.job, pinned.job),
-        ("device", done.device_id, pinned.device_id),
-        ("fingerprint", done.fingerprint, pinned.fingerprint),
-        # The bench may say "emulated" where the device does not; what was emulated once never becomes real.
-        ("emulated", pinned.declared.emulated and not done.emulated, False),
-    ]
-
-
-def _of_receipt(
-    signatory: Signatory, done: Completion, received: Receipt, pin: Envelope, receipt: Envelope
-) -> list[tuple[str, object, object]]:
-    return [
-        ("hash", done.receipt_sha256, receipt.payload_sha256),
-        ("registry", received.registry, signatory.trusted.root.registry),
-        ("subject", received.subject, "pin"),
-        ("statement hash", received.statement_sha256, pin.payload_sha256),
-        ("order", received.order_id, done.order_id),
-        ("job", received.job, done.job),
-        ("device", received.device_id, done.device_id),
-        ("fingerprint", received.fingerprint, done.fingerprint),
-    ]
-
-
-def _require_report(order: KnownOrder, done: Completion, key: PublicKey) -> bytes:
-    """The device's own words, under its own key, must be what the statement and the order say; the message signed."""
-    try:
-        message = report_message(done.closing.challenge, done.closing.report)
-        report = ClosingReport.parse(done.closing.report)
-    except (ReportError, ValueError) as error:
-        raise SignerError(Code.REPORT_INVALID, str(error)) from error
-    if not key.verifies(done.closing.signature, message):
-        raise SignerError(Code.REPORT_INVALID, "the closing report is not signed by the pinned key")
-    _compare(Code.REPORT_INVALID, "closing report", _of_report(done, report))
-    if report.firmware_sha256 not in order.body.firmware:
-        raise SignerError(
-            Code.REPORT_INVALID, f"closing report: firmware {report.firmware_sha256[:16]}… is not on the order's list"
-        )
-    return message
-
-
-def _of_report(done: Completion, report: ClosingReport) -> list[tuple[str, object, object]]:
-    return [
-        ("device", str(report.device_id), done.device_id),
-        ("job", str(report.job), done.job),
-        ("device key", report.device_fingerprint, done.fingerprint),
-        ("cloud key", report.cloud_fingerprint, done.cloud_fingerprint),
-        ("authority key", report.authority_fingerprint, done.authority_fingerprint),
-        ("service", report.service, done.service),
-        ("host", report.host, done.host),
-        ("port", report.port, done.port),
-        ("locked", report.locked, True),
-        ("write refused after lock", done.write_refused_after_lock, True),
-        ("emulated", report.emulated and not done.emulated, False),
-    ]
-
-
-def _compare(code: Code, what: str, rows: Iterable[tuple[str, object, object]]) -> None:
-    for name, found, wanted in rows:
-        if found != wanted:
-            raise SignerError(code, f"{what}: {name} is {found!r}, expected {wanted!r}")
+    wrong = receipts.problem(signatory.trusted, pin, receipt)
+    if wrong is not None:
+        raise SignerError(Code.STATEMENT_INVALID, wrong)
 
 
 def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sha256: str) -> None:

@@ -14,6 +14,7 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.keys import PublicKey, PublicKeyError
+from trust.signed import device_key
 from trust.statement import PinStatement
 
 
@@ -51,25 +52,17 @@ def _judge(order: KnownOrder, pin: PinStatement) -> None:
     order.require(pin)
     if pin.declared.emulated and pin.environment != "demo":
         raise SignerError(Code.WRONG_ENVIRONMENT, "an emulated device is signed for in environment 'demo' only")
-    key = device_key(pin)
+    key = _device_key(pin)
     if pin.vetting.verdict != "ok":
         raise SignerError(Code.KEY_WEAK, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is signed")
     require_possession(key, device_of(pin), "pin", pin.possession)
 
 
-def device_key(pin: PinStatement) -> PublicKey:
-    """The device's key, if SPKI, type and fingerprint in the statement agree; STATEMENT_INVALID otherwise."""
+def _device_key(pin: PinStatement) -> PublicKey:
     try:
-        key = PublicKey.from_der(pin.spki)
+        return device_key(pin)
     except PublicKeyError as error:
         raise SignerError(Code.STATEMENT_INVALID, f"device key: {error}") from error
-    if key.key_type.value != pin.key_type:
-        raise SignerError(
-            Code.STATEMENT_INVALID, f"device key is {key.key_type.value}, the statement says {pin.key_type}"
-        )
-    if key.fingerprint != pin.fingerprint:
-        raise SignerError(Code.STATEMENT_INVALID, "fingerprint is not the SHA-256 of the device key")
-    return key
 
 
 def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_sha256: str) -> None:

@@ -6,22 +6,17 @@ A challenge is 32 random bytes, durable, good for 90 days and for one statement.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from typing import Literal
-
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from hsm.records import Binding
 from hsm.signatory import Signatory
 from hsm.signer import ChallengeRequest, SignerError
 from trust.codes import Code
 from trust.identity import DeviceId, IdentityError, JobId
-from trust.keys import KeyType, PublicKey
-from trust.proof import CHALLENGE_BYTES, proof_message, proves
+from trust.keys import PublicKey
+from trust.proof import CHALLENGE_BYTES
+from trust.signed import nonce_problem, possession_problem, proof_signed
 from trust.statement import Completion, PinStatement, Possession, Receipt
-
-Signed = tuple[bytes, bytes]
-"""A message and the signature over it."""
 
 _VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signature (docs/decisions/0008)
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
@@ -95,36 +90,7 @@ def device_of(statement: PinStatement | Completion | Receipt) -> DeviceId:
 
 
 def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:
-    """Both signatures must be this key's over this challenge for this device; PROOF_INVALID otherwise."""
-    if possession.context != context:
-        raise SignerError(
-            Code.PROOF_INVALID, f"proof of possession has context {possession.context!r}, expected {context!r}"
-        )
-    if len(possession.challenge) != CHALLENGE_BYTES:
-        raise SignerError(
-            Code.PROOF_INVALID, f"a challenge has {CHALLENGE_BYTES} bytes, got {len(possession.challenge)}"
-        )
-    if not all(proves(key, device, context, possession.challenge, each) for each in possession.signatures):
-        raise SignerError(Code.PROOF_INVALID, "proof of possession: a signature does not verify with the device's key")
-    require_fresh_nonces(key, proof_signatures(device, possession))
-
-
-def proof_signatures(device: DeviceId, possession: Possession) -> list[Signed]:
-    """Both signatures of a proof, each with the message that it signs."""
-    message = proof_message(device, possession.context, possession.challenge)
-    return [(message, each) for each in possession.signatures]
-
-
-def require_fresh_nonces(key: PublicKey, signatures: Iterable[Signed]) -> None:
-    """No ECDSA r twice among signatures that have verified, each given with its message; PROOF_INVALID otherwise.
-
-    The same bytes over the same message are a deterministic signer (RFC 6979); any other repetition gives the key away.
-    """
-    if key.key_type is not KeyType.EC_P256:
-        return
-    seen: dict[int, Signed] = {}
-    for signed in signatures:
-        if seen.setdefault(decode_dss_signature(signed[1])[0], signed) != signed:
-            raise SignerError(
-                Code.PROOF_INVALID, "proof of possession: two different signatures share r; the key must not be used"
-            )
+    """Both signatures must be this key's over this challenge for this device, nonces fresh; PROOF_INVALID otherwise."""
+    wrong = possession_problem(key, device, context, possession) or nonce_problem(proof_signed(device, possession))
+    if wrong is not None:
+        raise SignerError(Code.PROOF_INVALID, wrong)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
-from station.audit import closing
 from station.cloud import PinRecord
 from station.faults import fault
-from station.jobs import RecordKind
-from station.jobs.receipts import receipt_problem
 from station.line import Line
-from trust.codes import Code
+from trust import closing
+from trust import receipt as receipts
+from trust.differing import differing
 from trust.dsse import Envelope
-from trust.identity import DeviceId, JobId
+from trust.identity import DeviceId, IdentityError, JobId
 from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.order import permits
-from trust.proof import CHALLENGE_BYTES, ClosingReport, ReportError, proves, report_message
+from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError, TrustedRoot
-from trust.statement import Completion, Event, PinStatement, Possession, StatementError, read, verify
+from trust.signed import device_key, nonce_problem, possession_problem, signed_in
+from trust.statement import Completion, PinStatement, StatementError, read, verify
 
 
 def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> PinStatement:
@@ -35,15 +35,37 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
 
 
 def verified(root: TrustedRoot, record: PinRecord) -> PinStatement:
-    """The record's pin statement, all signatures of the record verified. Raises StatementError or RootError."""
+    """The record's pin statement: all signatures of the record verified, the device's proof too.
+
+    Raises StatementError or RootError.
+    """
     claimed = read(record.statement, PinStatement)
     statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
-    _receipt(root, RecordKind.PIN, record.statement, record.receipt)
-    _finished(root, statement, record)
+    _require(_pin_problem(root, statement))
+    _require(receipts.problem(root, record.statement, record.receipt))
+    _finished(root, record)
     return statement
 
 
-def _finished(root: TrustedRoot, pin: PinStatement, record: PinRecord) -> None:
+def _pin_problem(root: TrustedRoot, pin: PinStatement) -> str | None:
+    """Why the pin statement does not hold in itself; whether its order permits it is `right_order`'s."""
+    try:
+        key, device = device_key(pin), DeviceId.parse(pin.device_id)
+    except (PublicKeyError, IdentityError) as error:
+        return str(error)
+    rows = [
+        ("environment", pin.environment, root.root.environment),
+        ("trust root", pin.root_sha256, root.sha256),
+        ("vetting", pin.vetting.verdict, "ok"),
+    ]
+    return (
+        differing("pin statement", rows)
+        or possession_problem(key, device, "pin", pin.possession)
+        or nonce_problem(signed_in(pin))
+    )
+
+
+def _finished(root: TrustedRoot, record: PinRecord) -> None:
     """Completion and its receipt are both there, or neither is; the state says which, and both are about this pin."""
     finished = record.completion is not None and record.completion_receipt is not None
     if not finished and (record.completion, record.completion_receipt) != (None, None):
@@ -51,64 +73,25 @@ def _finished(root: TrustedRoot, pin: PinStatement, record: PinRecord) -> None:
     if record.state != ("active" if finished else "provisional"):
         raise StatementError(f"the state is {record.state!r}, and a completion is {'there' if finished else 'missing'}")
     if record.completion is not None and record.completion_receipt is not None:
-        _receipt(root, RecordKind.COMPLETION, record.completion, record.completion_receipt)
-        _completes(root, pin, record.statement, record.completion)
+        _require(receipts.problem(root, record.completion, record.completion_receipt))
+        done = signed_completion(root, record.completion)
+        _require(closing.pin_problem(done, record.statement, record.receipt))
 
 
-def _completes(root: TrustedRoot, pin: PinStatement, pin_envelope: Envelope, completion: Envelope) -> Completion:
-    done = verify(completion, Completion, root.root.completion_key(read(completion, Completion).station))
-    found = (done.pin_sha256, done.device_id, done.job, done.fingerprint, done.order_id)
-    if found != (pin_envelope.payload_sha256, pin.device_id, pin.job, pin.fingerprint, pin.order_id):
-        raise StatementError("the completion is about another pin statement, device, job, key or order")
-    return done
+def signed_completion(root: TrustedRoot, completion: Envelope) -> Completion:
+    """The completion, signed by the key that the root names for its station. Raises StatementError or RootError."""
+    return verify(completion, Completion, root.root.completion_key(read(completion, Completion).station))
 
 
-def passed_before(
-    line: Line, pin: Envelope, here: Envelope | None, there: Envelope | None, *, refused: Envelope | None
-) -> None:
-    """The completion on record here and the one that the registry shows, if any, hold as the audit judges them.
-
-    `refused`: the registry took another one instead, or none, as this one's nonces are another unit's.
-    """
-    for code, completion in (("ledger-conflict", here), ("registry-wrong", there)):
-        wrong = _completion_problem(line, pin, completion) if completion is not None else None
-        if wrong is not None:
-            raise fault(code, f"completion: {wrong}")
-    if refused is not None and read(refused, Event).details.get("code") == Code.KEY_ON_OTHER_DEVICE:
-        raise fault("completion-refused")
-
-
-def _completion_problem(line: Line, pin_envelope: Envelope, completion: Envelope) -> str | None:
-    pin = read(pin_envelope, PinStatement)
-    try:
-        done = _completes(line.root, pin, pin_envelope, completion)
-        key = PublicKey.from_der(pin.spki)
-    except (StatementError, RootError, PublicKeyError) as error:
-        return str(error)
-    proof = done.verification.possession
-    if not _proven(key, DeviceId.parse(done.device_id), proof):
-        return "its second proof of possession does not verify with the pinned key"
-    refused = permits(line.work, line.order.payload_sha256, done)
-    return refused or next(closing.problems(done, pin, key, line.work), None)
-
-
-def _proven(key: PublicKey, device: DeviceId, proof: Possession) -> bool:
-    if proof.context != "verify" or len(proof.challenge) != CHALLENGE_BYTES:
-        return False
-    return all(proves(key, device, "verify", proof.challenge, each) for each in proof.signatures)
+def _require(problem: str | None) -> None:
+    if problem is not None:
+        raise StatementError(problem)
 
 
 def as_declared(pin: Envelope, identity: Identity, slot: SlotConfig) -> None:
     """Unit and bench still say what the pin statement says, so that signer and registry will take the completion."""
     if read(pin, PinStatement).declared.emulated != (identity.emulated or slot.emulated):
         raise fault("unit-changed", "its pin statement says otherwise about being emulated")
-
-
-def _receipt(root: TrustedRoot, kind: RecordKind, statement: Envelope, answer: Envelope) -> None:
-    """The receipt is the registry's word on this very statement (PIN or COMPLETION)."""
-    problem = receipt_problem(root, kind, statement, answer)
-    if problem is not None:
-        raise StatementError(problem)
 
 
 def read_back(root: TrustedRoot, sent: Envelope, held: PinRecord | None, *, answer: Envelope | None) -> Envelope:
@@ -193,12 +176,16 @@ def closing_report(
 
 
 def right_order(line: Line, device: DeviceId, registered: PinRecord) -> None:
-    """The registry's record holds, and the unit's pin was made under this very order."""
+    """The registry's record holds, and the unit's pin was made under this very order, which permits it."""
     pinned = registry_record(line.root, device, registered)
     if pinned.order_id != line.work.order_id and registered.completion is not None:
         raise fault("passed-other-order", f"passed under {pinned.order_id}")
     if pinned.order_id != line.work.order_id:
         raise fault("other-order", f"pinned under {pinned.order_id}: finish it there")
+    signed = [("order_signed", pinned.order_signed, bool(line.order.signatures))]
+    refused = permits(line.work, line.order.payload_sha256, pinned) or differing("pin statement", signed)
+    if refused is not None:
+        raise fault("registry-wrong", f"it has taken a pin that the order does not permit: {refused}")
 
 
 def pinned_by(registered: PinRecord | None) -> str:

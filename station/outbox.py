@@ -18,10 +18,10 @@ from enum import Enum
 from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
 from station.faults import Fault
 from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
-from station.jobs.receipts import receipt_problem
 from station.jobs.stamp import Stamp
 from station.leaves import classify
 from station.refusals import refusal_problem
+from trust import receipt as receipts
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import JobId
@@ -189,7 +189,7 @@ class Outbox:
     async def _answered(self, item: OutboxItem, answer: PinRecord) -> _Outcome:
         pin = item.kind is RecordKind.PIN
         receipt = answer.receipt if pin else answer.completion_receipt
-        wrong = receipt_problem(self._root, item.kind, item.envelope, receipt) if receipt else "there is no receipt"
+        wrong = receipts.problem(self._root, item.envelope, receipt) if receipt else "there is no receipt"
         if receipt is None or wrong is not None:
             log.error("%s of job %s: the registry's answer is not taken: %s", item.kind, item.job.job_id, wrong)
             return _Outcome.OBJECTED

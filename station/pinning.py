@@ -10,11 +10,11 @@ from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableE
 from station.evidence import Assigned
 from station.faults import Fault, fault
 from station.jobs import RecordConflictError, RecordKind
-from station.jobs.receipts import receipt_problem
 from station.leaves import classify
 from station.line import Line
 from station.refusals import refusal_problem
 from station.statements import event
+from trust import receipt as receipts
 from trust.dsse import Envelope
 from trust.statement import PinStatement, envelope, read
 
@@ -49,7 +49,7 @@ async def _send(line: Line, pin: Envelope, assigned: Assigned) -> Envelope | Non
         if error.code in REFUSED_FOR_GOOD:
             raise await _lost(line, pin, assigned, error) from error
         raise
-    wrong = receipt_problem(line.root, RecordKind.PIN, pin, answer.receipt)
+    wrong = receipts.problem(line.root, pin, answer.receipt)
     if wrong is not None:
         raise fault("registry-wrong", wrong)
     return answer.receipt

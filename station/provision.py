@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
-from station import checks, evidence
+from station import checks, evidence, passed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError
@@ -155,7 +155,7 @@ class Provisioning:
     @step(Step.VETTED)
     async def vet(self, proven: evidence.Proven) -> evidence.Vetted:
         """5: the key is fit to be pinned."""
-        return evidence.Vetted(proven=proven, vetting=vet_key(proven.keyed.key, proven.possession))
+        return evidence.Vetted(proven=proven, vetting=vet_key(proven))
 
     @step(Step.INTENDED)
     async def intend(self, vetted: evidence.Vetted) -> evidence.Intended:
@@ -255,7 +255,7 @@ class Provisioning:
         signed = await self.unit.device.report(challenge)
         checks.closing_report(challenge, signed, key=pinned.key, job=job, identity=identity, anchor=anchored.anchor)
         closing = Closing(challenge=challenge, report=signed.report, signature=signed.signature)
-        fresh_nonces(pinned.key, pinned.pin, verified.verification, closing)
+        fresh_nonces(pinned.pin, verified.verification, closing)
         return evidence.Locked(verified=verified, closing=closing)
 
     @step(Step.PASSED)
@@ -270,7 +270,7 @@ class Provisioning:
         """The completion of an earlier attempt, judged and on record here; the registry's, if it took another one."""
         assigned, records = pinned.assigned, pinned.assigned.records
         here, there = records.get(RecordKind.COMPLETION), assigned.finished_elsewhere
-        checks.passed_before(self.line, pinned.pin, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
+        passed.before(self.line, pinned, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
         if here is None and there is not None:  # finished at another station: its completion is this ledger's too
             await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, there)
         if here is not None or there is not None:

@@ -6,16 +6,13 @@ or leave a good one provisional for ever. Answers with a sentence, never raises;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
 from station import checks
 from station.cloud import CloudRefusedError, PinRecord
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.keys import PublicKey, PublicKeyError
 from trust.root import RootError, TrustedRoot
+from trust.signed import SignedError, nonces, signed_in
 from trust.statement import Completion, PinStatement, StatementError, read
 
 
@@ -29,7 +26,7 @@ def refusal_problem(root: TrustedRoot, statement: Envelope, error: CloudRefusedE
             found = _against_pin(read(statement, PinStatement), statement, theirs, error.stored)
         else:
             found = _against_completion(read(statement, Completion), statement, theirs, error.stored)
-    except (StatementError, RootError, PublicKeyError) as wrong:
+    except (StatementError, RootError, PublicKeyError, SignedError) as wrong:
         return f"what it shows does not hold: {wrong}"
     return None if found is error.code else "what it shows does not stand against the statement"
 
@@ -37,7 +34,7 @@ def refusal_problem(root: TrustedRoot, statement: Envelope, error: CloudRefusedE
 def _against_pin(ours: PinStatement, sent: Envelope, theirs: PinStatement, shown: PinRecord) -> Code | None:
     """The refusal that the record proves, the gravest first, as the registry judges."""
     if theirs.device_id != ours.device_id:
-        if _same_key(ours, theirs) or _nonces(ours.possession.signatures) & _all_nonces(theirs, shown):
+        if _same_key(ours, theirs) or _share_nonce(ours, theirs, shown):
             return Code.KEY_ON_OTHER_DEVICE
         return Code.JOB_BYTES_DIFFER if theirs.job == ours.job else None
     if theirs.fingerprint != ours.fingerprint:
@@ -49,8 +46,7 @@ def _against_pin(ours: PinStatement, sent: Envelope, theirs: PinStatement, shown
 
 def _against_completion(ours: Completion, sent: Envelope, theirs: PinStatement, shown: PinRecord) -> Code | None:
     if theirs.device_id != ours.device_id:
-        used = _nonces([*ours.verification.possession.signatures, ours.closing.signature])
-        return Code.KEY_ON_OTHER_DEVICE if used & _all_nonces(theirs, shown) else None
+        return Code.KEY_ON_OTHER_DEVICE if _share_nonce(ours, theirs, shown) else None
     closed = shown.completion is not None and not shown.completion.same_statement(sent)
     return Code.JOB_BYTES_DIFFER if closed and shown.statement.payload_sha256 == ours.pin_sha256 else None
 
@@ -62,23 +58,9 @@ def _same_key(ours: PinStatement, theirs: PinStatement) -> bool:
     )
 
 
-def _all_nonces(pin: PinStatement, shown: PinRecord) -> frozenset[int]:
-    """The r of each ECDSA signature that the other device made in this record; none for RSA."""
-    if pin.key_type != "ec-p256":
-        return frozenset()
-    signatures = list(pin.possession.signatures)
+def _share_nonce(ours: PinStatement | Completion, theirs: PinStatement, shown: PinRecord) -> bool:
+    """Whether an r of this statement is among all that the other device used in this record."""
+    used = set(nonces(signed_in(theirs)))
     if shown.completion is not None:
-        done = read(shown.completion, Completion)
-        signatures += [*done.verification.possession.signatures, done.closing.signature]
-    return _nonces(signatures)
-
-
-def _nonces(signatures: Iterable[bytes]) -> frozenset[int]:
-    return frozenset(r for each in signatures if (r := _nonce(each)) is not None)
-
-
-def _nonce(signature: bytes) -> int | None:
-    try:
-        return decode_dss_signature(signature)[0]
-    except ValueError:  # an RSA signature has no nonce
-        return None
+        used.update(nonces(signed_in(read(shown.completion, Completion))))
+    return not used.isdisjoint(nonces(signed_in(ours)))

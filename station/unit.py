@@ -28,7 +28,7 @@ from station.faults import Fault, fault
 from station.line import Line
 from trust.identity import JobId
 from trust.keys import KeyType, PublicKey
-from trust.proof import proves
+from trust.signed import possession_problem
 from trust.statement import Possession
 
 _LOG = logging.getLogger(__name__)
@@ -128,10 +128,11 @@ class Unit:
         """Two signatures by the device over one challenge, both verified."""
         first = await self.device.prove(challenge, context)
         second = await self.device.prove(challenge, context)
-        for signature in (first, second):
-            if not proves(key, identity.device_id, context, challenge, signature):
-                raise fault("bad-proof", f"context {context}")
-        return Possession(challenge=challenge, context=context, signatures=(first, second))
+        proof = Possession(challenge=challenge, context=context, signatures=(first, second))
+        wrong = possession_problem(key, identity.device_id, context, proof)
+        if wrong is not None:
+            raise fault("bad-proof", wrong)
+        return proof
 
     async def unchanged(self, before: Identity, now: Identity, key: PublicKey, job: JobId, anchor: Anchor) -> None:
         """After a power cycle: the same unit with the same key and anchor, read again."""

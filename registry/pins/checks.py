@@ -6,29 +6,24 @@ but for the values handed in, and never counts: the order's quantity is the sign
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
-
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from registry.pins.errors import RefusedError
 from trust import order as orders
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-from trust.keys import KeyType, PublicKey, PublicKeyError
+from trust.keys import PublicKey, PublicKeyError
 from trust.order import OrderError, WorkOrder
-from trust.proof import proof_message, proves
 from trust.root import RootError, TrustedRoot
+from trust.signed import device_key, nonce_problem, nonces, possession_problem, proof_signed, signed_in
 from trust.statement import Completion, PinStatement, Possession, Statement, StatementError, read
 
 S = TypeVar("S", PinStatement, WorkOrder, Completion)
-_SCALAR_BYTES = 32
 _KNOWN_ORDERS = 16  # of at most 65,535 bytes each
-Signed = tuple[bytes, bytes]
-"""A message and the signature over it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +48,13 @@ def check_pin(trusted: TrustedRoot, device: DeviceId, envelope: Envelope, order_
     require_signature(envelope, trusted.root.pin_key, pin.station, "pin statement")
     require_device(device, pin.device_id)
     key = _key(pin)
-    require_possession(key, device, pin.possession, "pin")
+    require_possession(key, device, pin.possession)
     if pin.vetting.verdict != "ok":
         raise RefusedError(Code.KEY_WEAK, f"vetting says {pin.vetting.verdict!r}: only 'ok' is pinned")
     require_permitted(orders.permits(order, order_envelope.payload_sha256, pin))
     return CheckedPin(
         device=device, statement=pin, envelope=envelope, order=order, order_envelope=order_envelope, key=key,
-        nonces=nonces(key, proof_signatures(device, pin.possession)),
+        nonces=frozenset(nonces(signed_in(pin))),
     )  # fmt: skip
 
 
@@ -105,42 +100,17 @@ def require_device(device: DeviceId, named: str) -> None:
         raise RefusedError(Code.STATEMENT_INVALID, f"the path names device {device}, the statement device {named}")
 
 
-def require_possession(key: PublicKey, device: DeviceId, possession: Possession, context: str) -> None:
-    """Both signatures prove that this device holds the key, in this context."""
-    if possession.context != context:
-        raise RefusedError(Code.PROOF_INVALID, f"proof is for context {possession.context!r}, expected {context!r}")
-    try:
-        held = all(proves(key, device, context, possession.challenge, each) for each in possession.signatures)
-    except ValueError as error:
-        raise RefusedError(Code.PROOF_INVALID, f"proof of possession: {error}") from error
-    if not held:
-        raise RefusedError(Code.PROOF_INVALID, "proof of possession does not verify with the device's key")
+def require_possession(key: PublicKey, device: DeviceId, proof: Possession) -> None:
+    """Both signatures prove that this device holds the key, with nonces that give nothing away."""
+    wrong = possession_problem(key, device, "pin", proof) or nonce_problem(proof_signed(device, proof))
+    if wrong is not None:
+        raise RefusedError(Code.PROOF_INVALID, wrong)
 
 
 def require_permitted(reason: str | None) -> None:
     """`trust.order.permits` found no reason against the statement."""
     if reason is not None:
         raise RefusedError(Code.ORDER_REFUSES, f"the order does not permit this: {reason}")
-
-
-def proof_signatures(device: DeviceId, possession: Possession) -> list[Signed]:
-    """Both signatures of a proof that holds, each with the message that it signs."""
-    message = proof_message(device, possession.context, possession.challenge)
-    return [(message, each) for each in possession.signatures]
-
-
-def nonces(key: PublicKey, signatures: Iterable[Signed]) -> frozenset[bytes]:
-    """The r of each ECDSA signature, 32 bytes; none for RSA. The signatures must have verified.
-
-    PROOF_INVALID for an r twice, unless message and signature are the same bytes (a deterministic signer, RFC 6979).
-    """
-    if key.key_type is not KeyType.EC_P256:
-        return frozenset()
-    seen: dict[int, Signed] = {}
-    for signed in signatures:
-        if seen.setdefault(decode_dss_signature(signed[1])[0], signed) != signed:
-            raise RefusedError(Code.PROOF_INVALID, "two different signatures share r: the device's key is exposed")
-    return frozenset(r.to_bytes(_SCALAR_BYTES) for r in seen)
 
 
 def _require_order(order: WorkOrder, envelope: Envelope, pin: PinStatement) -> None:
@@ -172,11 +142,6 @@ def _order_fault(order: WorkOrder) -> str | None:
 
 def _key(pin: PinStatement) -> PublicKey:
     try:
-        key = PublicKey.from_der(pin.spki)
+        return device_key(pin)
     except PublicKeyError as error:
         raise RefusedError(Code.STATEMENT_INVALID, f"device key: {error}") from error
-    if key.fingerprint != pin.fingerprint:
-        raise RefusedError(Code.STATEMENT_INVALID, "the fingerprint is not that of the device key")
-    if key.key_type.value != pin.key_type:
-        raise RefusedError(Code.STATEMENT_INVALID, f"the device key is {key.key_type.value}, not {pin.key_type}")
-    return key

@@ -1,6 +1,7 @@
 """The closing report inside a completion: the device's own words, under its own key, against statement, pin and order.
 
-Pure; yields a sentence for each thing that differs (docs/wire.md §4.6).
+Pure; yields a sentence for each thing that differs (docs/wire.md §4.6). For the audit alone, and imported by nobody
+else: signer, registry and flow have `trust.closing`, which is among what is audited (docs/decisions/0015).
 """
 
 from __future__ import annotations

@@ -9,24 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from station.audit import closing
+from station.audit import closing, device, receipt
 from station.jobs import RecordKind
-from station.jobs.leaf import JobLeaf, LeafError, key_of
-from station.jobs.receipts import receipt_problem
+from station.jobs.leaf import JobLeaf
 from trust import order as orders
 from trust.dsse import Envelope
-from trust.identity import DeviceId
-from trust.keys import PublicKey
 from trust.order import OrderError, WorkOrder
-from trust.proof import CHALLENGE_BYTES, proves
 from trust.root import RootError, TrustedRoot
-from trust.statement import Completion, Event, PinStatement, Possession, Receipt, StatementError, read
+from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
 Problem = tuple[int, str]
-_RECEIPT_FOR = {
-    RecordKind.PIN_RECEIPT: RecordKind.PIN,
-    RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +84,8 @@ def content(
         case Completion() as done:
             yield from _ordered(done, order_)
             yield from _completion(done, order_, told)
-        case Receipt() if leaf.kind in _RECEIPT_FOR:
-            statement = told.get(_RECEIPT_FOR[leaf.kind])
-            wrong = (
-                receipt_problem(trust.trusted, _RECEIPT_FOR[leaf.kind], statement, leaf.envelope)
-                if statement is not None
-                else "a receipt for a statement that is not on record"
-            )
-            if wrong is not None:
-                yield 11, wrong
+        case Receipt() if leaf.kind is not None:
+            yield from ((11, text) for text in receipt.problems(leaf.kind, leaf.envelope, told, trust.trusted))
         case _:
             return
 
@@ -125,11 +110,11 @@ def _pin(pin: PinStatement) -> Iterator[Problem]:
     if pin.vetting.verdict != "ok":
         yield 11, f"the key's vetting says {pin.vetting.verdict!r}: only 'ok' is pinned"
     try:
-        key = key_of(pin)
-    except LeafError as error:
+        key = device.key_of(pin)
+    except ValueError as error:
         yield 11, str(error)
         return
-    yield from _possession(key, pin.device_id, "pin", pin.possession)
+    yield from ((11, text) for text in device.possession(key, pin.device_id, "pin", pin.possession))
 
 
 def _completion(done: Completion, order_: Envelope | None, told: Mapping[RecordKind, Envelope]) -> Iterator[Problem]:
@@ -140,19 +125,11 @@ def _completion(done: Completion, order_: Envelope | None, told: Mapping[RecordK
     if done.fingerprint != pin.fingerprint:
         yield 11, f"fingerprint {done.fingerprint[:16]}… is not the pinned one {pin.fingerprint[:16]}…"
     try:
-        key = key_of(pin)
-    except LeafError as error:
+        key = device.key_of(pin)
+    except ValueError as error:
         yield 11, str(error)
         return
-    yield from _possession(key, done.device_id, "verify", done.verification.possession)
+    second = done.verification.possession
+    yield from ((11, text) for text in device.possession(key, done.device_id, "verify", second))
     for wrong in closing.problems(done, pin, key, read(order_, WorkOrder) if order_ is not None else None):
         yield 11, wrong
-
-
-def _possession(key: PublicKey, device: str, context: str, proof: Possession) -> Iterator[Problem]:
-    if proof.context != context or len(proof.challenge) != CHALLENGE_BYTES:
-        yield 11, f"proof of possession is for {proof.context!r}, expected {context!r} and {CHALLENGE_BYTES} bytes"
-        return
-    identity = DeviceId.parse(device)
-    if not all(proves(key, identity, context, proof.challenge, each) for each in proof.signatures):
-        yield 11, "proof of possession does not verify with the device's key"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec import MsgspecError
 
-from station.audit import statements
+from station.audit import device, statements
 from station.audit.statements import Trust
 from station.jobs import RecordKind
-from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError, key_of, signature_rs
+from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError
 from station.jobs.projection import Known, Recorded, Row, problem, rows
 from trust.dsse import Envelope
 from trust.order import WorkOrder
@@ -64,7 +64,8 @@ class Storyteller:
         self._orders: dict[str, Envelope] = {}
         self._stories: dict[str, _Story] = {}
         self._job_of: dict[tuple[str, str], str] = {}
-        self._owner: dict[str | bytes, str] = {}
+        self._owner: dict[str, str] = {}
+        self._signed: dict[int, tuple[str, bytes]] = {}
         self._key_of: dict[str, str] = {}
 
     def tell(self, leaf: JobLeaf, index: int) -> Told:
@@ -138,20 +139,21 @@ class Storyteller:
                 yield 11, f"device {pin.device_id} was signed for with another key"
 
     def _owners(self, body: PinStatement | Completion) -> Iterator[Problem]:
-        """One device a key, modulus and r; one key a device (among what was signed)."""
+        """One device a key and r; one message an r. A modulus is a key's, as there is one exponent."""
         try:
-            owned: list[str | bytes] = [*signature_rs(body)]
-            if isinstance(body, PinStatement):
-                owned.append(key_of(body).fingerprint)
-        except LeafError as error:
+            used = list(device.nonces(body))
+            fingerprint = device.key_of(body).fingerprint if isinstance(body, PinStatement) else None
+        except (ValueError, OverflowError) as error:
             yield 11, str(error)
             return
-        if len(set(owned)) != len(owned):
-            yield 11, "two different signatures of the device share r: the private key is known"
-        for each in owned:
-            owner = self._owner.setdefault(each, body.job)
+        if fingerprint is not None and (owner := self._owner.setdefault(fingerprint, body.job)) != body.job:
+            yield 11, f"key is on record under job {owner}"
+        for r, signed in used:
+            owner, first = self._signed.setdefault(r, (body.job, signed))
             if owner != body.job:
-                yield 11, f"{'key' if isinstance(each, str) else 'ECDSA r'} is on record under job {owner}"
+                yield 11, f"ECDSA r is on record under job {owner}"
+            elif first != signed:
+                yield 11, "two different signatures of the device share r: the private key is known"
 
     def _remember(self, leaf: JobLeaf, kind: RecordKind, index: int, story: _Story) -> None:
         story.records.setdefault(kind, Recorded(index, leaf.envelope.payload_sha256))

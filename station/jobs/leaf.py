@@ -1,17 +1,14 @@
 """What a log entry is: its bytes alone tell kind, job and place in the log. One rule for the writer and for the audit.
 
-Parsing only: signatures are not looked at here (`station.audit` and the receipt check do), nothing is read or written.
+Parsing only: signatures are not looked at here (`station.audit` and the flow's checks do), nothing is read or written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
 from station.jobs import RecordKind
 from trust.dsse import Envelope, EnvelopeError
-from trust.keys import PublicKey, PublicKeyError
 from trust.order import WorkOrder
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
@@ -20,8 +17,6 @@ ATTEMPT = "attempt"
 VERDICT = "verdict"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
-_R_BYTES = 32
-_RSA_BYTES = 256  # an RSA-2048 signature (RFC 8017 §8.2.1); ECDSA P-256 in DER has 72 at most
 
 Body = PinStatement | Completion | Receipt | Event | WorkOrder
 _BODIES: tuple[type[Body], ...] = (PinStatement, Completion, Receipt, Event, WorkOrder)
@@ -67,32 +62,6 @@ def parse_leaf(envelope: Envelope) -> JobLeaf:
     kind = _kind(body, signed=bool(envelope.signatures))
     subject, step = _place(body, kind, envelope)
     return JobLeaf(envelope=envelope, body=body, kind=kind, subject=subject, step=step)
-
-
-def key_of(pin: PinStatement) -> PublicKey:
-    """The device key a pin statement names; LeafError if it is none or not the one of its fingerprint."""
-    try:
-        key = PublicKey.from_der(pin.spki)
-    except PublicKeyError as error:
-        raise LeafError(f"pin statement: {error}") from error
-    if key.fingerprint != pin.fingerprint or key.key_type.value != pin.key_type:
-        raise LeafError("pin statement: fingerprint or key type is not that of its key")
-    return key
-
-
-def signature_rs(body: PinStatement | Completion) -> tuple[bytes, ...]:
-    """The r of each ECDSA signature the device made in it, 32 bytes each; none for RSA. LeafError for malformed DER.
-
-    Twice the same signature is one signature (RFC 6979 devices); two different ones with one r are told as two.
-    """
-    signatures: tuple[bytes, ...] = body.possession.signatures if isinstance(body, PinStatement) else ()
-    if isinstance(body, Completion):
-        signatures = (*body.verification.possession.signatures, body.closing.signature)
-    different = [each for each in dict.fromkeys(signatures) if len(each) != _RSA_BYTES]
-    try:
-        return tuple(decode_dss_signature(each)[0].to_bytes(_R_BYTES) for each in different)
-    except (ValueError, OverflowError) as error:
-        raise LeafError(f"a device's signature is neither RSA-2048 nor ECDSA in DER ({error})") from error
 
 
 def _kind(body: Body, *, signed: bool) -> RecordKind | None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 from ledger.tables import Base
 from station.jobs import RecordKind
-from station.jobs.leaf import JOB_OPENED, JobLeaf, key_of, signature_rs
+from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, KeyRow, OrderRow, OutboxRow, RecordRow, SignatureRRow
+from trust.keys import PublicKeyError
 from trust.order import WorkOrder
+from trust.signed import SignedError, device_key, nonces, signed_in
 from trust.statement import Completion, Event, PinStatement, Receipt
 
 Value = str | int | bytes | None
@@ -98,7 +100,10 @@ def problem(leaf: JobLeaf, known: Known) -> str | None:
 
 
 def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
-    """The rows that a leaf implies; `known` is what earlier leaves say of its job (None for leaves of no job)."""
+    """The rows that a leaf implies; `known` is what earlier leaves say of its job (None for leaves of no job).
+
+    LeafError if the device's key or a signature in it is malformed.
+    """
     body = leaf.body
     if isinstance(body, WorkOrder):
         values: dict[str, Value] = {"order_id": body.order_id, "order_sha256": leaf.envelope.payload_sha256}
@@ -137,13 +142,20 @@ def _event(event: Event, index: int) -> Row:
 
 
 def _key(pin: PinStatement, index: int) -> Row:
-    key = key_of(pin)
+    try:
+        key = device_key(pin)
+    except PublicKeyError as error:
+        raise LeafError(f"pin statement: device key: {error}") from error
     values: dict[str, Value] = {"leaf_index": index, "fingerprint": key.fingerprint, "modulus": key.modulus}
     return Row(KeyRow, {**values, "job_id": pin.job})
 
 
 def _nonces(body: PinStatement | Completion, index: int) -> list[Row]:
-    return [Row(SignatureRRow, {"r": r, "job_id": body.job, "leaf_index": index}) for r in signature_rs(body)]
+    try:
+        used = nonces(signed_in(body))
+    except SignedError as error:
+        raise LeafError(str(error)) from error
+    return [Row(SignatureRRow, {"r": r, "job_id": body.job, "leaf_index": index}) for r in used]
 
 
 def _intended_elsewhere(needed: RecordKind, leaf: JobLeaf, known: Known) -> bool:

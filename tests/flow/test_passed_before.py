@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from station.checks import passed_before
+from station import passed
 from station.faults import Fault
 from tests.registry.make import Device, World, world
 from tests.station.ledgerkit import receipt_for
@@ -17,17 +17,19 @@ def line_of(made: World) -> Any:
     return SimpleNamespace(root=made.trusted, work=made.order, order=made.order_envelope)
 
 
-def finished(made: World, device: Device, proof: Possession) -> tuple[Envelope, Envelope]:
-    """Pin statement and completion of a unit, the second proof as given."""
+def finished(made: World, device: Device, proof: Possession) -> tuple[Any, Envelope]:
+    """What is pinned of a unit, and its completion with the second proof as given."""
     pin = made.pin(device)
+    receipt = receipt_for(made, pin)
     verification = Verification(cycle="reset", possession=proof, handshake="none", handshake_waiver="not-built")
-    return pin, made.completion(device, pin, receipt_for(made, pin), verification=verification)
+    pinned = SimpleNamespace(pin=pin, receipt=receipt)
+    return pinned, made.completion(device, pin, receipt, verification=verification)
 
 
 def test_a_completion_that_holds_is_believed() -> None:
     made, device = world(), Device()
-    pin, done = finished(made, device, device.possession("verify"))
-    passed_before(line_of(made), pin, done, done, refused=None)
+    pinned, done = finished(made, device, device.possession("verify"))
+    passed.before(line_of(made), pinned, done, done, refused=None)
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
@@ -41,8 +43,8 @@ def test_a_completion_whose_second_proof_does_not_hold_is_not_believed(where: st
         "another challenge": Possession(challenge=bytes(32), context="verify", signatures=right.signatures),
         "short challenge": Possession(challenge=bytes(31), context="verify", signatures=right.signatures),
     }[what]
-    pin, done = finished(made, device, proof)
+    pinned, done = finished(made, device, proof)
     here, there = (done, None) if where == "here" else (None, done)
     with pytest.raises(Fault, match="proof") as caught:
-        passed_before(line_of(made), pin, here, there, refused=None)
+        passed.before(line_of(made), pinned, here, there, refused=None)
     assert caught.value.code == ("ledger-conflict" if where == "here" else "registry-wrong")

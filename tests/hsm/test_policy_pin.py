@@ -9,19 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from hsm import verbs
 from hsm.messages import Request
 from hsm.possession import _CLOCK_BACK_S, _VALID_S
 from hsm.records import Binding
 from hsm.signer import ChallengeRequest, SignerError
-from tests.hsm.floor import Device, Floor, ec_key, make_order
+from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties, make_factory
 from trust.codes import Code
 from trust.statement import PinStatement, Possession, Vetting, envelope, verify
-
-P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def refusal(floor: Floor, pin: PinStatement) -> Code:
@@ -45,28 +42,10 @@ def test_the_same_statement_gives_the_same_bytes_and_costs_nothing(floor: Floor,
     assert floor.factory.status().signatures["pin"] == 1
 
 
-def _wrong_vetting(verdict: Any) -> dict[str, Any]:
-    return {"vetting": Vetting(verdict=verdict, checks=())}
-
-
-BROKEN: list[tuple[dict[str, Any], Code]] = [
-    ({"environment": "site-a"}, Code.WRONG_ENVIRONMENT),
-    ({"root_sha256": "00" * 32}, Code.WRONG_ROOT),
-    ({"station": "st-02"}, Code.NOT_AUTHORISED),
-    ({"order_id": "order-2"}, Code.ORDER_UNKNOWN),
-    ({"order_sha256": "00" * 32}, Code.ORDER_REFUSES),
-    ({"order_signed": True}, Code.STATEMENT_INVALID),
+BROKEN: list[tuple[dict[str, Any], Code]] = [  # what all judges refuse: tests/contract/test_judges.py
     ({"product": "toaster"}, Code.ORDER_REFUSES),
-    ({"product_id": 8}, Code.ORDER_REFUSES),
-    ({"origin": "collected"}, Code.ORDER_REFUSES),
-    ({"origin_proven": False}, Code.ORDER_REFUSES),
-    ({"key_type": "rsa-2048"}, Code.ORDER_REFUSES),
-    ({"spki": b"no key"}, Code.STATEMENT_INVALID),
-    ({"fingerprint": "00" * 32}, Code.STATEMENT_INVALID),
     ({"made_at": "yesterday"}, Code.STATEMENT_INVALID),
     ({"vetting": Vetting(verdict="ok", checks=("x" * 200,) * 300)}, Code.TOO_LARGE),
-    (_wrong_vetting("weak"), Code.KEY_WEAK),
-    (_wrong_vetting("unknown"), Code.KEY_WEAK),
 ]
 
 
@@ -81,12 +60,6 @@ def test_each_broken_rule_is_refused_with_its_code_and_costs_nothing(
     floor.factory.sign_pin(right)  # neither challenge nor unit was spent
 
 
-def test_firmware_that_is_not_on_the_orders_list_is_refused(floor: Floor) -> None:
-    pin = floor.pin(Device())
-    declared = msgspec.structs.replace(pin.declared, firmware_sha256="cd" * 32)
-    assert refusal(floor, msgspec.structs.replace(pin, declared=declared)) is Code.ORDER_REFUSES
-
-
 def test_a_key_of_another_type_than_it_says_is_refused(parties: Parties) -> None:
     order = make_order(parties.trusted, key_type="rsa-2048")
     floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
@@ -97,44 +70,6 @@ def test_an_rsa_device_is_signed_for(parties: Parties) -> None:
     order = make_order(parties.trusted, key_type="rsa-2048")
     floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
     floor.factory.sign_pin(floor.pin(Device(rsa.generate_private_key(65537, 2048))))
-
-
-def _proof(device: Device, challenge: bytes, what: str) -> Possession:
-    good = device.prove("pin", challenge)
-    stranger = Device(ec_key(), device.device_id, device.job)
-    r, s = decode_dss_signature(good.signatures[0])
-    return {
-        "other context": device.prove("verify", challenge),
-        "other key": stranger.prove("pin", challenge),
-        "one signature by another key": Possession(
-            challenge=challenge,
-            context="pin",
-            signatures=(good.signatures[0], stranger.prove("pin", challenge).signatures[0]),
-        ),
-        "other device": Device(device.key).prove("pin", challenge),
-        "other challenge": Possession(
-            challenge=challenge, context="pin", signatures=device.prove("pin", bytes(32)).signatures
-        ),
-        "short challenge": Possession(challenge=challenge[:31], context="pin", signatures=good.signatures),
-        "no signature": Possession(challenge=challenge, context="pin", signatures=(b"", b"")),
-        "same r, other s": Possession(
-            challenge=challenge, context="pin", signatures=(good.signatures[0], encode_dss_signature(r, P256_ORDER - s))
-        ),
-    }[what]
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        "other context", "other key", "one signature by another key", "other device", "other challenge", "short challenge",
-        "no signature", "same r, other s",
-    ],
-)  # fmt: skip
-def test_a_proof_that_does_not_hold_is_refused(floor: Floor, what: str) -> None:
-    device = Device()
-    challenge = floor.challenge(device)
-    pin = floor.pin(device, challenge, possession=_proof(device, challenge, what))
-    assert refusal(floor, pin) is Code.PROOF_INVALID
 
 
 def test_a_deterministic_signer_may_give_the_same_signature_twice(floor: Floor) -> None:

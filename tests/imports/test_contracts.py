@@ -29,6 +29,8 @@ PLANTS = {
     "screens": ("station/cli/planted.py", "def run():\n    from station.provision import Provisioning"),
     "screens-on-top": ("station/readiness.py", "from station.cli.output import note"),
     "one-builder": ("station/floor.py", "import station.cloud.http"),
+    "audit-unasked": ("station/checks.py", "from station.audit import closing"),
+    "audit-own-rules": ("station/jobs/leaf.py", "from trust import signed"),
     "one-builder-parties": ("station/readiness.py", "from hsm.client import SignerClient"),
     "one-bench": ("station/planted.py", "import fixtures.families.smp.driver"),
     "driver-not-emulated": ("fixtures/families/smp/frame.py", "import fixtures.families.smp.emulated.receiver"),

@@ -13,12 +13,12 @@ import pytest
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
 from station.faults import Fault
 from station.jobs import LedgerError, RecordKind
-from station.jobs.receipts import receipt_problem
 from station.jobs.store import JobStore
 from station.outbox import Drained, Outbox, Pace
 from station.refusals import refusal_problem
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
+from trust import receipt as receipts
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -539,9 +539,9 @@ def test_waits_are_drawn_from_the_upper_half() -> None:
 )
 def test_a_receipt_is_about_this_statement(made: World, changes: dict[str, str]) -> None:
     pin = made.pin(Device())
-    assert receipt_problem(made.trusted, RecordKind.PIN, pin, kit.receipt_for(made, pin)) is None
+    assert receipts.problem(made.trusted, pin, kit.receipt_for(made, pin)) is None
     (name,) = changes
-    problem = receipt_problem(made.trusted, RecordKind.PIN, pin, kit.receipt_for(made, pin, **changes))
+    problem = receipts.problem(made.trusted, pin, kit.receipt_for(made, pin, **changes))
     assert problem is not None
     assert "receipt" in problem, name
 
@@ -549,5 +549,5 @@ def test_a_receipt_is_about_this_statement(made: World, changes: dict[str, str])
 def test_a_receipt_is_signed_by_the_registry(made: World) -> None:
     pin = made.pin(Device())
     forged = kit.receipt_for(world(), pin, root_sha256=made.trusted.sha256)
-    assert "not signed by key" in (receipt_problem(made.trusted, RecordKind.PIN, pin, forged) or "")
-    assert receipt_problem(made.trusted, RecordKind.PIN, pin, pin) is not None
+    assert "not signed by key" in (receipts.problem(made.trusted, pin, forged) or "")
+    assert receipts.problem(made.trusted, pin, pin) is not None
