@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hsm import blank_token, config, counters, softhsm
+from hsm import config, counters
 from hsm.config import SetupError, SignerConfig
-from hsm.pkcs11 import TokenPlace, make_keys
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
-from hsm.token import TokenError
-from hsm.user_pin import UserPin
+from hsm.token import TokenError, blank, softhsm
+from hsm.token.pkcs11.making import make_keys
+from hsm.token.pkcs11.place import TokenPlace
+from hsm.token.user_pin import UserPin
 from trust.identity import IdentityError, parse_name
 from trust.printable import plainly
 
@@ -91,7 +92,7 @@ def _fill(directory: Path, made: SignerConfig) -> Mapping[str, bytes]:
     _write(directory / softhsm.CONF, softhsm.conf_text(directory), 0o640)
     softhsm.select(directory / softhsm.CONF)
     so_pin, user_pin = _new_pin(directory / "so-pin"), _new_pin(directory / "user-pin")
-    blank_token.initialise(Path(made.module), made.token_label, so_pin)
+    blank.initialise(Path(made.module), made.token_label, so_pin)
     place = TokenPlace(Path(made.module), made.token_label, directory / TOKEN_LOCK)
     keys = make_keys(place, so_pin, user_pin, KEYS[made.role])
     _write(directory / PUBLIC_FILE, public_json(keys), 0o640)

@@ -1,6 +1,6 @@
 """The signer's book of orders: the only one in the factory. Each is imported once, byte for byte, and never changed.
 
-Whether an order permits a statement is `trust.order.permits`; whether one may be imported is `hsm.policy_order`.
+Whether an order permits a statement is `trust.order.permits`; whether one may be imported is `hsm.policy.order`.
 """
 
 from __future__ import annotations

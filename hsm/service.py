@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hsm import check, config, softhsm
+from hsm import check, config
 from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters, StoreError
-from hsm.pkcs11 import Pkcs11Token, TokenPlace
 from hsm.records import Owner, keys_sha256
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
-from hsm.token import TokenError
-from hsm.user_pin import UserPinError, read_user_pin
+from hsm.token import TokenError, softhsm
+from hsm.token.pkcs11.place import TokenPlace
+from hsm.token.pkcs11.session import Pkcs11Token
+from hsm.token.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
 from trust import root as roots
 from trust.printable import plainly

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,8 +10,8 @@ from hsm.counters import Counters, StoreError
 from hsm.orders import OrderBook
 from hsm.purposes import RoleName
 from hsm.signer import SignerError, SignerStatus
-from hsm.signing import SigningKeys
 from hsm.token import Token, TokenError, TokenPinWrongError
+from hsm.token.signing import SigningKeys
 from trust.codes import Code
 from trust.root import TrustedRoot
 from trust.statement import Statement
@@ -86,12 +85,3 @@ def refusal(error: SignerError | TokenError | StoreError) -> SignerError:
             return SignerError(Code.TOKEN_UNAVAILABLE, str(error))
         case StoreError():
             return SignerError(Code.STORE_FAILED, str(error))
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what token and counters raise into the one error that crosses the socket."""
-    try:
-        yield
-    except (TokenError, StoreError) as error:
-        raise refusal(error) from error

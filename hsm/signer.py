@@ -1,7 +1,7 @@
 """What a signer can be asked: one verb a purpose, no "sign these bytes".
 
 The protocols that station (factory role) and registry (cloud role) are written against. `hsm.client` reaches a signer
-process; tests may put `hsm.policy` behind them in one process.
+process.
 """
 
 from __future__ import annotations

@@ -12,14 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
-from hsm import checkpoints, client_assertion, policy_order
+from hsm import checkpoints, client_assertion
 from hsm.batch import Job
-from hsm.case import Case
 from hsm.messages import AssertionBody, CompletionBody, Nothing, OrderBody, PinBody, ReceiptBody, Request
-from hsm.policy_completion import CompletionCase
-from hsm.policy_pin import PinCase
-from hsm.policy_receipt import ReceiptCase
-from hsm.possession import ChallengeJob
+from hsm.policy.case import Case
+from hsm.policy.challenge import ChallengeJob
+from hsm.policy.completion import CompletionCase
+from hsm.policy.order import import_order
+from hsm.policy.pin import PinCase
+from hsm.policy.receipt import ReceiptCase
 from hsm.signatory import Signatory
 from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError
 from trust.codes import Code
@@ -44,7 +45,7 @@ class _Alone:
 _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
         "status": _Alone(Nothing, lambda signatory, _: signatory.status()),
-        "import_order": _Alone(OrderBody, lambda signatory, body: policy_order.import_order(signatory, body.order)),
+        "import_order": _Alone(OrderBody, lambda signatory, body: import_order(signatory, body.order)),
         "challenge": _Joins(ChallengeRequest, ChallengeJob),
         "sign_pin": _Joins(PinBody, lambda signatory, body: PinCase(signatory, body.statement)),
         "sign_completion": _Joins(

@@ -247,8 +247,9 @@ TOKEN_LOOP = """
 import hashlib, json, sys, time
 from pathlib import Path
 import pkcs11
-from hsm import config, softhsm
-from hsm.user_pin import read_user_pin
+from hsm import config
+from hsm.token import softhsm
+from hsm.token.user_pin import read_user_pin
 where = Path(sys.argv[1])
 made = config.load(where)
 softhsm.select(where / made.softhsm_conf)

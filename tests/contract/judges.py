@@ -5,15 +5,12 @@ A judge raises what its party refuses with, and returns when it takes the statem
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-import msgspec
 
 from registry import schema
 from registry.database import Database, sqlite_url
@@ -25,8 +22,8 @@ from station.jobs.leaf import parse_leaf
 from tests.hsm import repeated_nonce
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import make_factory, make_registry, make_root
-from tests.hsm.software_token import SoftwareToken
-from trust.dsse import Envelope, Signature
+from tests.hsm.software_token import SoftwareToken, sealed
+from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.statement import Completion, Event, PinStatement, Statement, envelope
 
@@ -94,10 +91,7 @@ class Court:
     def seal(self, statement: Statement, purpose: str) -> Envelope:
         """Signed by this purpose's key of the station that the statement names, whatever it says."""
         token = self.cloud if purpose == "receipt" else self.tokens[getattr(statement, "station", STATION)]
-        bare = envelope(statement)
-        signature = token.sign_ecdsa(purpose, hashlib.sha256(bare.pae).digest())
-        keyid = hashlib.sha256(token.public_key(purpose)).hexdigest()
-        return msgspec.structs.replace(bare, signatures=(Signature(keyid, signature),))
+        return sealed(token, statement, purpose)
 
     def tell(self, device: Device, *records: Envelope) -> None:
         """What the audit finds in a log of these records."""

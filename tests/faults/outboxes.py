@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hsm.purposes import Purpose
-from hsm.signing import SigningKeys
+from hsm.token.signing import SigningKeys
 from station.cloud import Cloud, CloudRefusedError, PinRecord
 from station.faults import Fault
 from station.jobs import Jobs, OutboxItem, RecordKind

@@ -97,7 +97,7 @@ class Bench:
         other.work = make_order(other.root, stations, **{"order_id": "order-2", **same, **changes})
         other.order = envelope(other.work)
         for name in stations if imported else ():
-            other.signer(name).policy.import_order(other.order)
+            other.signer(name).verbs.import_order(other.order)
         other.close()
         return other
 

@@ -53,7 +53,7 @@ async def order_exhausted(bench: Bench) -> UnitFinished:
 
 
 async def signer_down(bench: Bench) -> UnitFinished:
-    token = bench.parties().signer.policy.signatory.token  # type: ignore[attr-defined]
+    token = bench.parties().signer.verbs.signatory.token  # type: ignore[attr-defined]
     token.fail_next = [TokenUnavailableError("the token was pulled out")]
     return await bench.insert()
 

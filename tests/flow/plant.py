@@ -128,7 +128,7 @@ class Plant:
         plant = cls(directory)
         for name in stations:
             open_database(directory / f"{name}.db", create=True).dispose()
-            plant.signer(name).policy.import_order(plant.order)
+            plant.signer(name).verbs.import_order(plant.order)
         return plant
 
     def token(self, place: str) -> Token:
@@ -136,15 +136,15 @@ class Plant:
         return SoftwareToken(self.directory / place)
 
     def signer(self, station: str = "st-01") -> LocalSigner:
-        policy = make_factory(self.directory / station, station, self.root, self.token(station))
-        self._open.append(policy.signatory.counters)
-        return LocalSigner(policy)
+        factory = make_factory(self.directory / station, station, self.root, self.token(station))
+        self._open.append(factory.signatory.counters)
+        return LocalSigner(factory)
 
     def receipt_signer(self) -> ReceiptSigner:
         """The registry's own signer."""
-        policy = make_registry(self.directory / "cloud", REGISTRY, self.root, self.token("cloud"))
-        self._open.append(policy.signatory.counters)
-        return policy
+        cloud = make_registry(self.directory / "cloud", REGISTRY, self.root, self.token("cloud"))
+        self._open.append(cloud.signatory.counters)
+        return cloud
 
     def registry(self) -> PinService:
         database = self.registry_database()

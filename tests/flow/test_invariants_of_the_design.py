@@ -172,7 +172,7 @@ def test_an_order_is_counted_by_devices_signed_for(tmp_path: Path):
 
 def test_signatures_made_equal_payloads_signed_plus_re_signs(tmp_path: Path):
     async def story(bench: Bench) -> None:
-        token = bench.parties().signer.policy.signatory.token  # type: ignore[attr-defined]
+        token = bench.parties().signer.verbs.signatory.token  # type: ignore[attr-defined]
         real = token.sign_ecdsa
         answers = iter([True, False, True])
 

@@ -21,7 +21,6 @@ from fixtures.families.smp.emulated import crypto
 from fixtures.families.smp.emulated.faults import Faults, Strike
 from fixtures.indicators import Lamp
 from fixtures.power import PowerError
-from hsm.policy import FactoryPolicy
 from hsm.signer import SignerUnavailableError
 from station.events import Step, UnitFinished
 from station.faults import Fault
@@ -29,7 +28,7 @@ from station.outbox import Drained
 from tests.flow.bench import P256_ORDER, Bench, Meddled, ShakyCloud, WrappedSlot
 from tests.flow.books import drain
 from tests.flow.plant import attempt
-from tests.hsm.local_signer import LocalSigner
+from tests.hsm.local_signer import FactoryVerbs, LocalSigner
 
 Play = Callable[[Bench], Awaitable[UnitFinished]]
 
@@ -282,11 +281,11 @@ async def begun_under_another_order(bench: Bench) -> UnitFinished:
 
 async def challenge_unknown(bench: Bench) -> UnitFinished:
     """The signer was down after the intent, and comes back after more than 90 days."""
-    signatory = bench.parties().signer.policy.signatory  # type: ignore[attr-defined]
+    signatory = bench.parties().signer.verbs.signatory  # type: ignore[attr-defined]
     with mock.patch.object(LocalSigner, "sign_pin", side_effect=SignerUnavailableError("down")):
         assert (await bench.insert()).code == "signer-down"
     late = dataclasses.replace(signatory, now=lambda: signatory.now() + 91 * 86_400)
-    bench.change(signer=LocalSigner(FactoryPolicy(late)))
+    bench.change(signer=LocalSigner(FactoryVerbs(late)))
     return await bench.insert()
 
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm.policy import CloudPolicy, FactoryPolicy
 from hsm.signer import ChallengeRequest
+from tests.hsm.local_signer import CloudVerbs, FactoryVerbs
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
@@ -107,8 +107,8 @@ class Floor:
 
     trusted: TrustedRoot
     order: WorkOrder
-    factory: FactoryPolicy
-    cloud: CloudPolicy
+    factory: FactoryVerbs
+    cloud: CloudVerbs
     station: str = "st-01"
 
     def __post_init__(self) -> None:

@@ -1,68 +1,126 @@
-"""The signer's policies behind the station's and the registry's protocols, in this very process: for tests.
+"""The signer behind the station's and the registry's protocols, in this very process: for tests.
 
-`LocalSigner` is a `hsm.signer.Signer`, `FactoryPolicy`'s own `CloudPolicy` sister is a `hsm.signer.ReceiptSigner` already.
-`make_factory` and `make_registry` build one over a software token and a counters file.
+What runs is what a signer's process runs: a request's JSON to `hsm.verbs`, one group commit, an answer's JSON. Only socket
+and worker thread are left out. `make_factory` and `make_registry` build one over a token and a counters file.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from hsm.counters import Counters, create
-from hsm.policy import CloudPolicy, FactoryPolicy
+import msgspec
+
+from hsm import messages, verbs
+from hsm.batch import Job, settle
+from hsm.counters import Counters, StoreError, create
 from hsm.records import Owner, keys_sha256
-from hsm.signatory import Signatory
-from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus, SignerUnavailableError
-from hsm.token import Token
+from hsm.signatory import Signatory, refusal
+from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus
+from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
-from trust.codes import Code
 from trust.dsse import Envelope
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
-from trust.statement import Completion, PinStatement
+from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
 
 
-class LocalSigner:
-    """A `hsm.signer.Signer` over a policy, without process or socket; blocks the loop for the time of a commit."""
+def asked(signatory: Signatory, verb: str, body: msgspec.Struct | Mapping[str, Any], kind: type[T]) -> T:
+    """The answer to one request; raises what `hsm.client` does."""
+    data = msgspec.json.encode({"v": 1, "verb": verb, "id": 1, "body": body})
+    answer = msgspec.json.encode(_answer(signatory, messages.parse_request(data)))
+    return messages.result(messages.parse_answer(answer), kind)
 
-    def __init__(self, policy: FactoryPolicy) -> None:
-        self.policy = policy
+
+def _answer(signatory: Signatory, request: messages.Request) -> messages.Answer:
+    try:
+        wanted = verbs.job_or_call(signatory, request)
+        found = wanted() if callable(wanted) else _alone(signatory, wanted)
+    except (SignerError, TokenError, StoreError) as error:
+        found = error
+    if isinstance(found, SignerError | TokenError | StoreError):
+        no = refusal(found)
+        return messages.refused(request.id, no.code, str(no))
+    return messages.accepted(request.id, found)
+
+
+def _alone(signatory: Signatory, job: Job) -> object:
+    ((_, found),) = (each for answered in settle(signatory.counters, [job]) for each in answered)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryVerbs:
+    """The factory role's verbs, one request at a time; blocking."""
+
+    signatory: Signatory
+
+    def status(self) -> SignerStatus:
+        return asked(self.signatory, "status", {}, SignerStatus)
+
+    def import_order(self, order: Envelope) -> None:
+        asked(self.signatory, "import_order", {"order": order}, type(None))
+
+    def challenge(self, request: ChallengeRequest) -> bytes:
+        return asked(self.signatory, "challenge", request, bytes)
+
+    def sign_pin(self, statement: PinStatement) -> Envelope:
+        return asked(self.signatory, "sign_pin", {"statement": statement}, Envelope)
+
+    def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
+        body = {"completion": completion, "pin": pin, "receipt": receipt}
+        return asked(self.signatory, "sign_completion", body, Envelope)
+
+    def sign_checkpoint(self, request: CheckpointRequest) -> str:
+        return asked(self.signatory, "sign_checkpoint", request, str)
+
+    def client_assertion(self, audience: str) -> str:
+        return asked(self.signatory, "client_assertion", {"audience": audience}, str)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudVerbs:
+    """The cloud role's verbs: a `hsm.signer.ReceiptSigner`."""
+
+    signatory: Signatory
+
+    def status(self) -> SignerStatus:
+        return asked(self.signatory, "status", {}, SignerStatus)
+
+    def sign_receipt(self, receipt: Receipt) -> Envelope:
+        return asked(self.signatory, "sign_receipt", {"receipt": receipt}, Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSigner:
+    """A `hsm.signer.Signer`; blocks the loop for the time of a commit."""
+
+    verbs: FactoryVerbs
 
     async def status(self) -> SignerStatus:
-        return _as_client(self.policy.status)
+        return self.verbs.status()
 
     async def import_order(self, order: Envelope) -> None:
-        _as_client(lambda: self.policy.import_order(order))
+        self.verbs.import_order(order)
 
     async def challenge(self, request: ChallengeRequest) -> bytes:
-        return _as_client(lambda: self.policy.challenge(request))
+        return self.verbs.challenge(request)
 
     async def sign_pin(self, statement: PinStatement) -> Envelope:
-        return _as_client(lambda: self.policy.sign_pin(statement))
+        return self.verbs.sign_pin(statement)
 
     async def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
-        return _as_client(lambda: self.policy.sign_completion(completion, pin, receipt))
+        return self.verbs.sign_completion(completion, pin, receipt)
 
     async def sign_checkpoint(self, request: CheckpointRequest) -> str:
-        return _as_client(lambda: self.policy.sign_checkpoint(request))
+        return self.verbs.sign_checkpoint(request)
 
     async def client_assertion(self, audience: str) -> str:
-        return _as_client(lambda: self.policy.client_assertion(audience))
-
-
-def _as_client(ask: Callable[[], T]) -> T:
-    """What `hsm.client` makes of a token that is away."""
-    try:
-        return ask()
-    except SignerError as error:
-        if error.code is Code.TOKEN_UNAVAILABLE:
-            raise SignerUnavailableError(str(error)) from error
-        raise
+        return self.verbs.client_assertion(audience)
 
 
 def make_counters(path: Path, role: str, name: str, token: Token) -> Counters:
@@ -76,18 +134,18 @@ def make_counters(path: Path, role: str, name: str, token: Token) -> Counters:
 
 def make_factory(
     directory: Path, name: str, trusted: TrustedRoot, token: Token, now: Callable[[], float] = time.time
-) -> FactoryPolicy:
+) -> FactoryVerbs:
     """A complete factory signer over `directory/counters.db`; called again, it goes on with the same file."""
     counters = make_counters(directory / "counters.db", "factory", name, token)
-    return FactoryPolicy(Signatory.over(token, counters, role="factory", name=name, trusted=trusted, now=now))
+    return FactoryVerbs(Signatory.over(token, counters, role="factory", name=name, trusted=trusted, now=now))
 
 
 def make_registry(
     directory: Path, name: str, trusted: TrustedRoot, token: Token, now: Callable[[], float] = time.time
-) -> CloudPolicy:
+) -> CloudVerbs:
     """A complete cloud signer over `directory/counters.db`."""
     counters = make_counters(directory / "counters.db", "cloud", name, token)
-    return CloudPolicy(Signatory.over(token, counters, role="cloud", name=name, trusted=trusted, now=now))
+    return CloudVerbs(Signatory.over(token, counters, role="cloud", name=name, trusted=trusted, now=now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +155,8 @@ class Parties:
     trusted: TrustedRoot
     factory_token: SoftwareToken
     cloud_token: SoftwareToken
-    factory: FactoryPolicy
-    cloud: CloudPolicy
+    factory: FactoryVerbs
+    cloud: CloudVerbs
 
     @property
     def signer(self) -> LocalSigner:

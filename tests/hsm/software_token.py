@@ -1,14 +1,16 @@
 """A token made of files: the keys of a role as PEM in a directory, so that forked and spawned processes share it.
 
-Implements `hsm.token.Token` with the same shapes as `hsm.pkcs11`. For tests only: it protects nothing. `signed` counts what
+Implements `hsm.token.Token` with the same shapes as `hsm.token.pkcs11`. For tests only: it protects nothing. `signed` counts what
 this object signed; `fail_next` makes the next signing calls raise, in order.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -22,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hsm.purposes import KEYS, KeyKind, RoleName
 from hsm.token import DIGEST_BYTES, TokenError
+from trust.dsse import Envelope, Signature
+from trust.statement import Statement, envelope
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -105,3 +109,11 @@ def _new_key(kind: KeyKind, *, ed25519_log: bool) -> Key:
     if kind is KeyKind.LOG and ed25519_log:
         return ed25519.Ed25519PrivateKey.generate()
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def sealed(token: SoftwareToken, statement: Statement, label: str) -> Envelope:
+    """Any statement signed by any key of a token, past every rule: what each party must be able to tell apart."""
+    bare = envelope(statement)
+    signature = token.sign_ecdsa(label, hashlib.sha256(bare.pae).digest())
+    keyid = hashlib.sha256(token.public_key(label)).hexdigest()
+    return msgspec.structs.replace(bare, signatures=(Signature(keyid, signature),))

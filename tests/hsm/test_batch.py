@@ -13,9 +13,9 @@ import pytest
 from hsm import batch
 from hsm.batch import Job, settle
 from hsm.counters import Counters, StoreError
-from hsm.policy_completion import CompletionCase
-from hsm.policy_pin import PinCase
-from hsm.possession import ChallengeJob
+from hsm.policy.challenge import ChallengeJob
+from hsm.policy.completion import CompletionCase
+from hsm.policy.pin import PinCase
 from hsm.signatory import refusal
 from hsm.signer import SignerError
 from hsm.token import TokenError, TokenUnavailableError

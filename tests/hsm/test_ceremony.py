@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from hsm import config, softhsm
+from hsm import config
 from hsm.ceremony import make_signer
 from hsm.config import SetupError
 from hsm.purposes import KEYS, RoleName
+from hsm.token import softhsm
 from tests.hsm.conftest import make_signer_dir
 
 
@@ -101,12 +102,12 @@ except SystemExit as error:
 print(json.dumps({"started": started, "own": open("/proc/self/cmdline").read()}))
 """
 PLANTED = """
-import subprocess, hsm.blank_token
-real = hsm.blank_token.initialise
+import subprocess, hsm.token.blank
+real = hsm.token.blank.initialise
 def leaking(module, label, so_pin):
     subprocess.run(["true", "--so-pin", so_pin.reveal()])
     return real(module, label, so_pin)
-hsm.blank_token.initialise = leaking
+hsm.token.blank.initialise = leaking
 """
 
 

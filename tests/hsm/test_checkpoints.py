@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hsm.policy import FactoryPolicy
-from hsm.signer import CheckpointRequest, SignerError
+from hsm.signer import CheckpointRequest, SignerError, SignerUnavailableError
 from hsm.token import TokenUnavailableError
-from tests.hsm.local_signer import Parties, make_factory, make_parties
+from tests.hsm.local_signer import FactoryVerbs, Parties, make_factory, make_parties
 from trust import signed_note
 from trust.codes import Code
 from trust.merkle import EMPTY_ROOT
@@ -59,7 +58,7 @@ def request(size: int, old_size: int, *, fork: bool = False, origin: str = ORIGI
     )
 
 
-def refusal(factory: FactoryPolicy, asked: CheckpointRequest) -> Code:
+def refusal(factory: FactoryVerbs, asked: CheckpointRequest) -> Code:
     with pytest.raises(SignerError) as caught:
         factory.sign_checkpoint(asked)
     return caught.value.code
@@ -160,7 +159,8 @@ def test_heads_that_no_log_has_are_refused(parties: Parties, change: dict[str, o
 def test_the_new_head_is_on_disk_before_the_token_signs(parties: Parties, tmp_path: Path) -> None:
     """A crash between: only that very head is signed for that size, its fork never."""
     parties.factory_token.fail_next = [TokenUnavailableError("power lost")]
-    assert refusal(parties.factory, request(5, 0)) is Code.TOKEN_UNAVAILABLE
+    with pytest.raises(SignerUnavailableError, match="power lost"):
+        parties.factory.sign_checkpoint(request(5, 0))
     restarted = make_factory(tmp_path / "factory", "st-01", parties.trusted, parties.factory_token)
     assert refusal(restarted, request(5, 0, fork=True)) is Code.CHECKPOINT_CONFLICT
     restarted.sign_checkpoint(request(5, 0))

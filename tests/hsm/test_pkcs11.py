@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hsm.softhsm import KNOWN_MODULES
+from hsm.token.softhsm import KNOWN_MODULES
 
 pytestmark = pytest.mark.skipif(not any(Path(each).is_file() for each in KNOWN_MODULES), reason="apt install softhsm2")
 

@@ -11,9 +11,9 @@ import pytest
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties, make_factory, make_registry, make_root
-from tests.hsm.software_token import SoftwareToken
+from tests.hsm.software_token import SoftwareToken, sealed
 from trust.codes import Code
-from trust.dsse import Envelope, Signature, pae
+from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.statement import Completion, PinStatement, envelope, verify
 
@@ -64,32 +64,21 @@ def test_the_closing_reports_challenge_is_ours_for_a_report_and_good_once(floor:
         assert refusal(floor, done, pin, receipt) is Code.CHALLENGE_UNKNOWN
 
 
-def forged(token: SoftwareToken, statement: Any, label: str) -> Envelope:
-    """Any statement signed by any key of a token: what a policy must be able to tell apart."""
-    import hashlib
-
-    bare = envelope(statement)
-    signature = token.sign_ecdsa(label, hashlib.sha256(pae(bare.payload_type, bare.payload)).digest())
-    return msgspec.structs.replace(
-        bare, signatures=(Signature(hashlib.sha256(token.public_key(label)).hexdigest(), signature),)
-    )
-
-
 def test_pin_and_receipt_must_be_signed_by_the_roots_keys_for_them(floor: Floor, parties: Parties) -> None:
     device = Device()
     pin, receipt = floor.pinned(device)
     done = floor.completion(device, pin, receipt)
     statement, received = msgspec.json.decode(pin.payload, type=PinStatement), floor.receipt(device, pin)
     for label in ("completion", "client"):
-        assert refusal(floor, done, forged(parties.factory_token, statement, label), receipt) is Code.STATEMENT_INVALID
+        assert refusal(floor, done, sealed(parties.factory_token, statement, label), receipt) is Code.STATEMENT_INVALID
     for label in ("cloud-udp", "authority"):
-        assert refusal(floor, done, pin, forged(parties.cloud_token, received, label)) is Code.STATEMENT_INVALID
+        assert refusal(floor, done, pin, sealed(parties.cloud_token, received, label)) is Code.STATEMENT_INVALID
     assert refusal(floor, done, envelope(statement), receipt) is Code.STATEMENT_INVALID
     assert refusal(floor, done, pin, envelope(received)) is Code.STATEMENT_INVALID
     assert refusal(floor, done, receipt, receipt) is Code.STATEMENT_INVALID
     assert refusal(floor, done, pin, pin) is Code.STATEMENT_INVALID
     stranger = msgspec.structs.replace(statement, station="st-99")
-    assert refusal(floor, done, forged(parties.factory_token, stranger, "pin"), receipt) is Code.STATEMENT_INVALID
+    assert refusal(floor, done, sealed(parties.factory_token, stranger, "pin"), receipt) is Code.STATEMENT_INVALID
 
 
 RECEIPTS: list[dict[str, Any]] = [
@@ -106,7 +95,7 @@ RECEIPTS: list[dict[str, Any]] = [
 def test_a_receipt_for_something_else_is_refused(floor: Floor, parties: Parties, change: dict[str, str]) -> None:
     device = Device()
     pin = floor.factory.sign_pin(floor.pin(device))
-    receipt = forged(parties.cloud_token, floor.receipt(device, pin, **change), "receipt")
+    receipt = sealed(parties.cloud_token, floor.receipt(device, pin, **change), "receipt")
     assert refusal(floor, floor.completion(device, pin, receipt), pin, receipt) is Code.STATEMENT_INVALID
 
 
@@ -121,7 +110,7 @@ def test_one_completion_a_job(floor: Floor) -> None:
 def test_the_completion_closes_the_pin_that_was_signed_here(floor: Floor, parties: Parties) -> None:
     device = Device()
     first = floor.factory.sign_pin(floor.pin(device))
-    second = forged(parties.factory_token, floor.pin(device, made_at="2026-11-22T21:00:00Z"), "pin")
+    second = sealed(parties.factory_token, floor.pin(device, made_at="2026-11-22T21:00:00Z"), "pin")
     receipt = floor.cloud.sign_receipt(floor.receipt(device, second))
     assert first != second
     assert refusal(floor, floor.completion(device, second, receipt), second, receipt) is Code.STATEMENT_INVALID

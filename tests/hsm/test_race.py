@@ -19,7 +19,7 @@ from hsm import batch
 from hsm.batch import Job
 from hsm.client import SignerClient
 from hsm.counters import Counters
-from hsm.policy_pin import PinCase
+from hsm.policy.pin import PinCase
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import make_factory, make_parties

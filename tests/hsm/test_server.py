@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from hsm import policy_pin, server
+from hsm import server
 from hsm.client import SignerClient
 from hsm.messages import MAX_FRAME_BYTES
+from hsm.policy import pin as policy_pin
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor
 from tests.hsm.served import served

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm.user_pin import UserPin, UserPinError, read_user_pin
+from hsm.token.user_pin import UserPin, UserPinError, read_user_pin
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from hsm import worker as under_test
 from hsm.client import SignerClient
 from hsm.counters import Counters
-from hsm.policy_pin import PinCase
+from hsm.policy.pin import PinCase
 from hsm.signer import SignerUnavailableError
 from hsm.token import TokenUnavailableError
 from hsm.worker import Worker

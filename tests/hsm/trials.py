@@ -20,12 +20,13 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism
 from pkcs11.util.ec import encode_named_curve_parameters
 
-import hsm.pkcs11 as under_test
-from hsm import config, softhsm
+import hsm.token.pkcs11.session as under_test
+from hsm import config
 from hsm.ceremony import TOKEN_LOCK
-from hsm.pkcs11 import Pkcs11Token, TokenPlace
-from hsm.token import TokenError
-from hsm.user_pin import UserPin, read_user_pin
+from hsm.token import TokenError, softhsm
+from hsm.token.pkcs11.place import TokenPlace
+from hsm.token.pkcs11.session import Pkcs11Token
+from hsm.token.user_pin import UserPin, read_user_pin
 from trust.keys import PublicKey
 from trust.signed_note import NoteKey
 
@@ -66,7 +67,7 @@ def sign(directory: Path) -> Any:
         "wrong mechanism": outcome(lambda: token.sign_ed25519("pin", b"x")),
     }
     found["after refusals"] = outcome(lambda: token.sign_ecdsa("pin", DIGEST))
-    private = [token._open.private[label] for label in sorted(token.labels())] if token._open else []
+    private = [token._open.keys.private[label] for label in sorted(token.labels())] if token._open else []
     found["readable"] = [_readable(each) for each in private]
     token.close()
     return found

@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 from hsm.config import SetupError
-from hsm.user_pin import UserPin
+from hsm.token.user_pin import UserPin
 
 _OK = 0x000
 _ALREADY_INITIALIZED = 0x191

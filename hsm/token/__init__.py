@@ -1,4 +1,4 @@
-"""What the signer needs of a token: raw signatures by key label. Everything else about PKCS#11 stays in `hsm.pkcs11`.
+"""What the signer needs of a token: raw signatures by key label. The rest of PKCS#11 stays in `hsm.token.pkcs11`.
 
 A token never decides what may be signed (that is `hsm.policy`) and never hands out a private key.
 """

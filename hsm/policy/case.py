@@ -1,7 +1,7 @@
 """A statement that somebody wants signed, from its arrival to its envelope: one `hsm.batch.Job` for every purpose.
 
 Composes the bytes itself, from a typed statement; there is no way in for bytes to sign. The rules are a purpose's own
-(`hsm.policy_pin`, `hsm.policy_completion`, `hsm.policy_receipt`); here is only when each of them is asked.
+(the modules beside this one); here is only when each of them is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.statement import Completion, PinStatement, Receipt, StatementError, encode, read
+from trust.statement import Completion, PinStatement, Receipt, encode
 
 _MAX_PAYLOAD_BYTES = 48_000  # in base64, with type and signature, below the envelope's 65,535
 
@@ -88,14 +88,6 @@ class Case(ABC, Generic[S]):
             except SignerError as error:
                 self._wrong = error
         self._judged = True
-
-    def read_back(self) -> None:
-        """Also see whether the bytes say what the statement does: a value made in process was never decoded."""
-        self.prepare()
-        try:
-            read(Envelope(self._payload, self.statement.PAYLOAD_TYPE), type(self.statement))
-        except StatementError as error:
-            self._wrong = self._wrong or SignerError(Code.STATEMENT_INVALID, str(error))
 
     def reserve(self) -> Envelope | None:
         """What was answered before; else the payload is durable and counted when the transaction ends."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from hsm.case import Case
 from hsm.orders import KnownOrder
-from hsm.possession import device_of, use_challenge
+from hsm.policy.case import Case
+from hsm.policy.challenge import use_challenge
+from hsm.policy.possession import device_of
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError

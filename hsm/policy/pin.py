@@ -6,9 +6,10 @@ count.
 
 from __future__ import annotations
 
-from hsm.case import Case
 from hsm.orders import KnownOrder
-from hsm.possession import device_of, require_possession, use_challenge
+from hsm.policy.case import Case
+from hsm.policy.challenge import use_challenge
+from hsm.policy.possession import device_of, require_possession
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError

@@ -1,6 +1,6 @@
-"""Proof that a device holds its private key, judged by the signer itself, and the challenges it gives out for that.
+"""Challenges that devices sign: 32 random bytes, durable, good for 90 days, for one order, job, device and statement.
 
-A challenge is 32 random bytes, durable, good for 90 days and for one statement. Never takes the station's word.
+Never judges what was signed over one: that is `hsm.policy.possession` and `trust.closing`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from hsm.signatory import Signatory
 from hsm.signer import ChallengeRequest, SignerError
 from trust.codes import Code
 from trust.identity import DeviceId, IdentityError, JobId
-from trust.keys import PublicKey
 from trust.proof import CHALLENGE_BYTES
-from trust.signed import nonce_problem, possession_problem, proof_signed
-from trust.statement import Completion, PinStatement, Possession, Receipt
+from trust.statement import Completion, PinStatement
 
 _VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signature (docs/decisions/0008)
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
@@ -79,18 +77,3 @@ def use_challenge(
         raise SignerError(
             Code.CHALLENGE_UNKNOWN, f"{text}: this job cannot be finished with these bytes; call the engineer"
         )
-
-
-def device_of(statement: PinStatement | Completion | Receipt) -> DeviceId:
-    """The device that a statement speaks of; MALFORMED for an id that no device has (also erased or zeroed fuses)."""
-    try:
-        return DeviceId.parse(statement.device_id)
-    except IdentityError as error:
-        raise SignerError(Code.MALFORMED, str(error)) from error
-
-
-def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:
-    """Both signatures must be this key's over this challenge for this device, nonces fresh; PROOF_INVALID otherwise."""
-    wrong = possession_problem(key, device, context, possession) or nonce_problem(proof_signed(device, possession))
-    if wrong is not None:
-        raise SignerError(Code.PROOF_INVALID, wrong)

@@ -5,8 +5,8 @@ What the registry stores is the registry's own truth: its constraints decide, no
 
 from __future__ import annotations
 
-from hsm.case import Case
-from hsm.possession import device_of
+from hsm.policy.case import Case
+from hsm.policy.possession import device_of
 from hsm.purposes import Purpose
 from hsm.signer import SignerError
 from trust.codes import Code

@@ -1,0 +1,87 @@
+"""The keys on a token as PKCS#11 shows them: found by label, public halves as DER SubjectPublicKeyInfo.
+
+Each label has exactly one key pair, and no private key may leave the token. Never signs, makes or changes a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import pkcs11
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pkcs11 import Attribute, KeyType, ObjectClass
+
+from hsm.token import TokenError
+
+T = TypeVar("T")
+_OCTET_STRING: Final = 0x04
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """A token's private keys, as handles of one session, and their public keys, by label."""
+
+    private: Mapping[str, Any]
+    public: Mapping[str, bytes]
+
+
+def look_up(session: pkcs11.Session) -> TokenKeys:
+    """All keys by label, once; TokenError."""
+    private = _by_label(session, ObjectClass.PRIVATE_KEY)
+    for label, key in private.items():
+        if not key[Attribute.SENSITIVE] or key[Attribute.EXTRACTABLE]:
+            raise TokenError(
+                f"key {label!r} can be read out of the token: make a token whose keys are sensitive, not extractable"
+            )
+    public = _by_label(session, ObjectClass.PUBLIC_KEY)
+    missing = private.keys() - public.keys()
+    if missing:
+        raise TokenError(f"the token has no public key for {', '.join(sorted(missing))}")
+    return TokenKeys(private, {label: spki_of(public[label]) for label in private})
+
+
+def named(keys: Mapping[str, T], label: str) -> T:
+    """The key with this label; TokenError if the token has none."""
+    if label not in keys:
+        raise TokenError(f"the token has no key labelled {label!r} (it has: {', '.join(sorted(keys)) or 'none'})")
+    return keys[label]
+
+
+def spki_of(key: Any) -> bytes:
+    """DER SubjectPublicKeyInfo of a public key's handle; TokenError for a type that nobody uses."""
+    match key.key_type:
+        case KeyType.RSA:
+            modulus, exponent = (int.from_bytes(key[each]) for each in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT))
+            return _der(rsa.RSAPublicNumbers(exponent, modulus).public_key())
+        case KeyType.EC:
+            return _der(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _point(key, 65)))
+        case KeyType.EC_EDWARDS:
+            return _der(ed25519.Ed25519PublicKey.from_public_bytes(_point(key, 32)))
+        case other:
+            raise TokenError(f"key {key.label!r} is of type {other!r}: only EC P-256, Ed25519 and RSA are used")
+
+
+def _by_label(session: pkcs11.Session, kind: ObjectClass) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key in list(session.get_objects({Attribute.CLASS: kind})):
+        label = str(key[Attribute.LABEL])
+        if label in found:
+            raise TokenError(f"the token has two keys labelled {label!r}: remove one")
+        found[label] = key
+    return found
+
+
+def _point(key: Any, size: int) -> bytes:
+    """CKA_EC_POINT without its OCTET STRING wrapper, which some tokens leave out."""
+    value = bytes(key[Attribute.EC_POINT])
+    point = value[2:] if len(value) == size + 2 and value[0] == _OCTET_STRING else value
+    if len(point) != size:
+        raise TokenError(f"key {key.label!r}: a curve point of {len(value)} bytes; only P-256 and Ed25519 are used")
+    return point
+
+
+def _der(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
