@@ -28,7 +28,7 @@ def require_current(database: Database) -> None:
     if found != wanted:
         raise DatabaseError(
             f"database schema is {found or 'empty'}, this version needs {wanted}: "
-            "make a backup, then run station-registry migrate"
+            "make a backup, then run station-registry migrate --dir DIR"
         )
 
 

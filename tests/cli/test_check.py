@@ -63,6 +63,15 @@ def test_another_slots_file(site: Site, first_batch: Done, tmp_path: Path) -> No
     assert "none.toml: No such file or directory: name the slots file" in found["slots"]
 
 
+def test_servers_beside_it_on_the_terminal_say_ready_and_no_more(site: Site) -> None:
+    """Their libraries' own words would stand among the findings of whoever starts a plant by hand."""
+    for name in ("registry", "signer-factory", "signer-cloud"):
+        (log, *_) = sorted((site.state / "logs").glob(f"{name}-*.log"))
+        first, *rest = log.read_text().splitlines()
+        assert first.startswith("ready")
+        assert [line for line in rest if "alembic" in line or "uvicorn" in line] == []
+
+
 def test_for_scripts(site: Site, first_batch: Done) -> None:
     done = typed("check", "--config", site.config, "--jsonl")
     assert (done.code, done.err) == (0, "")
