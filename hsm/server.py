@@ -84,7 +84,7 @@ class SignerServer:
 
     async def _ask(self, request: Request) -> bytes:
         try:
-            wanted = verbs.job_or_call(self._signatory, request)
+            wanted = verbs.errand_or_call(self._signatory, request)
             answer = await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
         except (SignerError, TokenError, StoreError) as error:
             answer = error

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from hsm import checkpoints, client_assertion
-from hsm.batch import Job
+from hsm.group_commit import Errand
 from hsm.messages import AssertionBody, CompletionBody, Nothing, OrderBody, PinBody, ReceiptBody, Request
 from hsm.policy.case import Case
-from hsm.policy.challenge import ChallengeJob
+from hsm.policy.challenge import ChallengeErrand
 from hsm.policy.completion import CompletionCase
 from hsm.policy.order import import_order
 from hsm.policy.pin import PinCase
@@ -28,10 +28,10 @@ from trust.codes import Code
 
 @dataclass(frozen=True, slots=True)
 class _Joins:
-    """A verb whose requests are settled together; the job for one body."""
+    """A verb whose requests are settled together; the errand for one body."""
 
     body: Any
-    job: Callable[[Signatory, Any], Job]
+    errand: Callable[[Signatory, Any], Errand]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
         "status": _Alone(Nothing, lambda signatory, _: signatory.status()),
         "import_order": _Alone(OrderBody, lambda signatory, body: import_order(signatory, body.order)),
-        "challenge": _Joins(ChallengeRequest, ChallengeJob),
+        "challenge": _Joins(ChallengeRequest, ChallengeErrand),
         "sign_pin": _Joins(PinBody, lambda signatory, body: PinCase(signatory, body.statement)),
         "sign_completion": _Joins(
             CompletionBody,
@@ -67,8 +67,8 @@ _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
 )
 
 
-def job_or_call(signatory: Signatory, request: Request) -> Job | Callable[[], object]:
-    """A job for the next batch, judged as far as that goes without memory, or a call. SignerError for no such verb."""
+def errand_or_call(signatory: Signatory, request: Request) -> Errand | Callable[[], object]:
+    """An errand, judged as far as that goes without memory, or a call; SignerError for no such verb."""
     verb = (_FACTORY if signatory.role == "factory" else _CLOUD).get(request.verb)
     if verb is None:
         raise SignerError(Code.NOT_AUTHORISED, f"this signer has no verb {request.verb[:40]!r} in its role")
@@ -79,7 +79,7 @@ def job_or_call(signatory: Signatory, request: Request) -> Job | Callable[[], ob
     if isinstance(verb, _Alone):
         call = verb.call
         return lambda: call(signatory, body)
-    job = verb.job(signatory, body)
-    if isinstance(job, Case):
-        job.judge_early()
-    return job
+    errand = verb.errand(signatory, body)
+    if isinstance(errand, Case):
+        errand.judge_early()
+    return errand

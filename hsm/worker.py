@@ -1,6 +1,6 @@
-"""The one thread that uses memory and token, fed from the event loop: what waits while it works is its next batch.
+"""The one thread that uses memory and token, fed from the event loop: what waits while it works is its next group.
 
-Never decides and never signs by itself. A bug in one request of a batch is that request's alone: the others are settled
+Never decides and never signs by itself. A bug in one request of a group is that request's alone: the others are settled
 again without it, each by itself.
 """
 
@@ -14,24 +14,24 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hsm.batch import Job, settle
 from hsm.counters import Counters
+from hsm.group_commit import Errand, settle
 from hsm.token import TokenUnavailableError
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 8.0  # less than a client's own time-out, so that it hears why
-_MOST = 64  # jobs in one batch: bounds what one transaction writes and how long a caller waits for others
+_MOST = 64  # errands in one group: bounds what one transaction writes and how long a caller waits for others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    job: Job
+    errand: Errand
     answer: asyncio.Future[object]
 
 
 class Worker:
-    """Jobs join the next batch; calls have the thread for themselves, in their turn."""
+    """Errands join the next group; calls have the thread for themselves, in their turn."""
 
     def __init__(self, counters: Counters, thread: Executor) -> None:
         """`thread` is an executor of one thread, best the token's own."""
@@ -40,12 +40,12 @@ class Worker:
         self._waiting: deque[_Asked] = deque()
         self._due = False
 
-    async def join(self, job: Job) -> object:
-        """The job's answer, which may be an exception that it is refused with; raises for a bug.
+    async def join(self, errand: Errand) -> object:
+        """The errand's answer, which may be an exception that it is refused with; raises for a bug.
 
         TokenUnavailableError when there is none in time: it may still be settled later, and asked for again.
         """
-        asked = _Asked(job, asyncio.get_running_loop().create_future())
+        asked = _Asked(errand, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         self._soon()
         return await _in_time(asked.answer)
@@ -59,27 +59,27 @@ class Worker:
         await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
 
     def _soon(self) -> None:
-        if not self._due:  # taken back before jobs are taken, so that a job which finds it set is taken too
+        if not self._due:  # taken back before errands are taken, so that an errand which finds it set is taken too
             self._due = True
             self._thread.submit(self._turn).add_done_callback(_log)
 
     def _turn(self) -> None:
         self._due = False
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
         if self._waiting:
             self._soon()
-        if batch:
-            self._settle(batch)
+        if group:
+            self._settle(group)
 
-    def _settle(self, batch: Sequence[_Asked]) -> None:
-        left = {id(each.job): each for each in batch}
+    def _settle(self, group: Sequence[_Asked]) -> None:
+        left = {id(each.errand): each for each in group}
         try:
-            for answered in settle(self._counters, [each.job for each in batch]):
-                _deliver([(left.pop(id(job)), answer) for job, answer in answered])
+            for answered in settle(self._counters, [each.errand for each in group]):
+                _deliver([(left.pop(id(errand)), answer) for errand, answer in answered])
         except BaseException as error:
-            if len(batch) == 1:
-                _deliver([(batch[0], _Bug(error))])
-            for each in left.values() if len(batch) > 1 else ():
+            if len(group) == 1:
+                _deliver([(group[0], _Bug(error))])
+            for each in left.values() if len(group) > 1 else ():
                 self._thread.submit(self._settle, [each]).add_done_callback(_log)
             raise
 
@@ -94,7 +94,7 @@ async def _in_time(answer: asyncio.Future[T]) -> T:
 
 
 class _Bug:
-    """Tells an exception that a job ended with from one that is its answer."""
+    """Tells an exception that an errand ended with from one that is its answer."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -118,4 +118,4 @@ def _set(answers: Sequence[tuple[_Asked, object]]) -> None:
 def _log(turn: Future[None]) -> None:
     error = turn.exception()
     if error is not None:
-        _LOG.error("a batch ended with a bug: what it has not answered is settled request by request", exc_info=error)
+        _LOG.error("a group ended with a bug: what it has not answered is settled request by request", exc_info=error)

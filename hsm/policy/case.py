@@ -1,4 +1,4 @@
-"""A statement that somebody wants signed, from its arrival to its envelope: one `hsm.batch.Job` for every purpose.
+"""A statement that somebody wants signed, from arrival to envelope: one `hsm.group_commit.Errand` for each purpose.
 
 Composes the bytes itself, from a typed statement; there is no way in for bytes to sign. The rules are a purpose's own
 (the modules beside this one); here is only when each of them is asked.

@@ -20,8 +20,8 @@ _VALID_S = 90 * 24 * 3600  # as long as a durable intent may wait for its signat
 _CLOCK_BACK_S = 300  # a clock set back a little after the challenge was given does no harm
 
 
-class ChallengeJob:
-    """A fresh challenge for an imported order, as a `hsm.batch.Job`; every request gets its own."""
+class ChallengeErrand:
+    """A fresh challenge for an imported order, as a `hsm.group_commit.Errand`; every request gets its own."""
 
     def __init__(self, signatory: Signatory, request: ChallengeRequest) -> None:
         try:

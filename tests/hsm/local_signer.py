@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from hsm import messages, verbs
-from hsm.batch import Job, settle
 from hsm.counters import Counters, StoreError, create
+from hsm.group_commit import Errand, settle
 from hsm.records import Owner, keys_sha256
 from hsm.signatory import Signatory, refusal
 from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus
@@ -38,7 +38,7 @@ def asked(signatory: Signatory, verb: str, body: msgspec.Struct | Mapping[str, A
 
 def _answer(signatory: Signatory, request: messages.Request) -> messages.Answer:
     try:
-        wanted = verbs.job_or_call(signatory, request)
+        wanted = verbs.errand_or_call(signatory, request)
         found = wanted() if callable(wanted) else _alone(signatory, wanted)
     except (SignerError, TokenError, StoreError) as error:
         found = error
@@ -48,8 +48,8 @@ def _answer(signatory: Signatory, request: messages.Request) -> messages.Answer:
     return messages.accepted(request.id, found)
 
 
-def _alone(signatory: Signatory, job: Job) -> object:
-    ((_, found),) = (each for answered in settle(signatory.counters, [job]) for each in answered)
+def _alone(signatory: Signatory, errand: Errand) -> object:
+    ((_, found),) = (each for answered in settle(signatory.counters, [errand]) for each in answered)
     return found
 
 

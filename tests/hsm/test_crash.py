@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hsm.batch import settle
 from hsm.counters import Counters
+from hsm.group_commit import settle
 from hsm.policy.pin import PinCase
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from hsm.token import TokenUnavailableError
@@ -142,7 +142,7 @@ def test_a_death_before_the_reservation_leaves_nothing(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     "fatal", [*(f"{when} signature {nth}" for when in ("before", "after") for nth in (1, 3)), "store"]
 )
-def test_a_batch_that_died_is_signed_again_and_recorded(
+def test_a_group_that_died_is_signed_again_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: str
 ) -> None:
     parties = make_parties(tmp_path)
@@ -151,9 +151,11 @@ def test_a_batch_that_died_is_signed_again_and_recorded(
     parties.factory.signatory.counters.close()
 
     def ask(factory: FactoryVerbs) -> list[Any]:
-        jobs = [PinCase(factory.signatory, pin) for pin in [*pins, pins[0]]]
-        answers = {id(job): answer for part in settle(factory.signatory.counters, jobs) for job, answer in part}
-        return [answers[id(job)] for job in jobs]
+        errands = [PinCase(factory.signatory, pin) for pin in [*pins, pins[0]]]
+        answers = {
+            id(errand): answer for part in settle(factory.signatory.counters, errands) for errand, answer in part
+        }
+        return [answers[id(errand)] for errand in errands]
 
     def die() -> None:
         when, _, nth = fatal.partition(" signature ")

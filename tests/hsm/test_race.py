@@ -1,7 +1,7 @@
 """32 clients ask for the order's last unit at once: one gets it, over real sockets, also when signers share the counters.
 
 Four servers with a connection of their own to one counters file make the race real between transactions; one server
-alone settles many requests in one batch, which must not make one check do for several counts.
+alone settles many requests in one group, which must not make one check do for several counts.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from hsm import batch
-from hsm.batch import Job
+from hsm import group_commit
 from hsm.client import SignerClient
 from hsm.counters import Counters
+from hsm.group_commit import Errand
 from hsm.policy.pin import PinCase
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor, make_order
@@ -74,17 +74,17 @@ def test_the_count_is_never_exceeded(short_dir: Path, servers: int) -> None:
     asyncio.run(_many(short_dir, 3, servers))
 
 
-def test_one_check_for_a_whole_batch_is_caught(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control: units are checked before the batch's transaction and counted in it."""
-    prepared = batch._prepared
+def test_one_check_for_a_whole_group_is_caught(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: units are checked before the group's transaction and counted in it."""
+    prepared = group_commit._prepared
     seen: dict[int, tuple[int, int]] = {}
 
-    def check_before(jobs: Sequence[Job]) -> Any:
-        case = jobs[0]
+    def check_before(errands: Sequence[Errand]) -> Any:
+        case = errands[0]
         if isinstance(case, PinCase):
             counters = case.signatory.counters
             seen[id(counters)] = counters._run("SELECT pins, pin_limit FROM orders").fetchone()
-        return prepared(jobs)
+        return prepared(errands)
 
     def count_later(self: Counters, kind: str, order_id: str) -> bool:
         pins, limit = seen[id(self)]
@@ -93,7 +93,7 @@ def test_one_check_for_a_whole_batch_is_caught(short_dir: Path, monkeypatch: pyt
         self._run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
         return True
 
-    monkeypatch.setattr(batch, "_prepared", check_before)
+    monkeypatch.setattr(group_commit, "_prepared", check_before)
     monkeypatch.setattr(Counters, "take_unit", count_later)
     with pytest.raises(AssertionError, match="statements for one unit"):
         asyncio.run(_many(short_dir, 3, servers=1))

@@ -43,12 +43,12 @@ def cases(floor: Floor, pins: Sequence[PinStatement]) -> list[PinCase]:
     return [PinCase(floor.factory.signatory, pin) for pin in pins]
 
 
-async def joined(worker: Worker, jobs: Sequence[PinCase]) -> list[object]:
-    return await asyncio.gather(*(worker.join(job) for job in jobs), return_exceptions=True)
+async def joined(worker: Worker, errands: Sequence[PinCase]) -> list[object]:
+    return await asyncio.gather(*(worker.join(errand) for errand in errands), return_exceptions=True)
 
 
 def test_what_waits_together_commits_together(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 statements while the thread is busy: one batch, two commits; and 100 are more than one batch takes."""
+    """40 statements while the thread is busy: one group, two commits; and 100 are more than one group takes."""
     pins = [floor.pin(Device()) for _ in range(100)]
     commits: list[str] = []
     real = Counters._run
@@ -85,10 +85,10 @@ def test_a_bug_in_one_request_is_answered_to_its_caller_alone(floor: Floor, part
             super().claim()
             raise ZeroDivisionError
 
-    jobs: list[PinCase] = cases(floor, [floor.pin(Device()) for _ in range(3)])
+    errands: list[PinCase] = cases(floor, [floor.pin(Device()) for _ in range(3)])
     faulty = floor.pin(Device())
-    jobs.insert(1, Faulty(floor.factory.signatory, faulty))
-    answers = with_worker(floor, lambda worker: joined(worker, jobs))
+    errands.insert(1, Faulty(floor.factory.signatory, faulty))
+    answers = with_worker(floor, lambda worker: joined(worker, errands))
     assert isinstance(answers.pop(1), ZeroDivisionError)
     assert all(isinstance(each, Envelope) for each in answers)
     status = floor.factory.status()
@@ -101,9 +101,9 @@ def test_a_bug_after_the_signature_is_its_callers_alone_too(floor: Floor, partie
         def store(self) -> Envelope:
             raise ZeroDivisionError
 
-    jobs: list[PinCase] = cases(floor, [floor.pin(Device()) for _ in range(2)])
-    jobs.append(Faulty(floor.factory.signatory, floor.pin(Device())))
-    answers = with_worker(floor, lambda worker: joined(worker, jobs))
+    errands: list[PinCase] = cases(floor, [floor.pin(Device()) for _ in range(2)])
+    errands.append(Faulty(floor.factory.signatory, floor.pin(Device())))
+    answers = with_worker(floor, lambda worker: joined(worker, errands))
     assert [type(each) for each in answers] == [Envelope, Envelope, ZeroDivisionError]
     status = floor.factory.status()
     assert parties.factory_token.signed["pin"] == status.signatures["pin"] + status.resigned
@@ -113,7 +113,7 @@ def test_a_caller_that_went_away_does_not_keep_the_others_from_their_answers(flo
     async def work(worker: Worker) -> tuple[object, object]:
         busy = threading.Event()
         held = asyncio.create_task(worker.call(lambda: busy.wait(5)))
-        gone, stays = (asyncio.create_task(worker.join(job)) for job in cases(floor, pins))
+        gone, stays = (asyncio.create_task(worker.join(errand)) for errand in cases(floor, pins))
         await asyncio.sleep(0.01)
         gone.cancel()
         busy.set()

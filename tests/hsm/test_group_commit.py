@@ -1,4 +1,4 @@
-"""Group commit: what one request of a batch does to the others, which is nothing, and what every caller hears."""
+"""Group commit: what one request of a group does to the others, which is nothing, and what every caller hears."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from hsm import batch
-from hsm.batch import Job, settle
+from hsm import group_commit
 from hsm.counters import Counters, StoreError
-from hsm.policy.challenge import ChallengeJob
+from hsm.group_commit import Errand, settle
+from hsm.policy.challenge import ChallengeErrand
 from hsm.policy.completion import CompletionCase
 from hsm.policy.pin import PinCase
 from hsm.signatory import refusal
@@ -26,11 +26,13 @@ from trust.dsse import Envelope
 from trust.statement import PinStatement
 
 
-def settled(floor: Floor, jobs: Sequence[Job]) -> list[object]:
-    """Each job's answer, a refusal as its code."""
-    answers = {id(job): answer for part in settle(floor.factory.signatory.counters, jobs) for job, answer in part}
-    assert len(answers) == len(jobs), "a caller was left without answer, or got two"
-    return [_shown(answers[id(job)]) for job in jobs]
+def settled(floor: Floor, errands: Sequence[Errand]) -> list[object]:
+    """Each errand's answer, a refusal as its code."""
+    answers = {
+        id(errand): answer for part in settle(floor.factory.signatory.counters, errands) for errand, answer in part
+    }
+    assert len(answers) == len(errands), "a caller was left without answer, or got two"
+    return [_shown(answers[id(errand)]) for errand in errands]
 
 
 def _shown(answer: object) -> object:
@@ -71,9 +73,9 @@ def misfits(floor: Floor) -> dict[str, PinStatement]:
 def hold_neighbours(floor: Floor, misfit: PinStatement, place: int) -> None:
     """Two good requests with a bad one before, between or behind them: as if it had not been there."""
     before = rows(floor)
-    jobs: list[Job] = [case(floor), case(floor)]
-    jobs.insert(place, case(floor, misfit))
-    answers = settled(floor, jobs)
+    errands: list[Errand] = [case(floor), case(floor)]
+    errands.insert(place, case(floor, misfit))
+    answers = settled(floor, errands)
     assert isinstance(answers.pop(place), Code)
     assert all(isinstance(each, Envelope) for each in answers)
     assert rows(floor) == {name: count + 2 for name, count in before.items()}, "a refused request left something behind"
@@ -100,7 +102,7 @@ def test_a_refusal_without_a_savepoint_of_its_own_is_caught(
         hold_neighbours(floor, misfits(floor)["challenge"], place)
 
 
-def test_the_last_unit_of_an_order_goes_to_one_of_a_batch(parties: Parties) -> None:
+def test_the_last_unit_of_an_order_goes_to_one_of_a_group(parties: Parties) -> None:
     order = make_order(parties.trusted, quantity=3, allowance=0)
     floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
     answers = settled(floor, [case(floor) for _ in range(8)])
@@ -109,7 +111,7 @@ def test_the_last_unit_of_an_order_goes_to_one_of_a_batch(parties: Parties) -> N
     assert (used(floor), rows(floor)["keys"]) == (3, 3)
 
 
-def test_identical_requests_in_one_batch_are_one(floor: Floor, parties: Parties) -> None:
+def test_identical_requests_in_one_group_are_one(floor: Floor, parties: Parties) -> None:
     pin = floor.pin(Device())
     first, other, second, third = settled(floor, [case(floor, pin), case(floor), case(floor, pin), case(floor, pin)])
     assert first == second == third != other
@@ -118,7 +120,7 @@ def test_identical_requests_in_one_batch_are_one(floor: Floor, parties: Parties)
     assert settled(floor, [case(floor, pin)]) == [first]
 
 
-def test_one_device_twice_in_a_batch_is_signed_for_once(floor: Floor) -> None:
+def test_one_device_twice_in_a_group_is_signed_for_once(floor: Floor) -> None:
     device = Device()
     pins = [floor.pin(device), floor.pin(device, made_at="2026-11-22T21:00:00Z")]
     first, second = settled(floor, [case(floor, each) for each in pins])
@@ -134,24 +136,24 @@ def test_a_completion_is_not_refused_for_the_receipt_of_its_twin(floor: Floor, p
     done = floor.completion(device, pin, receipt)
     beside = [receipt, receipt]
     beside[place] = pin
-    jobs = [CompletionCase(floor.factory.signatory, done, pin, each) for each in beside]
-    answers = settled(floor, jobs)
+    errands = [CompletionCase(floor.factory.signatory, done, pin, each) for each in beside]
+    answers = settled(floor, errands)
     assert isinstance(answers[1 - place], Envelope)
     assert answers[place] in {answers[1 - place], Code.STATEMENT_INVALID}
     assert floor.factory.status().signatures["completion"] == 1
 
 
-def test_challenges_and_statements_share_a_batch(floor: Floor) -> None:
+def test_challenges_and_statements_share_a_group(floor: Floor) -> None:
     asked = [floor.challenge_request(Device()) for _ in range(3)]
-    jobs = [case(floor), *(ChallengeJob(floor.factory.signatory, each) for each in asked), case(floor)]
-    answers = settled(floor, jobs)
+    errands = [case(floor), *(ChallengeErrand(floor.factory.signatory, each) for each in asked), case(floor)]
+    answers = settled(floor, errands)
     assert len({each for each in answers if isinstance(each, bytes) and len(each) == 32}) == 3
     assert sum(isinstance(each, Envelope) for each in answers) == 2
 
 
 def test_a_challenge_for_an_unknown_order_harms_none(floor: Floor) -> None:
     unknown = msgspec.structs.replace(floor.challenge_request(Device()), order_id="order-9")
-    answers = settled(floor, [ChallengeJob(floor.factory.signatory, unknown), case(floor)])
+    answers = settled(floor, [ChallengeErrand(floor.factory.signatory, unknown), case(floor)])
     assert answers[0] is Code.ORDER_UNKNOWN
     assert isinstance(answers[1], Envelope)
 
@@ -177,7 +179,7 @@ def test_a_token_error_is_its_callers_alone_and_loses_nothing(floor: Floor, part
     assert (used(floor), floor.factory.status().resigned) == (3, 1)
 
 
-def test_a_token_that_is_away_is_waited_for_once_a_batch(floor: Floor, parties: Parties) -> None:
+def test_a_token_that_is_away_is_waited_for_once_a_group(floor: Floor, parties: Parties) -> None:
     pins = [floor.pin(Device()) for _ in range(4)]
     twin = case(floor, pins[3])
     parties.factory_token.fail_next = [TokenUnavailableError("away")]
@@ -189,7 +191,7 @@ def test_a_token_that_is_away_is_waited_for_once_a_batch(floor: Floor, parties: 
 
 
 def test_a_slow_tokens_signatures_are_answered_as_they_come(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "_SIGNING_S", 0.0)
+    monkeypatch.setattr(group_commit, "_SIGNING_S", 0.0)
     parts = [part for part in settle(floor.factory.signatory.counters, [case(floor) for _ in range(4)]) if part]
     assert len(parts) > 1
     assert sum(len(part) for part in parts) == 4
@@ -256,22 +258,22 @@ def test_a_disk_that_fails_in_a_commit_stops_everything_by_name(floor: Floor, pa
     plant(floor, "COMMIT", nth, sqlite3.SQLITE_IOERR_FSYNC)
     assert settled(floor, [case(floor, each) for each in pins]) == [Code.STORE_FAILED] * 3
     signed = parties.factory_token.signed["pin"]
-    for job in (case(floor, pins[0]), ChallengeJob(floor.factory.signatory, floor.challenge_request(Device()))):
-        ((_, answer),) = (each for part in settle(floor.factory.signatory.counters, [job]) for each in part)
+    for errand in (case(floor, pins[0]), ChallengeErrand(floor.factory.signatory, floor.challenge_request(Device()))):
+        ((_, answer),) = (each for part in settle(floor.factory.signatory.counters, [errand]) for each in part)
         assert "signs nothing more" in str(answer)
     assert parties.factory_token.signed["pin"] == signed
 
 
-def test_a_disk_error_inside_a_batch_is_not_taken_for_one_requests_own(floor: Floor) -> None:
-    jobs = [case(floor) for _ in range(3)]
+def test_a_disk_error_inside_a_group_is_not_taken_for_one_requests_own(floor: Floor) -> None:
+    errands = [case(floor) for _ in range(3)]
     plant(floor, "INSERT INTO statements", 2, sqlite3.SQLITE_IOERR_WRITE)
-    assert settled(floor, jobs) == [Code.STORE_FAILED] * 3
+    assert settled(floor, errands) == [Code.STORE_FAILED] * 3
     with pytest.raises(SignerError, match="signs nothing more"):
         floor.factory.status()
 
 
 def test_the_token_made_what_the_counters_say(floor: Floor, parties: Parties) -> None:
-    """A storm: batches with twins, refusals, lost answers of the token; then the accounts must balance."""
+    """A storm: groups with twins, refusals, lost answers of the token; then the accounts must balance."""
     token = parties.factory_token
     real, count = token.sign_ecdsa, iter(range(10_000))
 
@@ -287,10 +289,10 @@ def test_the_token_made_what_the_counters_say(floor: Floor, parties: Parties) ->
     answers: dict[str, set[bytes]] = {}
     for number in range(40):
         chosen = [pins[(number * 5 + step) % len(pins)] for step in range(4)] + [wrong[number % len(wrong)]]
-        jobs = [case(floor, each) for each in chosen]
-        for job, answer in zip(jobs, settled(floor, jobs), strict=True):
+        errands = [case(floor, each) for each in chosen]
+        for errand, answer in zip(errands, settled(floor, errands), strict=True):
             if isinstance(answer, Envelope):
-                answers.setdefault(job.key, set()).add(answer.to_json())
+                answers.setdefault(errand.key, set()).add(answer.to_json())
     assert len(answers) == len(pins)
     assert all(len(each) == 1 for each in answers.values()), "one statement, two signatures"
     status = floor.factory.status()

@@ -1,0 +1,130 @@
+"""Group commit: requests that wait together are reserved in one transaction, signed, and stored in another one.
+
+Reserve -> sign -> store -> reply, for all of them at once. Each is a savepoint of its own: one that is refused leaves
+nothing behind and harms none beside it. Never answers before the commit that makes the answer true, never decides what
+may be signed (that is each errand's own), and never signs what is not reserved on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from hsm.counters import Counters, StoreError
+from hsm.signer import SignerError
+from hsm.token import TokenError, TokenPinWrongError, TokenUnavailableError
+
+_SIGNING_S = 0.2  # a slow token's signatures are stored, and answered, at least this often
+
+
+class Errand(Protocol):
+    """One request of a group. Used by one thread at a time, and by the memory's thread from `prepare` on."""
+
+    @property
+    def key(self) -> str:
+        """Equal for requests that want the very same answer: it is paid for once."""
+
+    def prepare(self) -> None:
+        """Whatever can be done before the transaction; may read the memory. StoreError only, it never refuses yet."""
+
+    def reserve(self) -> object:
+        """Check and count, in the group's transaction: the answer, or None when it must be signed. SignerError."""
+
+    def sign(self) -> None:
+        """Have the token sign what is reserved; TokenError."""
+
+    def store(self) -> object:
+        """Keep the signature, in the group's second transaction; the answer."""
+
+
+Answered = tuple[Errand, object]
+"""An errand and its answer: what it asked for, or the SignerError, TokenError or StoreError that it gets instead."""
+
+
+def settle(counters: Counters, errands: Sequence[Errand]) -> Iterator[list[Answered]]:
+    """The answer to each errand, as soon as it is durable. A bug in an errand ends all that are not answered yet."""
+    ready, answered = _prepared(errands)
+    refused, unsigned = _reserved(counters, ready)
+    yield answered + refused
+    # A crash from here on leaves payloads without signature: the same requests sign the same payloads again.
+    while unsigned:
+        signed, failed = _signed(unsigned)
+        stored = _stored(counters, {key: unsigned[key] for key in signed})
+        yield failed + stored
+        over = {id(errand) for errand, _ in failed + stored}
+        unsigned = {key: alike for key, alike in unsigned.items() if id(alike[0]) not in over}
+
+
+def _prepared(errands: Sequence[Errand]) -> tuple[list[Errand], list[Answered]]:
+    ready: list[Errand] = []
+    answered: list[Answered] = []
+    for errand in errands:
+        try:
+            errand.prepare()
+        except StoreError as error:
+            answered.append((errand, error))
+        else:
+            ready.append(errand)
+    return ready, answered
+
+
+def _reserved(counters: Counters, errands: Sequence[Errand]) -> tuple[list[Answered], dict[str, list[Errand]]]:
+    """Answers that need no signature, and the errands that do, those of one key together."""
+    answered: list[Answered] = []
+    unsigned: dict[str, list[Errand]] = {}
+    try:
+        with counters.transaction():
+            for errand in errands:
+                if errand.key in unsigned:
+                    unsigned[errand.key].append(errand)
+                    continue
+                try:
+                    with counters.savepoint():
+                        answer = errand.reserve()
+                except SignerError as error:
+                    answer = error
+                if answer is None:
+                    unsigned[errand.key] = [errand]
+                else:
+                    answered.append((errand, answer))
+    except StoreError as error:  # nothing of this group is on disk
+        return [(errand, error) for errand in errands], {}
+    return answered, unsigned
+
+
+def _signed(unsigned: Mapping[str, Sequence[Errand]]) -> tuple[list[str], list[Answered]]:
+    """Keys that are signed now, and errands that the token failed: theirs stay reserved, and may be asked for again.
+
+    Ends early when the token is slow. One that is away is not waited for again by the rest of the group.
+    """
+    signed: list[str] = []
+    failed: list[Answered] = []
+    away: TokenError | None = None
+    until = time.monotonic() + _SIGNING_S
+    for key, alike in unsigned.items():
+        if away is not None:
+            failed += [(errand, away) for errand in alike]
+            continue
+        if signed and time.monotonic() > until:
+            break
+        try:
+            alike[0].sign()
+        except TokenError as error:
+            failed += [(errand, error) for errand in alike]
+            away = error if isinstance(error, TokenUnavailableError | TokenPinWrongError) else None
+        else:
+            signed.append(key)
+    return signed, failed
+
+
+def _stored(counters: Counters, signed: Mapping[str, Sequence[Errand]]) -> list[Answered]:
+    """All signatures kept in one transaction, or none: then each caller hears why, and may ask again."""
+    if not signed:
+        return []
+    try:
+        with counters.transaction():
+            answers = {key: alike[0].store() for key, alike in signed.items()}
+    except StoreError as error:
+        return [(errand, error) for alike in signed.values() for errand in alike]
+    return [(errand, answers[key]) for key, alike in signed.items() for errand in alike]
