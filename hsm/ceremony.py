@@ -93,10 +93,11 @@ def _fill(directory: Path, made: SignerConfig) -> Mapping[str, bytes]:
     softhsm.select(directory / softhsm.CONF)
     so_pin, user_pin = _new_pin(directory / "so-pin"), _new_pin(directory / "user-pin")
     blank.initialise(Path(made.module), made.token_label, so_pin)
-    place = TokenPlace(Path(made.module), made.token_label, directory / TOKEN_LOCK)
+    place = TokenPlace(module=Path(made.module), label=made.token_label, lock=directory / TOKEN_LOCK)
     keys = make_keys(place, so_pin, user_pin, KEYS[made.role])
     _write(directory / PUBLIC_FILE, public_json(keys), 0o640)
-    counters.create(directory / COUNTERS_FILE, Owner(made.role, made.name, made.environment, keys_sha256(keys)))
+    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
+    counters.create(directory / COUNTERS_FILE, owner)
     listening = config.socket_path(directory, made).parent
     listening.mkdir(mode=0o750, parents=True, exist_ok=True)
     _write(directory / config.FILE, config.dump(made), 0o640)

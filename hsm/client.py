@@ -32,10 +32,11 @@ from hsm.messages import (
     parse_answer,
     result,
 )
-from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus, SignerUnavailableError
+from hsm.signer import ChallengeRequest, SignerError, SignerStatus, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.printable import plainly
+from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
@@ -72,9 +73,9 @@ class SignerClient:
         """The completion, signed."""
         return await self._call("sign_completion", CompletionBody(completion, pin, receipt), Envelope)
 
-    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+    async def sign_checkpoint(self, head: Head) -> str:
         """The log's new head as a signed note."""
-        return await self._call("sign_checkpoint", request, str)
+        return await self._call("sign_checkpoint", head, str)
 
     async def client_assertion(self, audience: str) -> str:
         """A client assertion for the registry."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from hsm.records import Binding, Head, Kind, Owner, Reserved
+from hsm.records import Binding, Kind, KnownHead, Owner, Reserved
 from hsm.schema import APPLICATION_ID, PRAGMAS, SCHEMA, VERSION
 from trust.printable import plainly
 
@@ -190,11 +190,11 @@ class Counters:
         """Distinct payloads and re-signs by purpose."""
         return {purpose: (payloads, again) for purpose, payloads, again in self._run("SELECT * FROM signatures")}
 
-    def head(self, origin: str, size: int | None = None) -> Head | None:
+    def head(self, origin: str, size: int | None = None) -> KnownHead | None:
         """The log's checkpoint of this size, or its last one."""
         sql = "SELECT size, root_hash, note FROM checkpoints WHERE origin = ? AND size = coalesce(?, size)"
         row = self._run(f"{sql} ORDER BY size DESC LIMIT 1", origin, size).fetchone()
-        return None if row is None else Head(row[0], bytes(row[1]), row[2])
+        return None if row is None else KnownHead(size=row[0], root_hash=bytes(row[1]), note=row[2])
 
     def heads(self) -> dict[str, int]:
         """The size of the last checkpoint of each log."""
@@ -261,7 +261,9 @@ def _check(path: Path, connection: sqlite3.Connection, owner: Owner) -> None:
         raise StoreError(
             f"{path} is not a sound counters file of version {VERSION} (found {marks}): retire this signer"
         )
-    found = Owner(*connection.execute("SELECT role, name, environment, keys_sha256 FROM owner").fetchone())
+    columns = ("role", "name", "environment", "keys_sha256")
+    row = connection.execute(f"SELECT {', '.join(columns)} FROM owner").fetchone()  # noqa: S608 - constant text
+    found = Owner(**dict(zip(columns, row, strict=True)))
     if found != owner:
         raise StoreError(
             f"{path} is of {found.role} signer {found.name} ({found.environment}) with keys {found.keys_sha256[:16]}…; "

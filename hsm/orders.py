@@ -18,7 +18,7 @@ from trust.statement import Completion, PinStatement, StatementError, read
 _AT_HAND = 64  # orders kept parsed: more than a station has open at a time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownOrder:
     """An imported order: body, hash of its payload, and whether it carries approvals."""
 
@@ -53,7 +53,7 @@ class OrderBook:
         if data is None:
             raise SignerError(Code.ORDER_UNKNOWN, f"order {order_id!r} is not known to this signer: import it first")
         envelope = Envelope.from_json(data)
-        known = KnownOrder(order_body(envelope), envelope.payload_sha256, bool(envelope.signatures))
+        known = KnownOrder(body=order_body(envelope), sha256=envelope.payload_sha256, signed=bool(envelope.signatures))
         if len(self._at_hand) >= _AT_HAND:
             del self._at_hand[next(iter(self._at_hand))]
         self._at_hand[order_id] = known

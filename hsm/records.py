@@ -10,7 +10,7 @@ from typing import Literal
 Kind = Literal["pin", "completion", "receipt"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """Whose counters these are: a file of another signer, or of another token, is refused."""
 
@@ -44,8 +44,8 @@ class Reserved:
     envelope: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownHead:
     """A checkpoint that is signed, or will be; `note` is None until it is."""
 
     size: int

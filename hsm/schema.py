@@ -17,6 +17,7 @@ PRAGMAS: Final[Mapping[str, tuple[str, object]]] = MappingProxyType(
         "foreign_keys": ("ON", 1),
         "trusted_schema": ("OFF", 0),
         "cell_size_check": ("ON", 1),
+        "recursive_triggers": ("ON", 1),  # else INSERT OR REPLACE deletes behind the triggers that refuse DELETE
     }
 )
 

@@ -63,7 +63,8 @@ async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
 def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs11Token:
     if made.softhsm_conf:
         softhsm.select(directory / made.softhsm_conf)
-    place = TokenPlace(softhsm.find_module(made.module), made.token_label, directory / TOKEN_LOCK)
+    module = softhsm.find_module(made.module)
+    place = TokenPlace(module=module, label=made.token_label, lock=directory / TOKEN_LOCK)
     token = Pkcs11Token(place, read_user_pin(made.user_pin, directory))
     open_things.callback(token.close)
     return token
@@ -74,7 +75,7 @@ def _signatory(
 ) -> Signatory:
     keys = check.check_token(made, token)
     check.check_root(made, trusted, keys)
-    owner = Owner(made.role, made.name, made.environment, keys_sha256(keys))
+    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
     memory = Counters.open(directory / COUNTERS_FILE, owner)
     open_things.callback(memory.close)
     return Signatory.over(token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time)

@@ -12,6 +12,7 @@ import msgspec
 
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 
@@ -34,16 +35,6 @@ class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     order_id: str
     job: str
     device_id: str
-
-
-class CheckpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sign the log's new head: size and root hash, with an RFC 6962 consistency proof from `old_size`."""
-
-    origin: str
-    size: int
-    root_hash: bytes
-    old_size: int
-    proof: tuple[bytes, ...]
 
 
 class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +77,7 @@ class Signer(Protocol):
     async def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
         """The completion, signed, if pin statement, receipt, second proof and closing report hold."""
 
-    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+    async def sign_checkpoint(self, head: Head) -> str:
         """The checkpoint as a C2SP signed note; CHECKPOINT_CONFLICT unless it extends the last one signed."""
 
     async def client_assertion(self, audience: str) -> str:

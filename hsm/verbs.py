@@ -22,8 +22,9 @@ from hsm.policy.order import import_order
 from hsm.policy.pin import PinCase
 from hsm.policy.receipt import ReceiptCase
 from hsm.signatory import Signatory
-from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError
+from hsm.signer import ChallengeRequest, SignerError
 from trust.codes import Code
+from trust.signed_note import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
             lambda signatory, body: CompletionCase(signatory, body.completion, body.pin, body.receipt),
         ),
         # One head follows from the last: two that wait together would be refused for each other's sake.
-        "sign_checkpoint": _Alone(CheckpointRequest, checkpoints.sign_checkpoint),
+        "sign_checkpoint": _Alone(Head, checkpoints.sign_checkpoint),
         "client_assertion": _Alone(
             AssertionBody, lambda signatory, body: client_assertion.client_assertion(signatory, body.audience)
         ),

@@ -27,7 +27,7 @@ class LeafConflictError(Exception):
     """The step of this subject is in the log already with other bytes; nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeafRef:
     """Where an entry stands in the log, its leaf hash, and whether this call put it there."""
 
@@ -48,7 +48,7 @@ def append(connection: Connection, entry: bytes, *, subject: str, step: str) -> 
         index, hashed, stored = there
         if stored != entry:
             raise LeafConflictError(f"{subject} {step} is leaf {index} already, with other bytes")
-        return LeafRef(index, hashed, new=False)
+        return LeafRef(index=index, leaf_hash=hashed, new=False)
     return _extend(connection, entry, subject, step)
 
 
@@ -78,4 +78,4 @@ def _extend(connection: Connection, entry: bytes, subject: str, step: str) -> Le
         "step": step,
     }
     connection.execute(_EXTEND, row)
-    return LeafRef(before.size, hashed, new=True)
+    return LeafRef(index=before.size, leaf_hash=hashed, new=True)

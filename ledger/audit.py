@@ -73,7 +73,7 @@ class LogReport:
     covered: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Walk:
     """State of one pass over the leaves: computed from entries alone (`truth`) and as stored (`stored`)."""
 
@@ -102,7 +102,7 @@ class _Walk:
 def audit_log(connection: Connection, key: NoteKey, judge: Judge) -> LogReport:
     """Run checks 1 to 6 over the whole log, and `judge` over each leaf in order; stops after 1,000 findings."""
     notes = dict(_checkpoints(connection))
-    walk = _Walk(dict.fromkeys(notes, b""))
+    walk = _Walk(roots=dict.fromkeys(notes, b""))
     findings: list[Finding] = []
     for index, entry, hashed, frontier, subject, step in connection.execute(_LEAVES):
         findings += walk.step(index, entry, hashed, frontier)

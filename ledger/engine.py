@@ -1,13 +1,12 @@
 """The one way to open a ledger's SQLite file: durable, strict, checked, with `BEGIN IMMEDIATE` for every writer.
 
-Several pragmas are per connection and fail in silence, so each is read back. Never makes a table (migrations do) and
-never opens a network path knowingly: SQLite's locks need a local disk.
+Never makes a table (migrations do) and never opens a network path knowingly: SQLite's locks need a local disk.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -17,11 +16,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from ledger.durable import READING, begin, set_up
 from ledger.faults import StoreError, explain
 
 __all__ = ["Connection", "Engine", "durability", "open_engine", "reading", "writing"]
 
-_READING = "ledger_reading"
 _WAL_FIXED = (3, 51, 3)  # before: a checkpoint that races a WAL reset loses pages (two connections)
 _FULL, _EXTRA = 2, 3
 
@@ -50,7 +49,7 @@ def open_engine(path: Path, *, application_id: int, read_only: bool = False, cre
         max_overflow=4,
     )
     event.listen(engine, "connect", _set_up_reader if read_only else _set_up_writer)
-    event.listen(engine, "begin", _begin_reading if read_only else _begin)
+    event.listen(engine, "begin", _begin_reading if read_only else begin)
     try:
         _check(engine, path, application_id)
     except DBAPIError as error:
@@ -72,7 +71,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One consistent view; takes no write lock."""
-    with _explained(), engine.connect().execution_options(**{_READING: True}) as connection:
+    with _explained(), engine.connect().execution_options(**{READING: True}) as connection:
         yield connection
 
 
@@ -99,32 +98,10 @@ def _any_text(raw: bytes) -> str:
     return raw.decode(errors="backslashreplace")
 
 
-def _set_up(dbapi: DBAPIConnection, mode: dict[str, str | int]) -> None:
-    """Set each pragma and read it back."""
-    dbapi.isolation_level = None  # the driver's own BEGIN would come too late and deferred
-    cursor = dbapi.cursor()
-    wanted: dict[str, str | int] = {
-        "busy_timeout": 5000,
-        **mode,
-        "foreign_keys": 1,
-        "trusted_schema": 0,
-        "cell_size_check": 1,
-        "recursive_triggers": 1,  # else INSERT OR REPLACE deletes behind the append-only triggers
-    }
-    for name, value in wanted.items():
-        cursor.execute(f"PRAGMA {name}={value}")
-        cursor.execute(f"PRAGMA {name}")
-        found = cursor.fetchone()
-        if found is None or found[0] != value:
-            raise StoreError(
-                f"SQLite does not take {name}={value} (says {found}): use a local disk, SQLite 3.37 or newer"
-            )
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    deferred = connection.get_execution_options().get(_READING, False)
-    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+def _set_up(dbapi: DBAPIConnection, mode: Mapping[str, str | int]) -> None:
+    refused = set_up(dbapi, mode)
+    if refused is not None:
+        raise StoreError(refused)
 
 
 def _begin_reading(connection: Connection) -> None:

@@ -7,15 +7,13 @@ between them. Never signs, never knows which process does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import bindparam, func, insert, select
 
 from ledger.append import frontier_at, tip
 from ledger.engine import Connection
 from ledger.tables import CHECKPOINTS, INTENTS, LEAVES
-from trust.merkle import Frontier, Nodes, consistency_proof, inclusion_proof, node_hash
-from trust.signed_note import Checkpoint, NoteError, NoteKey, verify
+from trust.merkle import Frontier, Nodes, consistency_proof, node_hash
+from trust.signed_note import Checkpoint, Head, NoteError, NoteKey, verify
 
 _LAST = select(func.coalesce(func.max(CHECKPOINTS.c.size), 0))
 _OPEN = (
@@ -33,17 +31,6 @@ _HASH = select(LEAVES.c.leaf_hash).where(LEAVES.c.index == bindparam("leaf"))
 
 class PublishError(Exception):
     """The note that came back is not the checkpoint that was asked for; nothing was stored."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """What a signer needs to sign the log's new head: size, root hash (32 bytes), RFC 6962 proof from `old_size`."""
-
-    origin: str
-    size: int
-    root_hash: bytes
-    old_size: int
-    proof: tuple[bytes, ...]
 
 
 ROUNDS = 2  # the head that a crash left open, then the present one
@@ -68,7 +55,7 @@ def store(connection: Connection, head: Head, note: str, key: NoteKey) -> Checkp
         checkpoint = verify(note, key.name, key.spki)
     except NoteError as error:
         raise PublishError(f"the checkpoint that came back cannot be used: {error}") from error
-    if checkpoint != Checkpoint(head.origin, head.size, head.root_hash):
+    if checkpoint != Checkpoint(origin=head.origin, size=head.size, root_hash=head.root_hash):
         raise PublishError(f"asked for a checkpoint of {head.size} leaves, got another (size {checkpoint.size})")
     there = connection.execute(_NOTE, {"size": head.size}).scalar_one_or_none()
     if there is None:
@@ -94,11 +81,6 @@ def nodes(connection: Connection) -> Nodes:
         return node_hash(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
 
     return node
-
-
-def prove_inclusion(connection: Connection, index: int, size: int) -> tuple[bytes, ...]:
-    """Audit path of leaf `index` in the tree of `size`, its sibling first: for `station ledger prove` (not built)."""
-    return inclusion_proof(nodes(connection), index, size)
 
 
 def _head(connection: Connection, origin: str, old_size: int, size: int) -> Head:

@@ -64,7 +64,7 @@ class _BytesRoute(APIRoute):
         return self.endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
     """The API's operations over one service."""
 
@@ -118,7 +118,7 @@ def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
     app.router.route_class = _BytesRoute
     app.add_middleware(BodyLimit)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    _add_routes(app, Routes(service, msgspec.json.encode(status), threads))
+    _add_routes(app, Routes(service=service, status=msgspec.json.encode(status), threads=threads))
     _add_refusals(app)
     openapi.install(app)
     return app

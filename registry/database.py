@@ -6,26 +6,26 @@ The only place that knows SQLite; everything else is SQL that PostgreSQL takes t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-_READ = "registry_read"
-_WANTED = {
-    "journal_mode": "truncate",  # WAL loses pages on SQLite before 3.51.3 when two connections checkpoint
-    "synchronous": 3,  # EXTRA: an acknowledged commit survives power loss, the journal's directory entry too
-    "foreign_keys": 1,
-    "busy_timeout": 5000,
-    "trusted_schema": 0,
-    "cell_size_check": 1,
-    "recursive_triggers": 1,  # else INSERT OR REPLACE deletes rows behind the triggers that refuse DELETE
-}
+from ledger.durable import READING, begin, set_up
+
+_DURABLE: Final[Mapping[str, str | int]] = MappingProxyType(
+    {
+        "journal_mode": "truncate",  # WAL loses pages on SQLite before 3.51.3 when two connections checkpoint
+        "synchronous": 3,  # EXTRA: an acknowledged commit survives power loss, the journal's directory entry too
+    }
+)
 
 
 class DatabaseError(Exception):
@@ -46,7 +46,7 @@ class Database:
         if engine.dialect.name != "sqlite":
             return cls(engine, None)
         event.listen(engine, "connect", _set_up)
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "begin", begin)
         # In rollback mode a reader holds up the commit, and a commit the readers. On a lock threads queue for
         # microseconds; in SQLite's busy handler they would sleep for milliseconds.
         return cls(engine, threading.Lock())
@@ -60,7 +60,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view; writes nothing."""
-        with self._turn or nullcontext(), self.engine.connect().execution_options(**{_READ: True}) as connection:
+        with self._turn or nullcontext(), self.engine.connect().execution_options(**{READING: True}) as connection:
             yield connection
 
     def quick_check(self) -> None:
@@ -86,16 +86,6 @@ def sqlite_url(path: Path) -> str:
 
 
 def _set_up(dbapi: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    dbapi.isolation_level = None  # the driver's own BEGIN would come too late and deferred
-    cursor = dbapi.cursor()
-    for name, wanted in _WANTED.items():
-        cursor.execute(f"PRAGMA {name}={wanted}")
-        found = cursor.execute(f"PRAGMA {name}").fetchone()  # several pragmas fail in silence
-        if found is None or found[0] != wanted:
-            raise DatabaseError(f"SQLite refuses {name}={wanted} ({found}): use a local disk and SQLite 3.37 or newer")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    reads = connection.get_execution_options().get(_READ, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    refused = set_up(dbapi, _DURABLE)
+    if refused is not None:
+        raise DatabaseError(refused)

@@ -22,7 +22,7 @@ from registry.tls import trusted_by
 from trust.root import RootError, TrustedRoot, parse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
     """A registry that may serve."""
 
@@ -53,7 +53,7 @@ def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Re
         root_sha256=trusted.sha256,
         version=own_version(),
     )
-    return Ready(create_app(PinService(database, trusted, signer), status), database, status)
+    return Ready(app=create_app(PinService(database, trusted, signer), status), database=database, status=status)
 
 
 def require_own_root(config: RegistryConfig, trusted: TrustedRoot) -> None:

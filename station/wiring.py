@@ -11,10 +11,10 @@ from fixtures.indicators import NoIndicators
 from fixtures.slot import Slot, SlotConfig
 from fixtures.slots import SerialSlot
 from hsm.client import SignerClient
-from hsm.signer import CheckpointRequest, SignerStatus
+from hsm.signer import SignerStatus
 from ledger.engine import Engine
 from ledger.faults import StoreError
-from ledger.publish import Head, PublishError
+from ledger.publish import PublishError
 from station import config as settings
 from station.alone import alone_with
 from station.audit import AuditReport, audit
@@ -149,15 +149,8 @@ def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatu
 
 async def publish(plan: Plan, signer: SignerClient, store: JobStore) -> None:
     """Have the log's head signed."""
-
-    async def sign(head: Head) -> str:
-        request = CheckpointRequest(
-            origin=head.origin, size=head.size, root_hash=head.root_hash, old_size=head.old_size, proof=head.proof
-        )
-        return await signer.sign_checkpoint(request)
-
     try:
-        await store.publish(log_key(plan.root, plan.config.station.name), sign)
+        await store.publish(log_key(plan.root, plan.config.station.name), signer.sign_checkpoint)
     except (*LEAF_ERRORS, PublishError) as error:
         raise classify(error) from error
 

@@ -15,6 +15,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -35,13 +36,23 @@ class NoteError(ValueError):
     """Not a note that we take, or not signed as asked; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A log's head: who it is, how many leaves, and the root hash over them."""
 
     origin: str
     size: int
     root_hash: bytes
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A log's new head, to be signed: size, root hash (32 bytes), RFC 6962 consistency proof from `old_size`."""
+
+    origin: str
+    size: int
+    root_hash: bytes
+    old_size: int
+    proof: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,7 @@ class NoteKey:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
     name: str
     key_id: bytes
@@ -106,7 +117,7 @@ class _Line:
         if not line.startswith(_DASH) or not space or raw is None or len(raw) <= _KEY_ID_BYTES:
             raise NoteError(f"malformed signature line {line[:80]!r}")
         _check_name(name)
-        return cls(name, raw[:_KEY_ID_BYTES], raw[_KEY_ID_BYTES:])
+        return cls(name=name, key_id=raw[:_KEY_ID_BYTES], signature=raw[_KEY_ID_BYTES:])
 
 
 def checkpoint_text(origin: str, size: int, root_hash: bytes) -> str:
@@ -155,7 +166,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
         raise NoteError("checkpoint root hash: expected base64 of 32 bytes")
     if size == "0" and root != EMPTY_ROOT:
         raise NoteError("checkpoint of an empty log with the root hash of another")
-    return Checkpoint(origin, int(size), root)
+    return Checkpoint(origin=origin, size=int(size), root_hash=root)
 
 
 def verify(note: str, name: str, spki: bytes) -> Checkpoint:

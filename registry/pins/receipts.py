@@ -25,7 +25,7 @@ from trust.statement import Receipt, StatementError, verify
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipts:
     """Gives stored pins their receipts."""
 

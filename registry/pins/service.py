@@ -40,7 +40,7 @@ class PinService:
     ) -> None:
         self._database = database
         self._trusted = trusted
-        self._receipts = Receipts(database, trusted, signer)
+        self._receipts = Receipts(database=database, trusted=trusted, signer=signer)
         self._now = now
 
     def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:

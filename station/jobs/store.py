@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from ledger.append import tip
 from ledger.engine import Connection, Engine
-from ledger.publish import ROUNDS, Head, latest, prepare, store
+from ledger.publish import ROUNDS, latest, prepare, store
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind, queries, writes
 from station.jobs.ledger_thread import LedgerThread
 from station.jobs.queries import Tally
@@ -19,7 +19,7 @@ from station.jobs.stamp import Stamp
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.merkle import Frontier
-from trust.signed_note import Checkpoint, NoteKey
+from trust.signed_note import Checkpoint, Head, NoteKey
 from trust.statement import Event
 
 

@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm.signer import CheckpointRequest
-from ledger.publish import Head
 from station.history import Reader, device_history
 from station.jobs import RecordKind
 from station.provision import Provisioning
@@ -44,14 +42,8 @@ async def provision(plant: Plant, parties: Parties, device: DeviceId, saved: Pat
     answer = await parties.cloud.complete(device, done.completion)
     await parties.jobs.record(done.pinned.assigned.job.job_id, RecordKind.COMPLETION_RECEIPT, answer.completion_receipt)
 
-    async def sign(head: Head) -> str:
-        request = CheckpointRequest(
-            origin=head.origin, size=head.size, root_hash=head.root_hash, old_size=head.old_size, proof=head.proof
-        )
-        return await parties.signer.sign_checkpoint(request)
-
     key = NoteKey(plant.root.root.log_origin("st-01"), plant.root.root.station("st-01").log)
-    await parties.jobs.publish(key, sign)
+    await parties.jobs.publish(key, parties.signer.sign_checkpoint)
     found = await device_history(Reader(root=plant.root, jobs=parties.jobs, cloud=parties.cloud), device)
     found.save(saved)
     await parties.jobs.close()

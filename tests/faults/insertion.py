@@ -13,10 +13,9 @@ import msgspec
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
 from fixtures.memory_slot import MemorySlot
-from hsm.signer import CheckpointRequest, ReceiptSigner, SignerError, SignerUnavailableError
+from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from hsm.token import Token
 from ledger.engine import Engine
-from ledger.publish import Head
 from registry.database import Database
 from station.events import AnyEvent, Step, StepDone, UnitFinished
 from station.floor import Floor
@@ -179,16 +178,9 @@ def _slot(place: Path, device: emulated.EmulatedDevice, points: Points, plan: Pl
 async def _publish(line: Line, store: JobStore) -> None:
     """Have the log's head signed, as the station does at the end of a batch; next time will do if it cannot be now."""
 
-    async def sign(head: Head) -> str:
-        return await line.signer.sign_checkpoint(
-            CheckpointRequest(
-                origin=head.origin, size=head.size, root_hash=head.root_hash, old_size=head.old_size, proof=head.proof
-            )
-        )
-
     keys = line.root.root.station(line.station)
     with contextlib.suppress(SignerError, SignerUnavailableError):
-        await store.publish(NoteKey(line.root.root.log_origin(line.station), keys.log), sign)
+        await store.publish(NoteKey(line.root.root.log_origin(line.station), keys.log), line.signer.sign_checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

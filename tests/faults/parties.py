@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fixtures.indicators import Lamp
-from hsm.signer import ChallengeRequest, CheckpointRequest, ReceiptSigner, Signer, SignerStatus
+from hsm.signer import ChallengeRequest, ReceiptSigner, Signer, SignerStatus
 from hsm.token import Token
 from station.cloud import Cloud, PinRecord
 from station.jobs import OnRecord, OutboxItem, RecordKind
@@ -18,6 +18,7 @@ from tests.faults.points import Points
 from tests.faults.watch import Watch
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
+from trust.signed_note import Head
 from trust.statement import Completion, Event, PinStatement, Receipt, encode
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class FaultySigner:
         sign = self.signer.sign_completion
         return await self.points.call("signer.sign-completion", lambda: sign(completion, pin, receipt), failures.SIGNER)
 
-    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+    async def sign_checkpoint(self, request: Head) -> str:
         return await self.points.call(
             "signer.sign-checkpoint", lambda: self.signer.sign_checkpoint(request), failures.SIGNER
         )

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
-from hsm.signer import CheckpointRequest, SignerError
+from hsm.signer import SignerError
 from hsm.token import TokenUnavailableError
 from station.cloud import CloudRefusedError
 from station.events import Verdict
@@ -22,6 +22,7 @@ from tests.flow.bench import Bench, ShakyCloud, new_private
 from tests.flow.causes import CAUSES
 from trust.codes import Code
 from trust.identity import DeviceId
+from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Vetting, envelope, read
 
 
@@ -223,7 +224,7 @@ def test_same_job_same_bytes(tmp_path: Path):
 def test_the_log_never_shrinks(tmp_path: Path):
     async def story(bench: Bench) -> None:
         signer, origin = bench.parties().signer, bench.plant.root.root.log_origin("st-01")
-        ask = CheckpointRequest(origin=origin, size=2, root_hash=b"\1" * 32, old_size=0, proof=())
+        ask = Head(origin=origin, size=2, root_hash=b"\1" * 32, old_size=0, proof=())
         await signer.sign_checkpoint(ask)
         for size, root in [(1, b"\0" * 32), (2, b"\2" * 32)]:
             other = msgspec.structs.replace(ask, size=size, root_hash=root)

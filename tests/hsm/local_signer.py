@@ -19,11 +19,12 @@ from hsm.counters import Counters, StoreError, create
 from hsm.group_commit import Errand, settle
 from hsm.records import Owner, keys_sha256
 from hsm.signatory import Signatory, refusal
-from hsm.signer import ChallengeRequest, CheckpointRequest, SignerError, SignerStatus
+from hsm.signer import ChallengeRequest, SignerError, SignerStatus
 from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
+from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class FactoryVerbs:
         body = {"completion": completion, "pin": pin, "receipt": receipt}
         return asked(self.signatory, "sign_completion", body, Envelope)
 
-    def sign_checkpoint(self, request: CheckpointRequest) -> str:
+    def sign_checkpoint(self, request: Head) -> str:
         return asked(self.signatory, "sign_checkpoint", request, str)
 
     def client_assertion(self, audience: str) -> str:
@@ -116,7 +117,7 @@ class LocalSigner:
     async def sign_completion(self, completion: Completion, pin: Envelope, receipt: Envelope) -> Envelope:
         return self.verbs.sign_completion(completion, pin, receipt)
 
-    async def sign_checkpoint(self, request: CheckpointRequest) -> str:
+    async def sign_checkpoint(self, request: Head) -> str:
         return self.verbs.sign_checkpoint(request)
 
     async def client_assertion(self, audience: str) -> str:
@@ -126,7 +127,7 @@ class LocalSigner:
 def make_counters(path: Path, role: str, name: str, token: Token) -> Counters:
     """The counters file, made if it is not there (tests only: the product never does that), and opened."""
     keys = {label: token.public_key(label) for label in token.labels()}
-    owner = Owner(role, name, "demo", keys_sha256(keys))
+    owner = Owner(role=role, name=name, environment="demo", keys_sha256=keys_sha256(keys))
     if not path.exists():
         create(path, owner)
     return Counters.open(path, owner)

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hsm.signer import CheckpointRequest, SignerError, SignerUnavailableError
+from hsm.signer import SignerError, SignerUnavailableError
 from hsm.token import TokenUnavailableError
 from tests.hsm.local_signer import FactoryVerbs, Parties, make_factory, make_parties
 from trust import signed_note
 from trust.codes import Code
 from trust.merkle import EMPTY_ROOT
+from trust.signed_note import Head
 
 ORIGIN = "demo/st-01/log"
 MOST = 1_000_000
@@ -47,9 +48,9 @@ class Log:
         return (*self._sub(m - k, low + k, high, False), self.root(low, low + k))
 
 
-def request(size: int, old_size: int, *, fork: bool = False, origin: str = ORIGIN) -> CheckpointRequest:
+def request(size: int, old_size: int, *, fork: bool = False, origin: str = ORIGIN) -> Head:
     log = Log([f"{'fork' if fork else 'leaf'} {n}".encode() for n in range(size)])
-    return CheckpointRequest(
+    return Head(
         origin=origin,
         size=size,
         root_hash=log.root(),
@@ -58,7 +59,7 @@ def request(size: int, old_size: int, *, fork: bool = False, origin: str = ORIGI
     )
 
 
-def refusal(factory: FactoryVerbs, asked: CheckpointRequest) -> Code:
+def refusal(factory: FactoryVerbs, asked: Head) -> Code:
     with pytest.raises(SignerError) as caught:
         factory.sign_checkpoint(asked)
     return caught.value.code

@@ -12,13 +12,14 @@ import pytest
 from hsm import client
 from hsm.client import ReceiptClient, SignerClient
 from hsm.messages import LENGTH, frame, refused
-from hsm.signer import CheckpointRequest, Signer, SignerError, SignerUnavailableError
+from hsm.signer import Signer, SignerError, SignerUnavailableError
 from hsm.token import TokenPinWrongError, TokenUnavailableError
 from tests.hsm.floor import Device, Floor
 from tests.hsm.local_signer import Parties
 from tests.hsm.served import served
 from trust.codes import Code
 from trust.merkle import EMPTY_ROOT
+from trust.signed_note import Head
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_every_verb_of_the_factory_role(floor: Floor, parties: Parties, path: Pa
             done = floor.completion(device, pin, receipt, closing=device.closing(floor.order, report))
             signed = await client.sign_completion(done, pin, receipt)
             assert signed.signed_by(floor.trusted.root.completion_key("st-01"))
-            request = CheckpointRequest(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
+            request = Head(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
             assert (await client.sign_checkpoint(request)).startswith("demo/st-01/log\n0\n")
             assert (await client.client_assertion("https://registry.example")).count(".") == 2
             status = await client.status()

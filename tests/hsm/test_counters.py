@@ -15,7 +15,7 @@ from tests.hsm.floor import Device, Floor
 from tests.hsm.local_signer import Parties
 from trust.codes import Code
 
-OWNER = Owner("factory", "st-01", "demo", "ab" * 32)
+OWNER = Owner(role="factory", name="st-01", environment="demo", keys_sha256="ab" * 32)
 
 
 @pytest.fixture
@@ -91,6 +91,26 @@ def test_the_database_itself_refuses_what_must_not_happen(floor: Floor, tmp_path
     database.execute("PRAGMA foreign_keys = ON")
     with pytest.raises(sqlite3.IntegrityError):
         database.execute(sql)
+
+
+COLUMNS = "payload_sha256, kind, order_id, job, device_id, fingerprint"
+REPLACE = f"INSERT OR REPLACE INTO statements SELECT {COLUMNS}, x'00', NULL, 0 FROM statements"
+
+
+def test_no_statement_is_replaced_behind_the_trigger_that_refuses_to_delete(floor: Floor) -> None:
+    counters = floor.factory.signatory.counters
+    floor.factory.sign_pin(floor.pin(Device()))
+    with pytest.raises(StoreError, match="statements stay"):
+        counters._run(REPLACE)
+
+
+def test_without_the_pragma_it_would_be(floor: Floor) -> None:
+    """Negative control."""
+    counters = floor.factory.signatory.counters
+    floor.factory.sign_pin(floor.pin(Device()))
+    counters._run("PRAGMA recursive_triggers = OFF")
+    counters._run(REPLACE)
+    assert counters._run("SELECT payload, envelope FROM statements").fetchall() == [(b"\0", None)]
 
 
 def test_a_refusal_inside_the_transaction_leaves_nothing(path: Path) -> None:

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from hsm import verbs
-from hsm.signer import CheckpointRequest, SignerError
+from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor
 from tests.hsm.local_signer import Parties
 from tests.hsm.served import served
@@ -29,6 +29,7 @@ from tests.hsm.test_server import answer, framed
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.keys import PublicKey
+from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt, StatementError, encode, verify
 
 ISSUER = "https://registry.example"
@@ -46,7 +47,7 @@ class Everything:
         self.signed_receipt = floor.cloud.sign_receipt(self.receipt)
         self.done = floor.completion(device, self.signed_pin, self.signed_receipt)
         self.signed_done = floor.factory.sign_completion(self.done, self.signed_pin, self.signed_receipt)
-        self.head = CheckpointRequest(origin=ORIGIN, size=1, root_hash=bytes([1]) * 32, old_size=0, proof=())
+        self.head = Head(origin=ORIGIN, size=1, root_hash=bytes([1]) * 32, old_size=0, proof=())
         self.note = floor.factory.sign_checkpoint(self.head)
         self.assertion = floor.factory.client_assertion(ISSUER)
         self.order = floor.order_envelope

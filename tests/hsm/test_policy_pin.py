@@ -195,7 +195,7 @@ def test_an_emulated_device_is_refused_outside_demo(floor: Floor, parties: Parti
     order = make_order(parties.trusted, environment="site-a")
     pin = floor.pin(Device(), environment="site-a", order_sha256=envelope(order).payload_sha256)
     with pytest.raises(SignerError) as caught:
-        _judge(KnownOrder(order, envelope(order).payload_sha256, signed=False), pin)
+        _judge(KnownOrder(body=order, sha256=envelope(order).payload_sha256, signed=False), pin)
     assert caught.value.code is Code.WRONG_ENVIRONMENT
 
 

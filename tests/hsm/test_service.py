@@ -18,7 +18,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from hsm.client import ReceiptClient, SignerClient
-from hsm.signer import CheckpointRequest
 from tests.hsm.conftest import make_signer_dir
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties
@@ -26,6 +25,7 @@ from trust import signed_note
 from trust.dsse import Envelope
 from trust.merkle import EMPTY_ROOT
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
+from trust.signed_note import Head
 from trust.statement import envelope
 
 
@@ -195,7 +195,7 @@ def test_two_signers_provision_a_device_and_openssl_believes_each_signature(part
         closing = device.closing(floor.order, await signer.challenge(floor.challenge_request(device, "report")))
         done = await signer.sign_completion(floor.completion(device, pin, receipt, closing=closing), pin, receipt)
         note = await signer.sign_checkpoint(
-            CheckpointRequest(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
+            Head(origin="demo/st-01/log", size=0, root_hash=EMPTY_ROOT, old_size=0, proof=())
         )
         await signer.close()
         registry.close()

@@ -36,7 +36,7 @@ DIGEST = hashlib.sha256(b"message").digest()
 def place(directory: Path) -> TokenPlace:
     made = config.load(directory)
     softhsm.select(directory / made.softhsm_conf)
-    return TokenPlace(Path(made.module), made.token_label, directory / TOKEN_LOCK)
+    return TokenPlace(module=Path(made.module), label=made.token_label, lock=directory / TOKEN_LOCK)
 
 
 def opened(directory: Path, kind: type[Pkcs11Token] = Pkcs11Token, pin: UserPin | None = None) -> Pkcs11Token:
@@ -163,7 +163,7 @@ def threads(directory: Path) -> Any:
 def logins(directory: Path, lock: str, times: str) -> Any:
     """Log in, sign and log out again and again, while other processes do the same; `lock` names the lock file."""
     made = place(directory)
-    made = TokenPlace(made.module, made.label, Path(lock))
+    made = TokenPlace(module=made.module, label=made.label, lock=Path(lock))
     pin = read_user_pin("file:user-pin", directory)
     outcomes: dict[str, int] = {}
     for _ in range(int(times)):

@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ledger.append import append
 from ledger.engine import Engine, open_engine, writing
-from ledger.publish import Head
 from station.jobs.schema import APPLICATION_ID, open_database
-from trust.signed_note import NoteKey, assemble, checkpoint_text, sign_line
+from trust.signed_note import Head, NoteKey, assemble, checkpoint_text, sign_line
 
 ORIGIN = "demo/station-01/log"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ledger.engine import Engine, writing
-from ledger.publish import ROUNDS, Head, prepare, store
-from trust.signed_note import Checkpoint, NoteKey
+from ledger.publish import ROUNDS, prepare, store
+from trust.signed_note import Checkpoint, Head, NoteKey
 
 Sign = Callable[[Head], str]
 

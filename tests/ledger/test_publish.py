@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from ledger.engine import Engine, reading, writing
-from ledger.publish import Head, PublishError, latest, nodes, prepare, prove_inclusion, store
+from ledger.publish import PublishError, latest, nodes, prepare, store
 from tests.ledger.conftest import ORIGIN, LogSigner
 from tests.ledger.publishing import publish
 from tests.trust.trees import nodes_of, root_of
-from trust.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
-from trust.signed_note import assemble, checkpoint_text, sign_line, verify
+from trust.merkle import EMPTY_ROOT, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
+from trust.signed_note import Head, assemble, checkpoint_text, sign_line, verify
 
 Fill = Callable[[int], None]
 
@@ -55,7 +55,7 @@ def test_nodes_from_frontiers_are_the_tree(engine: Engine, fill: Fill) -> None:
                 assert found(level, index) == wanted(level, index)
         for size in (1, 2, 33, 64, 70):
             for index in range(size):
-                proof = prove_inclusion(connection, index, size)
+                proof = inclusion_proof(nodes(connection), index, size)
                 assert verify_inclusion(index, size, leaves[index], root_of(leaves[:size]), proof)
 
 

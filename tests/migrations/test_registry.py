@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
 
+from ledger.durable import READING
 from registry import schema
 from registry.database import Database, DatabaseError, sqlite_url
 from registry.tables import APPEND_ONLY, metadata
@@ -222,7 +223,7 @@ def test_settings_that_hold_on_every_connection(filled: Database) -> None:
         "recursive_triggers": 1,
         "trusted_schema": 0,
     }
-    reading = filled.engine.execution_options(registry_read=True)
+    reading = filled.engine.execution_options(**{READING: True})
     with reading.connect() as first, reading.connect() as second:
         for connection in (first, second):
             assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted} == wanted

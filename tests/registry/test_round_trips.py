@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
+from ledger.durable import READING
 from registry.database import Database
 from registry.pins import checks, store
 from registry.pins.errors import RefusedError
@@ -24,7 +25,7 @@ def transactions(database: Database) -> Callable[[Callable[[], object]], list[st
     begun: list[str] = []
 
     def note(connection: Connection) -> None:
-        begun.append("read" if connection.get_execution_options().get("registry_read") else "write")
+        begun.append("read" if connection.get_execution_options().get(READING) else "write")
 
     event.listen(database.engine, "begin", note)
 

@@ -16,7 +16,6 @@ import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ledger.publish import Head
 from station.jobs import Job, RecordKind
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
@@ -24,7 +23,7 @@ from station.jobs.store import JobStore
 from tests.registry.make import MADE_AT, Device, World, public, rsa_key, signed
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
-from trust.signed_note import NoteKey, assemble, checkpoint_text, sign_line
+from trust.signed_note import Head, NoteKey, assemble, checkpoint_text, sign_line
 from trust.statement import Completion, Event, PinStatement, Receipt, envelope, read
 
 STATION = "station-01"

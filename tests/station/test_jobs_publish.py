@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hsm.signer import CheckpointRequest, SignerError
-from ledger.publish import Head
+from hsm.signer import SignerError
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from tests.hsm.local_signer import Parties, make_parties
 from tests.station import ledgerkit as kit
 from trust.codes import Code
-from trust.signed_note import NoteKey, verify
+from trust.signed_note import Head, NoteKey, verify
 
 
 @pytest.fixture
@@ -41,10 +40,7 @@ class Station:
         await self.store.note(self.stamp.event(kind))
 
     async def sign(self, head: Head) -> str:
-        request = CheckpointRequest(
-            origin=head.origin, size=head.size, root_hash=head.root_hash, old_size=head.old_size, proof=head.proof
-        )
-        return await self._signer.sign_checkpoint(request)
+        return await self._signer.sign_checkpoint(head)
 
     async def sign_and_lose(self, head: Head) -> str:
         await self.sign(head)

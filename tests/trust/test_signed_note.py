@@ -86,7 +86,7 @@ def test_the_key_id_of_a_public_ecdsa_log() -> None:
 
 
 def test_a_checkpoint_comes_back(signer: tuple[bytes, Sign]) -> None:
-    assert verify(signed(signer), ORIGIN, signer[0]) == Checkpoint(ORIGIN, 7, ROOT)
+    assert verify(signed(signer), ORIGIN, signer[0]) == Checkpoint(origin=ORIGIN, size=7, root_hash=ROOT)
 
 
 def test_the_text_is_three_lines() -> None:

@@ -44,7 +44,7 @@ _LOST: Final = (
 _PIN_REFUSED: Final = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinLocked, pkcs11.PinExpired)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
     session: pkcs11.Session
     model: str
@@ -145,7 +145,7 @@ class Pkcs11Token:
             with locked(self._place.lock):
                 session, model = self._log_in()
             try:
-                self._open = _Open(session, model, look_up(session))
+                self._open = _Open(session=session, model=model, keys=look_up(session))
             except (TokenError, pkcs11.PKCS11Error):
                 with suppress(pkcs11.PKCS11Error):
                     session.close()
