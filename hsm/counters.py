@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from hsm.records import Binding, Kind, KnownHead, Owner, Reserved
@@ -19,6 +20,13 @@ from trust.printable import plainly
 
 _BUSY_TIMEOUT_S = 5.0
 _SWEEP_EVERY_S = 3600
+_TAKE = MappingProxyType(
+    {
+        # No unit is begun that could not be completed any more.
+        "pin": "UPDATE orders SET pins = pins + 1 WHERE id = ? AND pins < pin_limit AND completions < completion_limit",
+        "completion": "UPDATE orders SET completions = completions + 1 WHERE id = ? AND completions < completion_limit",
+    }
+)
 
 
 class StoreError(Exception):
@@ -153,10 +161,7 @@ class Counters:
 
     def take_unit(self, kind: Literal["pin", "completion"], order_id: str) -> bool:
         """Count one more unit of the order; False, and nothing counted, when its limit is reached."""
-        column, limit = {"pin": ("pins", "pin_limit"), "completion": ("completions", "completion_limit")}[kind]
-        # Column names come from the table above, never from a request.
-        sql = f"UPDATE orders SET {column} = {column} + 1 WHERE id = ? AND {column} < {limit}"  # noqa: S608
-        return self._run(sql, order_id).rowcount == 1
+        return self._run(_TAKE[kind], order_id).rowcount == 1
 
     def add_reserved(self, row: Reserved) -> None:
         """Make a statement's payload durable, not signed yet."""

@@ -8,7 +8,7 @@ rows itself.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, ForeignKey, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 metadata = MetaData(
     naming_convention={
@@ -35,7 +35,8 @@ pins = Table(
     "pins",
     metadata,
     Column("device_id", Text, primary_key=True),
-    Column("job", Text, nullable=False, unique=True),
+    Column("station", Text, nullable=False),
+    Column("job", Text, nullable=False),
     Column("fingerprint", Text, nullable=False, unique=True),
     Column("modulus", LargeBinary, nullable=True, unique=True),
     Column("order_id", Text, nullable=False),
@@ -43,10 +44,14 @@ pins = Table(
     Column("statement", LargeBinary, nullable=False),
     Column("statement_sha256", Text, nullable=False, unique=True),
     Column("registered_at", Text, nullable=False),
+    UniqueConstraint("station", "job", name="uq_pins_station_job"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""One row a device. Ids and hashes are hex; `modulus` (RSA only) big-endian; `statement` the envelope's JSON."""
+"""One row a device. Ids and hashes are hex; `modulus` (RSA only) big-endian; `statement` the envelope's JSON.
+
+A job's id is its station's: a device tells its own to whoever asks, so another station's use of it proves nothing.
+"""
 
 completions = Table(
     "completions",

@@ -36,7 +36,7 @@ def _against_pin(ours: PinStatement, sent: Envelope, theirs: PinStatement, shown
     if theirs.device_id != ours.device_id:
         if _same_key(ours, theirs) or _share_nonce(ours, theirs, shown):
             return Code.KEY_ON_OTHER_DEVICE
-        return Code.JOB_BYTES_DIFFER if theirs.job == ours.job else None
+        return Code.JOB_BYTES_DIFFER if (theirs.station, theirs.job) == (ours.station, ours.job) else None
     if theirs.fingerprint != ours.fingerprint:
         return Code.DEVICE_HAS_OTHER_KEY
     if theirs.job != ours.job:

@@ -85,7 +85,5 @@ def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_s
     use_challenge(signatory, pin.possession.challenge, "pin", pin, payload_sha256)
     if not counters.take_unit("pin", pin.order_id):
         limit = order.body.quantity + order.body.allowance
-        text = (
-            f"order {pin.order_id}: {limit} devices (quantity and allowance) have been signed for: start the next order"
-        )
-        raise SignerError(Code.ORDER_EXHAUSTED, text)
+        text = f"its {order.body.quantity} units are completed, or {limit} devices (with the allowance) are signed for"
+        raise SignerError(Code.ORDER_EXHAUSTED, f"order {pin.order_id}: {text}: start the next order")

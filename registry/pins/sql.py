@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Insert, LargeBinary, Select, Text, bindparam, exists, insert, or_, select
+from sqlalchemy import Insert, LargeBinary, Select, Text, and_, bindparam, exists, insert, or_, select
 
 from registry.tables import completions, orders, pins, receipts, signature_r
 
@@ -58,12 +58,12 @@ RECEIPT: Final = select(receipts.c.envelope).where(receipts.c.statement_sha256 =
 RIVALS: Final = select(pins.c.device_id, pins.c.job, pins.c.fingerprint, pins.c.modulus, pins.c.statement_sha256).where(
     or_(
         pins.c.device_id == bindparam("device_id"),
-        pins.c.job == bindparam("job"),
+        and_(pins.c.station == bindparam("station"), pins.c.job == bindparam("job")),
         pins.c.fingerprint == bindparam("fingerprint"),
         pins.c.modulus == bindparam("modulus"),  # NULL, as of an EC key, equals nothing
     )
 )
-"""Pins that share something. Parameters: device_id, job, fingerprint, modulus."""
+"""Pins that share something. Parameters: device_id, station, job, fingerprint, modulus."""
 
 NONCE_OWNERS: Final = (
     select(signature_r.c.device_id).where(signature_r.c.r.in_(bindparam("r", expanding=True))).distinct()

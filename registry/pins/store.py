@@ -60,9 +60,9 @@ def insert_pin(connection: Connection, checked: CheckedPin, at: str) -> StoredPi
     connection.execute(
         sql.INSERT_PIN,
         {
-            "device_id": pin.device_id, "job": pin.job, "fingerprint": pin.fingerprint, "modulus": checked.key.modulus,
-            "order_id": pin.order_id, "order_sha256": pin.order_sha256, "statement": statement.to_json(),
-            "statement_sha256": statement.payload_sha256, "registered_at": at,
+            "device_id": pin.device_id, "station": pin.station, "job": pin.job, "fingerprint": pin.fingerprint,
+            "modulus": checked.key.modulus, "order_id": pin.order_id, "order_sha256": pin.order_sha256,
+            "statement": statement.to_json(), "statement_sha256": statement.payload_sha256, "registered_at": at,
         },
     )  # fmt: skip
     _insert_nonces(connection, checked.nonces, pin.device_id)
@@ -114,7 +114,10 @@ def load_receipt(connection: Connection, statement_sha256: str) -> Envelope:
 def rivals(connection: Connection, checked: CheckedPin) -> list[Rival]:
     """Stored pins that share device, job, key or modulus with this one."""
     pin, modulus = checked.statement, checked.key.modulus
-    shared = {"device_id": pin.device_id, "job": pin.job, "fingerprint": pin.fingerprint, "modulus": modulus}
+    shared = {
+        "device_id": pin.device_id, "station": pin.station, "job": pin.job,
+        "fingerprint": pin.fingerprint, "modulus": modulus,
+    }  # fmt: skip
     return [
         Rival(
             device_id=row.device_id, job=row.job, fingerprint=row.fingerprint, statement_sha256=row.statement_sha256,

@@ -119,10 +119,9 @@ def test_the_completion_closes_the_pin_that_was_signed_here(floor: Floor, partie
 def test_no_more_completions_than_quantity(parties: Parties) -> None:
     order = make_order(parties.trusted, quantity=2, allowance=2)
     floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
-    devices = [Device() for _ in range(3)]
+    pinned = [(device, *floor.pinned(device)) for device in (Device(), Device(), Device())]
     codes = []
-    for device in devices:
-        pin, receipt = floor.pinned(device)
+    for device, pin, receipt in pinned:
         done = floor.completion(device, pin, receipt)
         try:
             floor.factory.sign_completion(done, pin, receipt)
@@ -130,6 +129,18 @@ def test_no_more_completions_than_quantity(parties: Parties) -> None:
         except SignerError as error:
             codes.append(error.code)
     assert codes == [None, None, Code.ORDER_EXHAUSTED]
+
+
+def test_no_pin_statement_once_the_quantity_is_completed(parties: Parties) -> None:
+    """The allowance is for losses: a unit begun now could never be completed, and would be locked for nothing."""
+    order = make_order(parties.trusted, quantity=1, allowance=2)
+    floor = Floor(parties.trusted, order, parties.factory, parties.cloud)
+    pin, receipt = floor.pinned(first := Device())
+    floor.pinned(Device())  # the first one is not completed yet: it may still be lost
+    floor.factory.sign_completion(floor.completion(first, pin, receipt), pin, receipt)
+    with pytest.raises(SignerError, match="its 1 units are completed") as caught:
+        floor.pinned(Device())
+    assert caught.value.code is Code.ORDER_EXHAUSTED
 
 
 def test_a_pin_of_another_station_of_the_root_is_completed_here(tmp_path: Path) -> None:

@@ -19,7 +19,18 @@ from registry.tables import APPEND_ONLY, metadata
 
 ROWS = {
     "orders": ("o" * 64, "order-7", b"{}"),
-    "pins": ("ab" * 12, "cd" * 16, "f" * 64, b"\x01", "order-7", "o" * 64, b"{}", "s" * 64, "2026-11-22T20:00:00Z"),
+    "pins": (
+        "ab" * 12,
+        "st-01",
+        "cd" * 16,
+        "f" * 64,
+        b"\x01",
+        "order-7",
+        "o" * 64,
+        b"{}",
+        "s" * 64,
+        "2026-11-22T20:00:00Z",
+    ),
     "completions": ("ab" * 12, "s" * 64, b"{}", "c" * 64, "2026-11-22T20:00:00Z"),
     "receipts": ("s" * 64, b"{}"),
     "signature_r": (b"r" * 32, "ab" * 12),
@@ -162,11 +173,11 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
     ("table", "changes"),
     [
         ("pins", {}),
-        ("pins", {0: "ee" * 12, 2: "e" * 64, 3: None, 7: "t" * 64}),
-        ("pins", {0: "ee" * 12, 1: "ee" * 16, 3: None, 7: "t" * 64}),
-        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 7: "t" * 64}),
-        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 3: None}),
-        ("pins", {0: "ee" * 12, 1: "ee" * 16, 2: "e" * 64, 3: None, 5: "x" * 64, 7: "t" * 64}),
+        ("pins", {0: "ee" * 12, 3: "e" * 64, 4: None, 8: "t" * 64}),
+        ("pins", {0: "ee" * 12, 2: "ee" * 16, 4: None, 8: "t" * 64}),
+        ("pins", {0: "ee" * 12, 2: "ee" * 16, 3: "e" * 64, 8: "t" * 64}),
+        ("pins", {0: "ee" * 12, 2: "ee" * 16, 3: "e" * 64, 4: None}),
+        ("pins", {0: "ee" * 12, 2: "ee" * 16, 3: "e" * 64, 4: None, 6: "x" * 64, 8: "t" * 64}),
         ("completions", {3: "d" * 64}),
         ("completions", {0: "ee" * 12, 3: "d" * 64}),
         ("receipts", {}),
@@ -197,13 +208,14 @@ def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Dat
 
 
 def test_a_pin_that_shares_nothing_is_taken(filled: Database) -> None:
-    values = ("ee" * 12, "ee" * 16, "e" * 64, None, "order-7", "o" * 64, b"{}", "t" * 64, "2026-11-22T20:00:00Z")
-    for number in (1, 2):  # two rows without a modulus do not clash
+    job = ROWS["pins"][2]
+    values = ("ee" * 12, "st-0", job, "e" * 64, None, "order-7", "o" * 64, b"{}", "t" * 64, "2026-11-22T20:00:00Z")
+    for number in ("2", "3"):  # rows without a modulus do not clash, nor does a job's id at another station
         own = tuple(
-            value if place in {3, 4, 5, 6, 8} else str(number) + str(value)[1:] for place, value in enumerate(values)
+            value if place in {2, 4, 5, 6, 7, 9} else str(value)[:-1] + number for place, value in enumerate(values)
         )
         with filled.write() as connection:
-            connection.exec_driver_sql("INSERT INTO pins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", own)
+            connection.exec_driver_sql("INSERT INTO pins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", own)
 
 
 def test_an_old_or_empty_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def same_job() -> list[Device]:
 
 CASES = [
     (same_key, "key-on-other-device", "fingerprint"),
-    (same_job, "job-bytes-differ", "job"),
+    (same_job, "job-bytes-differ", "station,job"),
     (same_device, "device-has-other-key", None),
     (same_device_and_key, "pinned-under-other-job", None),
 ]
@@ -118,6 +118,6 @@ def without(column: str) -> MetaData:
         copy.constraints = {
             each
             for each in copy.constraints
-            if not (isinstance(each, UniqueConstraint) and [*each.columns.keys()] == [column])
+            if not (isinstance(each, UniqueConstraint) and [*each.columns.keys()] == column.split(","))
         }
     return planted

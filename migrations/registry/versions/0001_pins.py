@@ -13,11 +13,11 @@ branch_labels = None
 depends_on = None
 
 _UNIQUE = {
-    "orders": ("order_sha256",),
-    "pins": ("device_id", "job", "fingerprint", "modulus", "statement_sha256"),
-    "completions": ("device_id", "pin_sha256", "statement_sha256"),
-    "receipts": ("statement_sha256",),
-    "signature_r": ("r",),
+    "orders": (("order_sha256",),),
+    "pins": (("device_id",), ("station", "job"), ("fingerprint",), ("modulus",), ("statement_sha256",)),
+    "completions": (("device_id",), ("pin_sha256",), ("statement_sha256",)),
+    "receipts": (("statement_sha256",),),
+    "signature_r": (("r",),),
 }
 
 
@@ -42,6 +42,7 @@ def _orders_and_pins() -> None:
     op.create_table(
         "pins",
         sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("station", sa.Text(), nullable=False),
         sa.Column("job", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("modulus", sa.LargeBinary(), nullable=True),
@@ -51,7 +52,7 @@ def _orders_and_pins() -> None:
         sa.Column("statement_sha256", sa.Text(), nullable=False),
         sa.Column("registered_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("device_id", name="pk_pins"),
-        sa.UniqueConstraint("job", name="uq_pins_job"),
+        sa.UniqueConstraint("station", "job", name="uq_pins_station_job"),
         sa.UniqueConstraint("fingerprint", name="uq_pins_fingerprint"),
         sa.UniqueConstraint("modulus", name="uq_pins_modulus"),
         sa.UniqueConstraint("statement_sha256", name="uq_pins_statement_sha256"),
@@ -105,7 +106,7 @@ def downgrade() -> None:
     raise NotImplementedError("what is pinned stays pinned: restore a backup into another place instead")
 
 
-def _make_append_only(table: str, unique: tuple[str, ...]) -> None:
+def _make_append_only(table: str, unique: tuple[tuple[str, ...], ...]) -> None:
     dialect = op.get_bind().dialect.name
     if dialect != "sqlite":
         raise NotImplementedError(f"append-only triggers are written for SQLite so far, not for {dialect}")
@@ -116,7 +117,7 @@ def _make_append_only(table: str, unique: tuple[str, ...]) -> None:
         )
     # INSERT OR REPLACE deletes what is in its way, and fires the DELETE trigger only where a connection asked for that
     # (recursive_triggers). A rowid would be one more way to name a row that is there: the tables have none.
-    taken = " OR ".join(f"{each} = NEW.{each}" for each in unique)
+    taken = " OR ".join("(" + " AND ".join(f"{each} = NEW.{each}" for each in columns) + ")" for columns in unique)
     op.execute(
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
         f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
