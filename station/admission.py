@@ -1,21 +1,41 @@
-"""Whether a unit may begin, or go on, here at all: judged from what ledger and registry know of it. Pure."""
+"""Whether a unit may begin, or go on, here at all: judged from what ledger, registry and this batch know of it.
+
+No exchange with anybody, and nothing on record yet: a unit that is turned away is as it was.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from station import checks
-from station.evidence import Assigned, Identified
-from station.faults import fault
+from station.events import Step
+from station.evidence import Identified
+from station.faults import TABLE, Disposition, fault
 from station.jobs import OnRecord, RecordKind
 from station.line import Line
 
+_EXPOSED = {"nonce-repeated", "key-weak", "key-duplicate", "completion-refused"}
+_NOT_SIGNED = {"order-exhausted", "order-refuses"}
+_NOT_THE_UNITS = {Disposition.NOT_HERE, Disposition.LINE_STOP, Disposition.HOLD}
+
 
 def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None:
-    """Raise the fault that keeps the unit out; `begun` is what the ledger knows of it."""
+    """Raise the fault that keeps the unit out, or count it in; `begun` is what the ledger knows of it."""
     begun = tuple(begun)
+    refuse_if_exposed(begun)
     refuse_if_begun_elsewhere(begun, line.work.order_id)
     refuse_unless_keyable(line, identified, begun)
+    ours = [each for each in begun if each.job.order_id == line.work.order_id]
+    signed = identified.registered is not None or any(RecordKind.PIN in each.records for each in ours)
+    line.headroom.take(identified.identity.device_id, signed=signed)
+
+
+def refuse_if_exposed(begun: Iterable[OnRecord]) -> None:
+    """A fault if an earlier attempt found the key weak, shared or given away: the next one might not see it again."""
+    for each in begun:
+        for told in each.verdicts:
+            if told.details.get("code") in _EXPOSED:
+                raise fault(told.details["code"], f"found in attempt {told.attempt} under {each.job.order_id}")
 
 
 def refuse_if_begun_elsewhere(begun: Iterable[OnRecord], order_id: str) -> None:
@@ -24,8 +44,7 @@ def refuse_if_begun_elsewhere(begun: Iterable[OnRecord], order_id: str) -> None:
     Its key must not be replaced: the registry may have it, or get it from the outbox at any time.
     """
     for each in begun:
-        live = RecordKind.INTENT in each.records and RecordKind.PIN_REFUSED not in each.records
-        if not live or each.job.order_id == order_id:
+        if not _live(each) or each.job.order_id == order_id:
             continue
         if RecordKind.COMPLETION in each.records:
             raise fault("passed-other-order", f"passed under {each.job.order_id}")
@@ -43,7 +62,28 @@ def refuse_unless_keyable(line: Line, identified: Identified, begun: Iterable[On
         checks.may_make_key(line, identity, known=False, asked=identified.asked)
 
 
-def not_too_often(assigned: Assigned, most: int) -> None:
-    """A unit that never gets as far as its pin statement is given up; later insertions are not counted against it."""
-    if assigned.attempt > most and assigned.registered is None and RecordKind.PIN not in assigned.records:
-        raise fault("too-many-attempts", f"{assigned.attempt - 1} attempts before this one")
+def not_too_often(now: OnRecord, identified: Identified, most: int) -> None:
+    """A unit that never gets as far as its pin statement is given up; later insertions are not counted against it.
+
+    Nor are those that ended for no fault of the unit's, or whose unit could not prove the key: anybody can claim an id.
+    """
+    if identified.registered is not None or RecordKind.PIN in now.records:
+        return
+    counted = now.attempts - sum(_not_the_units(each.details.get("code", "")) for each in now.verdicts)
+    if counted > most:
+        raise fault("too-many-attempts", f"{counted - 1} attempts before this one")
+
+
+def _not_the_units(code: str) -> bool:
+    return code == "bad-proof" or (code in TABLE and TABLE[code].disposition in _NOT_THE_UNITS)
+
+
+def _live(begun: OnRecord) -> bool:
+    """Whether a statement about the unit may still be signed or pinned.
+
+    An intent that the signer has refused was never signed: the signer gives what it has signed before anything else.
+    """
+    if RecordKind.INTENT not in begun.records or RecordKind.PIN_REFUSED in begun.records:
+        return False
+    signing = [each.details.get("code") for each in begun.verdicts if each.details.get("step") == Step.SIGNED]
+    return RecordKind.PIN in begun.records or not signing or signing[-1] not in _NOT_SIGNED

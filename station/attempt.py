@@ -36,6 +36,7 @@ class Attempt:
     async def passed(self) -> UnitFinished:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
+        self._give_back(Verdict.PASS, counted=done.already)
         return replace(
             self._finished(Verdict.PASS),
             fingerprint=done.pinned.key.fingerprint,
@@ -46,6 +47,7 @@ class Attempt:
     async def failed(self, found: Fault) -> UnitFinished:
         """The verdict that a fault stands for, on record where there is a job to record it under."""
         verdict = _VERDICTS[found.row.disposition]
+        self._give_back(verdict)
         try:
             await self._record(verdict, found)
         except (LedgerError, RecordConflictError) as error:
@@ -64,6 +66,10 @@ class Attempt:
     async def close(self) -> None:
         """Give the link back."""
         await self._flow.close()
+
+    def _give_back(self, verdict: Verdict, *, counted: bool = False) -> None:
+        if self._flow.seen is not None:
+            self._line.headroom.give_back(self._flow.seen.device_id, verdict, counted=counted)
 
     async def _record(self, verdict: Verdict, found: Fault) -> None:
         seen, assigned = self._flow.seen, self._flow.assigned

@@ -5,10 +5,13 @@ Pure; no exchange with anybody.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
 from station.faults import fault
+from station.jobs import RecordKind
 from station.line import Line
 from trust import closing
 from trust import receipt as receipts
@@ -21,6 +24,9 @@ from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError, TrustedRoot
 from trust.signed import device_key, nonce_problem, possession_problem, signed_in
 from trust.statement import Completion, PinStatement, StatementError, read, verify
+
+Records = Mapping[RecordKind, Envelope]
+"""What is on record of a job."""
 
 
 def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> PinStatement:
@@ -136,10 +142,28 @@ def same_unit(before: Identity, after: Identity) -> None:
         raise fault("unit-changed", f"was {before.device_id}, is {after.device_id}; changed: {', '.join(changed)}")
 
 
-def right_key(line: Line, key: PublicKey) -> None:
-    """The key has the order's type."""
+def right_key(line: Line, key: PublicKey, registered: PinRecord | None, records: Records) -> None:
+    """The key has the order's type, and is the one that registry or ledger know for this job, if they know one.
+
+    Looked at before the unit proves it: whoever claims a unit's id and job is not yet that unit.
+    """
     if key.key_type is not KeyType(line.work.key_type):
         raise fault("key-changed", f"the key is {key.key_type.value}, the order wants {line.work.key_type}")
+    pinned = None if registered is None else read(registered.statement, PinStatement)
+    if pinned is not None and pinned.spki != key.spki:
+        raise fault("other-key-pinned", f"pinned by {pinned.station}")
+    ours = records.get(RecordKind.INTENT, records.get(RecordKind.PIN))
+    if ours is not None and read(ours, PinStatement).spki != key.spki:
+        raise fault("key-changed", "another key is on record for this job")
+
+
+def same_receipt(registered: PinRecord, records: Records) -> None:
+    """The registry shows the receipt that is on record, if there is one for this very statement."""
+    pin, receipt = records.get(RecordKind.PIN), records.get(RecordKind.PIN_RECEIPT)
+    if pin is None or receipt is None or not pin.same_statement(registered.statement):
+        return
+    if not receipt.same_statement(registered.receipt):
+        raise fault("registry-wrong", "it shows another receipt for this pin than the one on record")
 
 
 def closing_report(

@@ -134,6 +134,11 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             "A unit with this id has passed under another order.",
             "Verify it under that order; only then it goes with that order's good units.",
         ),
+        "order-full": Row(
+            _N,
+            "All units that the order still allows are begun: in work, or held.",
+            "Keep the unit; insert it again when one of them has failed for good, or under the next order.",
+        ),
         "registry-needed": Row(
             _N,
             "The unit carries a key of unknown origin and the registry does not answer.",
@@ -159,7 +164,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "device-twice": Row(
             _Q,
             "Two slots hold units with the same device id.",
-            "Cloned or defective units: put both into quarantine.",
+            "Put this unit in the quarantine bin, and keep the other one apart when it is done: one of them is a clone.",
         ),
         "too-many-attempts": Row(_Q, "The unit failed too often.", _ENGINEER),
         "anchor-differs": Row(_Q, "The anchor read back differs from the order's.", _ENGINEER),

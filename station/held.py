@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from station.events import Step, Verdict
+from station.faults import TABLE, Disposition
 from station.jobs import Jobs, OnRecord, RecordKind
+from trust.identity import DeviceId
 from trust.statement import Event
 
 _PROVED = frozenset(list(Step)[list(Step).index(Step.PROVEN) + 1 :])  # steps of a unit that has proved its key
@@ -14,8 +16,8 @@ _PROVED = frozenset(list(Step)[list(Step).index(Step.PROVEN) + 1 :])  # steps of
 async def standing(jobs: Jobs, order_id: str) -> Mapping[str, str]:
     """The last verdict of each unfinished job, by job id, HELD if there is none. Raises LedgerError.
 
-    Only a verdict on a unit that had proved its key by then counts: an id anybody can claim, and what became of a unit
-    that merely claimed it says nothing of the real one.
+    Only a verdict on a unit that had proved the job's key by then counts: an id anybody can claim, and what became of a
+    unit that merely claimed it says nothing of the real one. Nor does a line stop, which is not the unit's.
     """
     told = {str(job.job_id): Verdict.HELD.value for job in await jobs.unfinished(order_id)}
     for event in await jobs.verdicts(order_id):
@@ -32,14 +34,21 @@ async def last_verdict(jobs: Jobs, known: OnRecord) -> Event | None:
 
 
 def _counts(event: Event) -> bool:
-    return event.details.get("step") in _PROVED
+    row = TABLE.get(event.details.get("code", ""))
+    of_the_unit = row is None or row.disposition not in {Disposition.NOT_HERE, Disposition.LINE_STOP}
+    return of_the_unit and event.details.get("step") in _PROVED
 
 
-async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:
-    """Ids of the order's held devices, oldest first, and of those whose station died under them. Raises LedgerError.
+async def held_devices(jobs: Jobs, order_id: str) -> tuple[DeviceId, ...]:
+    """The order's held devices, oldest first, and those whose station died under them. Raises LedgerError.
 
     A unit that is signed for and failed or was quarantined is not among them: its verdict said where it goes.
     """
     told = await standing(jobs, order_id)
     unfinished = await jobs.unfinished(order_id)
-    return tuple(str(job.device_id) for job in unfinished if told.get(str(job.job_id)) == Verdict.HELD)
+    return tuple(job.device_id for job in unfinished if told.get(str(job.job_id)) == Verdict.HELD)
+
+
+async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:
+    """Their ids. Raises LedgerError."""
+    return tuple(str(device) for device in await held_devices(jobs, order_id))

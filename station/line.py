@@ -18,6 +18,7 @@ from hsm.signer import ChallengeRequest, Signer
 from station.cloud import Cloud
 from station.events import AnyEvent
 from station.faults import Fault, fault
+from station.headroom import Headroom
 from station.jobs import Job, Jobs
 from trust.dsse import Envelope
 from trust.identity import JobId
@@ -69,6 +70,7 @@ class Line:
     clock: Clock = field(default_factory=Clock)
     stop: StopSwitch = field(default_factory=StopSwitch)
     in_work: set[JobId] = field(default_factory=set)
+    headroom: Headroom
     max_attempts: int
     generation_timeout_s: float
     longest_pause_s: float = 0.1

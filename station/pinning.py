@@ -39,6 +39,22 @@ async def pin_and_read_back(line: Line, pin: Envelope, assigned: Assigned) -> En
     return receipt
 
 
+async def completion_there(line: Line, assigned: Assigned) -> Envelope | None:
+    """The completion that the registry has; one that it has acknowledged it must still show.
+
+    Asked again before the fault: the outbox may have sent it between the look at the registry and that at the ledger.
+    """
+    found = assigned.finished_elsewhere
+    if found is not None or RecordKind.COMPLETION_RECEIPT not in assigned.records or not assigned.identified.asked:
+        return found
+    held = await line.cloud.history(assigned.identity.device_id)
+    if held is not None:
+        checks.registry_record(line.root, assigned.identity.device_id, held)
+    if held is None or held.completion is None:
+        raise fault("registry-wrong", "it has acknowledged this completion, and does not show it")
+    return held.completion
+
+
 async def _send(line: Line, pin: Envelope, assigned: Assigned) -> Envelope | None:
     """The registry's receipt, verified; None without an answer: the outcome is unknown. A loss is booked."""
     try:

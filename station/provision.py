@@ -27,7 +27,7 @@ from station.events import Step
 from station.faults import fault
 from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.line import Line
-from station.pinning import pin_and_read_back
+from station.pinning import completion_there, pin_and_read_back
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit
@@ -118,7 +118,7 @@ class Provisioning:
         # A crash here leaves a job without a key: the next insertion finds the job and goes on.
         self.in_hand = self.line.take_in_hand(now.job.job_id)
         self.assigned = evidence.Assigned(identified=identified, job=now.job, attempt=now.attempts, records=now.records)
-        not_too_often(self.assigned, self.line.max_attempts)
+        not_too_often(now, identified, self.line.max_attempts)
         return self.assigned
 
     @step(Step.KEYED)
@@ -131,7 +131,7 @@ class Provisioning:
         stored = await self.unit.device.public_key()
         if stored.job != job:
             raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
-        checks.right_key(self.line, stored.public_key)
+        checks.right_key(self.line, stored.public_key, assigned.registered, assigned.records)
         own = not assigned.job.adopted
         origin: Origin = "generated" if own else "collected"
         return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=own)
@@ -167,8 +167,6 @@ class Provisioning:
             await self.line.jobs.record(assigned.job.job_id, RecordKind.INTENT, intent)
         # A crash here: the next attempt finds these bytes and sends no others.
         statement = read(intent, PinStatement)
-        if statement.spki != keyed.key.spki:
-            raise fault("key-changed", "another key is on record for this job")
         return evidence.Intended(assigned=assigned, key=keyed.key, statement=statement, payload=intent.payload)
 
     @step(Step.SIGNED)
@@ -203,8 +201,9 @@ class Provisioning:
         """8, when the registry already has this very key: go on with its statement, receipt and job."""
         assigned, key = proven.keyed.assigned, proven.keyed.key
         registered, job = assigned.registered, assigned.job.job_id
-        if registered is None or read(registered.statement, PinStatement).spki != key.spki:
-            raise fault("other-key-pinned")
+        if registered is None:
+            raise fault("registry-wrong", "nothing to go on with")
+        checks.same_receipt(registered, assigned.records)
         try:
             await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
             await self.line.jobs.record(job, RecordKind.PIN_RECEIPT, registered.receipt)
@@ -269,7 +268,7 @@ class Provisioning:
     async def _finished_before(self, pinned: evidence.Pinned) -> Envelope | None:
         """The completion of an earlier attempt, judged and on record here; the registry's, if it took another one."""
         assigned, records = pinned.assigned, pinned.assigned.records
-        here, there = records.get(RecordKind.COMPLETION), assigned.finished_elsewhere
+        here, there = records.get(RecordKind.COMPLETION), await completion_there(self.line, assigned)
         passed.before(self.line, pinned, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
         if here is None and there is not None:  # finished at another station: its completion is this ledger's too
             await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, there)

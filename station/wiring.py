@@ -23,6 +23,8 @@ from station.disk import enough_disk, usable
 from station.events import OutboxSent
 from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
+from station.headroom import Headroom
+from station.held import held_devices
 from station.history import Reader
 from station.jobs import LedgerError
 from station.jobs.schema import open_database
@@ -70,6 +72,11 @@ async def open_floor(
             cloud=cloud,
             indicators=NoIndicators(),
             emit=voice.say,
+            headroom=Headroom(
+                plan.work.quantity,
+                passed=(await store.tally(plan.work.order_id)).passed,
+                held=await held_devices(store, plan.work.order_id),
+            ),
             max_attempts=plan.config.limits.max_attempts,
             generation_timeout_s=plan.config.limits.generation_timeout_s,
         )

@@ -57,11 +57,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnRecord:
-    """A job and all that is on record of it. `attempts`: insertions begun so far."""
+    """A job and all that is on record of it.
+
+    `attempts`: insertions begun so far; `verdicts`: the events of those that ended without PASS, in log order.
+    """
 
     job: Job
     attempts: int
     records: Mapping[RecordKind, Envelope]
+    verdicts: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

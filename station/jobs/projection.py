@@ -118,7 +118,8 @@ def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
 def _record(leaf: JobLeaf, kind: RecordKind, index: int, known: Known) -> list[Row]:
     place: dict[str, Value] = {"job_id": known.job_id, "kind": kind.value, "leaf_index": index}
     implied = [Row(RecordRow, place)]
-    first = _INTENT_OF.get(kind) not in known.records  # what follows an intent is its very bytes
+    # What follows this station's own intent is its very bytes, and indexed with it.
+    first = _INTENT_OF.get(kind) not in known.records or _finished_elsewhere(leaf, known)
     if isinstance(leaf.body, PinStatement) and first:
         implied += [_key(leaf.body, index), *_nonces(leaf.body, index)]
     if isinstance(leaf.body, Completion) and first:

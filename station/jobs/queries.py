@@ -34,6 +34,12 @@ _RECORDS = (
     .order_by(RecordRow.leaf_index)
 )
 _ATTEMPTS = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == bindparam("job"))
+_VERDICTS = (
+    select(Leaf.entry)
+    .join(EventRow, EventRow.leaf_index == Leaf.index)
+    .where(EventRow.job_id == bindparam("job"), EventRow.kind == VERDICT)
+    .order_by(Leaf.index)
+)
 _ORDER = (
     select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == bindparam("order"))
 )
@@ -89,7 +95,9 @@ def of_device(connection: Connection, device: DeviceId) -> tuple[OnRecord, ...]:
 def on_record(connection: Connection, job: Job) -> OnRecord:
     """A job with everything that is on record of it."""
     attempts: int = connection.execute(_ATTEMPTS, {"job": str(job.job_id)}).scalar_one()
-    return OnRecord(job=job, attempts=attempts, records=records(connection, job.job_id))
+    entries = connection.execute(_VERDICTS, {"job": str(job.job_id)}).scalars()
+    told = tuple(read(Envelope.from_json(entry), Event) for entry in entries)
+    return OnRecord(job=job, attempts=attempts, records=records(connection, job.job_id), verdicts=told)
 
 
 def order(connection: Connection, order_id: str) -> Envelope | None:

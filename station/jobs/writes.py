@@ -5,6 +5,7 @@ The database's constraints decide about duplicates; reading first is only for a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from sqlalchemy import insert, select
@@ -47,7 +48,7 @@ def begin(
     so_far = queries.on_record(connection, there)
     attempt = so_far.attempts + 1
     note(connection, stamp.event(ATTEMPT, there, attempt=attempt, details={"slot": slot}))
-    return OnRecord(job=there, attempts=attempt, records=so_far.records)
+    return replace(so_far, attempts=attempt)
 
 
 def _open(connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, adopt: JobId | None) -> Job:
@@ -108,6 +109,8 @@ def _insert(connection: Connection, row: Row) -> None:
         holder = _holder(connection, row)
         if holder is None:
             raise
+        if holder == row.values["job_id"]:  # no two units: the flow looks at one unit's own nonces before it gets here
+            raise RecordConflictError(f"job {holder}: the device used one ECDSA r for two signatures") from error
         what = "key" if row.table is KeyRow else "ECDSA r"
         raise DuplicateKeyError(f"this {what} is on record under job {holder}", JobId.parse(holder)) from error
 

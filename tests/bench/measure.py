@@ -17,6 +17,7 @@ from station import wiring
 from station.attempt import Attempt
 from station.demo.processes import Process
 from station.events import AnyEvent, Step, StepDone, Verdict
+from station.headroom import Headroom
 from station.jobs.store import JobStore
 from station.line import Line
 from station.plan import Plan
@@ -61,7 +62,8 @@ class _line:  # noqa: N801 - reads as a function where it is used
         }
         return Line(
             station=self._plan.config.station.name, root=self._plan.root, order=self._plan.order, work=self._plan.work,
-            indicators=wiring.NoIndicators(), emit=emit, max_attempts=10, generation_timeout_s=120.0, **parties,
+            indicators=wiring.NoIndicators(), emit=emit, headroom=Headroom(self._plan.work.quantity, passed=0), max_attempts=10,
+            generation_timeout_s=120.0, **parties,
         )  # fmt: skip
 
     async def __aexit__(self, *_: object) -> None:

@@ -185,8 +185,10 @@ def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:
     done = run(site, "small", "--slots", "ec-05", "--jsonl", **limits)
     stops = [event for event in events(done) if isinstance(event, LineStopped)]
     assert [stop.code for stop in stops] == ["order-exhausted"]
-    assert (done.code, finished(done)[0].code, finished(done)[0].step) == (5, "order-exhausted", Step.SIGNED)
+    assert (done.code, finished(done)[0].code, finished(done)[0].step) == (5, "order-exhausted", Step.ASSIGNED)
     assert site.pins(site.device("ec-05")) == 0
+    following = run(site, "next", "--slots", "ec-05", type_it=typed)
+    assert following.code == Exit.PASSED, "the unit after the last is a good one for the next order"
     again = run(
         site, "small", "--slots", "ec-04", type_it=typed, **limits
     )  # used up is not closed: what has passed may come again

@@ -39,6 +39,7 @@ CAUSES: dict[str, list[Cause]] = {
     "indicator-failed": [Cause(unit.indicator_failed)],
     "wrong-product": [Cause(unit.device_with(), {"product_id": 8})],
     "firmware-not-allowed": [Cause(unit.device_with(), {"firmware": ("ab" * 32,)})],
+    "order-full": [Cause(unit.order_full, {"quantity": 1, "allowance": 1})],
     "registry-needed": [Cause(unit.registry_needed)],
     "device-refused": [Cause(unit.device_with(Strike(Verb.WRITE_ANCHOR, Trouble.REFUSED, code=10)))],
     "rng-failed": [
@@ -65,7 +66,7 @@ CAUSES: dict[str, list[Cause]] = {
         Cause(unit.device_with(Strike(Verb.WRITE_ANCHOR, Trouble.POWER_LOST_AFTER))),
         Cause(unit.device_with(Strike(Verb.LOCK, Trouble.POWER_LOST_BEFORE))),
     ],
-    "nonce-repeated": [Cause(unit.nonce_repeated)],
+    "nonce-repeated": [Cause(unit.nonce_repeated), Cause(unit.exposed_before)],
     "other-key-pinned": [Cause(unit.other_key_pinned)],
     "pin-refused": [Cause(unit.pin_refused, stations=("st-01", "st-02"))],
     "completion-refused": [Cause(unit.completion_refused, stations=("st-01", "st-02"))],

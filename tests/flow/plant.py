@@ -35,6 +35,7 @@ from station.attempt import Attempt
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
 from station.events import AnyEvent, UnitFinished
 from station.faults import Fault
+from station.headroom import Headroom
 from station.jobs import Jobs
 from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
@@ -171,7 +172,8 @@ class Plant:
         return self.line_of(station, jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings)
 
     def line_of(self, station: str, **parts: Any) -> Line:
-        quick = {"max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
+        room = Headroom(self.work.quantity, passed=0)
+        quick = {"headroom": room, "max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
         return Line(station=station, root=self.root, order=self.order, work=self.work, **{**quick, **parts})
 
     def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:

@@ -24,6 +24,7 @@ from fixtures.power import PowerError
 from hsm.signer import SignerUnavailableError
 from station.events import Step, UnitFinished
 from station.faults import Fault
+from station.headroom import Headroom
 from station.outbox import Drained
 from tests.flow.bench import P256_ORDER, Bench, Meddled, ShakyCloud, WrappedSlot
 from tests.flow.books import drain
@@ -116,22 +117,30 @@ async def registry_needed(bench: Bench) -> UnitFinished:
     return await bench.insert()
 
 
-async def _held(bench: Bench) -> None:
+async def held(bench: Bench, **changes: Any) -> None:
     """Signed, and the registry does not answer."""
     steady = bench.parties().cloud
     bench.change(cloud=ShakyCloud(steady, {"pin", "history"}))
-    assert (await bench.insert()).code == "registry-unreachable"
+    assert (await bench.insert(**changes)).code == "registry-unreachable"
     bench.change(cloud=steady)
 
 
+async def order_full(bench: Bench) -> UnitFinished:
+    """The order's last unit is held."""
+    room = Headroom(1, passed=0)
+    await held(bench, headroom=room)
+    bench.plant.new_device("dev-2")
+    return await bench.insert(bench.slot(name="dev-2"), headroom=room)
+
+
 async def key_changed(bench: Bench) -> UnitFinished:
-    await _held(bench)
+    await held(bench)
     bench.give_key(job=b"\x77" * 16)
     return await bench.insert()
 
 
 async def key_lost(bench: Bench) -> UnitFinished:
-    await _held(bench)
+    await held(bench)
     bench.flash(key=None)
     return await bench.insert()
 
@@ -232,6 +241,12 @@ async def completion_refused(bench: Bench) -> UnitFinished:
     return await bench.insert()
 
 
+async def exposed_before(bench: Bench) -> UnitFinished:
+    """Its key was given away in the attempt before; now its nonces are fresh."""
+    assert (await nonce_repeated(bench)).code == "nonce-repeated"
+    return await bench.insert()
+
+
 @contextmanager
 def one_nonce_for_all(*, reports_only: bool = False) -> Iterator[None]:
     """Devices whose ECDSA nonce is always the same: r never changes, and two signatures give the key away."""
@@ -260,7 +275,7 @@ async def other_key_pinned(bench: Bench) -> UnitFinished:
 
 async def pin_refused(bench: Bench) -> UnitFinished:
     """Two boards with one id: the other one is finished first, at another station; then the first comes back."""
-    await _held(bench)
+    await held(bench)
     bench.plant.new_device("twin")
     bench.flash("twin", device_id=bench.flash().device_id)
     assert (await bench.insert(bench.slot(name="twin"), "st-02")).code == ""
@@ -272,7 +287,7 @@ async def pin_refused(bench: Bench) -> UnitFinished:
 
 async def begun_under_another_order(bench: Bench) -> UnitFinished:
     """Held under the first order: its key must not be replaced under the second."""
-    await _held(bench)
+    await held(bench)
     before = bench.flash().key
     result = await attempt(bench.another_order(), bench.parties(), bench.slot())
     assert bench.flash().key == before
@@ -293,7 +308,7 @@ async def signed_otherwise(bench: Bench) -> UnitFinished:
     """The ledger was put back from a backup that does not know the job any more."""
     ledger = bench.plant.directory / "st-01.db"
     backup = ledger.read_bytes()
-    await _held(bench)
+    await held(bench)
     await bench.parties().jobs.close()  # type: ignore[attr-defined]
     ledger.write_bytes(backup)
     bench.change(jobs=bench.plant.jobs())
