@@ -14,7 +14,8 @@ from station.faults import fault
 from station.root import load_root
 from station.usage import UsageError
 from trust.dsse import Envelope
-from trust.order import OrderError, WorkOrder, from_toml
+from trust.order import OrderError, WorkOrder
+from trust.order_file import from_toml
 from trust.root import RootError, TrustedRoot
 from trust.statement import read
 

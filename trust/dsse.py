@@ -14,10 +14,9 @@ from typing import Self
 import msgspec
 
 from trust.keys import PublicKey
-from trust.printable import printable
+from trust.printable import quoted
 
 MAX_ENVELOPE_BYTES = 65_535
-_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 
 class EnvelopeError(ValueError):
@@ -46,7 +45,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         try:
             envelope = msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise EnvelopeError(f"not a DSSE envelope: {printable(str(error), _QUOTED)}") from error
+            raise EnvelopeError(f"not a DSSE envelope: {quoted(error)}") from error
         if envelope.to_json() != data:
             raise EnvelopeError("envelope is not in canonical form: keys twice, out of order, or extra space")
         return envelope

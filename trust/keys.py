@@ -1,5 +1,6 @@
-"""Public keys and their fingerprints: the only place where bytes become a key we speak about.
+"""Public keys of devices, clouds and signers, and their fingerprints: where their bytes become a key we speak about.
 
+Keys of logs, which may be Ed25519, are read in `trust.signed_note` and nowhere else.
 Never sees a private key, never opens a file. Parsing is strict: DER SubjectPublicKeyInfo in its one canonical
 encoding (re-encoded and compared), EC P-256 as a named curve with an uncompressed point, RSA-2048 with e = 65537.
 """

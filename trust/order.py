@@ -1,29 +1,21 @@
 """Work orders: what may be made, how many, and what is written into devices.
 
-`permits` is the one pure answer to "does this order allow this statement", used by signer, registry and, as a courtesy,
-station. Never counts and never remembers: that is the signer's policy.
+`permits` is the one pure answer to "does this order allow this statement", used by signer, registry, flow and audit.
+Never counts and never remembers: that is the signer's policy. How people write one is `trust.order_file`.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from trust.dsse import Envelope
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.printable import printable
-from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode, envelope
+from trust.printable import quoted
+from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode
 
 MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB
-MAX_FILE_BYTES = 65_536  # a plain TOML file: the order, with room for comments
-_MAX_DOTS = 256  # on one line: the parser's time and memory grow with the square of a key's parts
-
-_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
-_SET_HERE = frozenset({"environment", "root_sha256", "type", "v"})  # by the reader of the file, never by the file
-_CORRECT = "correct the order file, then read it again"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -64,26 +56,6 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
         return PublicKey.from_der(self.authority_key)
 
 
-def from_toml(text: str | bytes, *, environment: str, root_sha256: str) -> Envelope:
-    """A plain TOML order (bytes are UTF-8) as an envelope without signatures, for environment `demo` only.
-
-    Keys are given as PEM. Raises OrderError naming the entry, and nothing else, whatever the file holds.
-    """
-    if environment != "demo":
-        raise OrderError(
-            f"a plain TOML order is taken in environment 'demo' only, not in {environment!r}: have it signed"
-        )
-    table = _table(text)
-    _require_own_entries(table)
-    ours = {"environment": environment, "root_sha256": root_sha256, "v": 1, "type": "order"}
-    try:
-        order = msgspec.convert({**table, **_keys(table), **ours}, WorkOrder, strict=True)
-    except msgspec.ValidationError as error:
-        raise OrderError(f"order: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
-    check(order)
-    return envelope(order)
-
-
 def check(order: WorkOrder) -> None:
     """Whether the order makes sense in itself; OrderError says what does not and what to do."""
     problem = _problem_of_keys(order) or _problem_of_lists(order)
@@ -99,7 +71,7 @@ def _problem_of_keys(order: WorkOrder) -> str | None:
     try:
         cloud, authority = order.cloud, order.authority
     except PublicKeyError as error:
-        return f"{printable(str(error), _QUOTED)}; have it made with keys of the cloud's signer"
+        return f"{quoted(error)}; have it made with keys of the cloud's signer"
     wanted = KeyType.RSA_2048 if order.service == "tcp" else KeyType.EC_P256
     if cloud.key_type is not wanted:
         return f"service {order.service} takes a cloud key of type {wanted.value}; correct service or cloud_key"
@@ -179,44 +151,3 @@ def _permits_completion(order: WorkOrder, done: Completion) -> str | None:
         if found != wanted:
             return f"{name} is {found!r}, the order says {wanted!r}"
     return None
-
-
-def _table(text: str | bytes) -> dict[str, Any]:
-    if len(text) > MAX_FILE_BYTES:
-        size = f"{len(text)} bytes" if isinstance(text, bytes) else f"{len(text)} characters"
-        raise OrderError(f"order file of {size}, at most {MAX_FILE_BYTES} are taken; give the order's file")
-    try:
-        text = text.decode() if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        raise OrderError("order is not UTF-8 text; save the file as UTF-8, then read it again") from error
-    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):  # TOML knows no other end of a line
-        raise OrderError(f"order has a line with more than {_MAX_DOTS} dots; {_CORRECT}")
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise OrderError(f"order is not one flat TOML table: nested too deeply; {_CORRECT}") from error
-    except ValueError as error:  # TOMLDecodeError, and what int() says of a number with thousands of digits
-        raise OrderError(f"order is not TOML: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
-
-
-def _require_own_entries(table: dict[str, Any]) -> None:
-    """Refuse what the reader sets, so that a file cannot seem to say where it belongs, and what no order has."""
-    for name in sorted(table):
-        shown = printable(name, _QUOTED)
-        if name in _SET_HERE:
-            raise OrderError(f"order entry `{shown}`: the station says this itself; take the entry out of the file")
-        if name not in WorkOrder.__struct_fields__:
-            raise OrderError(f"order: unknown field `{shown}`; take it out of the file or correct its spelling")
-
-
-def _keys(table: dict[str, Any]) -> dict[str, bytes]:
-    keys = {}
-    for name in ("cloud_key", "authority_key"):
-        pem = table.get(name)
-        if not isinstance(pem, str):
-            raise OrderError(f"order entry {name}: expected a PEM public key as text; {_CORRECT}")
-        try:
-            keys[name] = PublicKey.from_pem(pem).spki
-        except PublicKeyError as error:
-            raise OrderError(f"order entry {name}: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
-    return keys

@@ -6,6 +6,7 @@ Pure. Never for bytes that are signed, stored or compared: what it replaces is l
 from __future__ import annotations
 
 _REPLACEMENT = "·"
+_QUOTED = 300  # characters of somebody else's words
 
 
 def plainly(error: Exception) -> str:
@@ -21,3 +22,11 @@ def printable(text: str, limit: int | None = None) -> str:
     """
     shown = "".join(each if each.isprintable() else _REPLACEMENT for each in text[:limit])
     return shown + ("…" if limit is not None and len(text) > limit else "")
+
+
+def quoted(words: Exception | str) -> str:
+    """What an error or a foreign text says, fit to be part of a sentence of ours: printable and cut short.
+
+    Errors of decoders quote what they could not read, as long as it is.
+    """
+    return printable(str(words), _QUOTED)

@@ -13,12 +13,11 @@ from cryptography import x509
 
 from trust.dsse import Envelope
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.printable import printable
+from trust.printable import quoted
 from trust.signed_note import NoteError, NoteKey
 from trust.statement import Name
 
 MAX_VERSION = 2**53 - 1  # what every JSON reader takes exactly (RFC 8259 §6)
-_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 _REMEDY = "give the root file that was made for this environment"
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps://[!-~]{1,192}\Z")]
 
@@ -57,7 +56,7 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def station(self, name: str) -> StationKeys:
         """One station's keys; RootError if the root does not know it."""
         if name not in self.stations:
-            known = printable(", ".join(sorted(self.stations)), _QUOTED)
+            known = quoted(", ".join(sorted(self.stations)))
             raise RootError(f"station {name!r} is not in the trust root (known: {known})")
         return self.stations[name]
 
@@ -104,7 +103,7 @@ def parse(data: bytes) -> TrustedRoot:
         wrapped = Envelope.from_json(data.strip())
         root = msgspec.json.decode(wrapped.payload, type=Root)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
-        raise RootError(f"not a trust root: {printable(str(error), _QUOTED)}; {_REMEDY}") from error
+        raise RootError(f"not a trust root: {quoted(error)}; {_REMEDY}") from error
     if wrapped.payload_type != ROOT_TYPE or msgspec.json.encode(root, order="sorted") != wrapped.payload:
         raise RootError(f"not a trust root: wrong type or not in canonical form; {_REMEDY}")
     if root.environment != "demo":
@@ -123,13 +122,13 @@ def _require_usable(root: Root) -> None:
         try:
             NoteKey(root.log_origin(name), keys.log)
         except NoteError as error:
-            raise RootError(f"trust root: {name}'s log key cannot be used: {_shown(error)}; {_REMEDY}") from error
+            raise RootError(f"trust root: {name}'s log key cannot be used: {quoted(error)}; {_REMEDY}") from error
     _require_es256(root.registry_keys.receipt, "the registry's receipt key")
     try:
         if root.tls_root:
             x509.load_der_x509_certificate(root.tls_root)
     except ValueError as error:
-        raise RootError(f"trust root: tls_root is not one DER certificate: {_shown(error)}; {_REMEDY}") from error
+        raise RootError(f"trust root: tls_root is not one DER certificate: {quoted(error)}; {_REMEDY}") from error
 
 
 def _require_es256(spki: bytes, whose: str) -> None:
@@ -137,13 +136,9 @@ def _require_es256(spki: bytes, whose: str) -> None:
     try:
         key_type = PublicKey.from_der(spki).key_type
     except PublicKeyError as error:
-        raise RootError(f"trust root: {whose} cannot be used: {_shown(error)}; {_REMEDY}") from error
+        raise RootError(f"trust root: {whose} cannot be used: {quoted(error)}; {_REMEDY}") from error
     if key_type is not KeyType.EC_P256:
         raise RootError(f"trust root: {whose} is {key_type.value}, ec-p256 is wanted; {_REMEDY}")
-
-
-def _shown(error: Exception) -> str:
-    return printable(str(error), _QUOTED)
 
 
 def _key(spki: bytes) -> PublicKey:

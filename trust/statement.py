@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 import msgspec
 
-from trust.dsse import Envelope, EnvelopeError, Signature
+from trust.dsse import Envelope, Signature
 from trust.keys import PublicKey
-from trust.printable import printable
+from trust.printable import quoted
 
 # \A and \Z, not ^ and $: `$` would let a newline at the end through; \d would take the digits of every script.
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -156,7 +156,6 @@ class Event(Statement, frozen=True, kw_only=True, tag="event"):
 
 
 S = TypeVar("S", bound=Statement)
-_QUOTED = 300  # characters of a decoder's words, which quote foreign keys
 
 
 class StatementError(ValueError):
@@ -180,7 +179,7 @@ def read(wrapped: Envelope, kind: type[S]) -> S:
     try:
         statement = msgspec.json.decode(wrapped.payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StatementError(f"not a {kind.__name__}: {printable(str(error), _QUOTED)}") from error
+        raise StatementError(f"not a {kind.__name__}: {quoted(error)}") from error
     if encode(statement) != wrapped.payload:
         raise StatementError(f"{kind.__name__} is not in canonical form: keys twice, out of order, or extra space")
     return statement
@@ -188,9 +187,6 @@ def read(wrapped: Envelope, kind: type[S]) -> S:
 
 def verify(wrapped: Envelope, kind: type[S], key: PublicKey) -> S:
     """The statement inside, if the key signed it; StatementError otherwise."""
-    try:
-        if not wrapped.signed_by(key):
-            raise StatementError(f"{kind.__name__}: not signed by key {key.fingerprint[:16]}… and by it alone")
-    except EnvelopeError as error:
-        raise StatementError(str(error)) from error
+    if not wrapped.signed_by(key):
+        raise StatementError(f"{kind.__name__}: not signed by key {key.fingerprint[:16]}… and by it alone")
     return read(wrapped, kind)

@@ -18,7 +18,7 @@ from trust.printable import printable
 _NOT_KNOWN, _SETUP, _INTERRUPTED = 1, 2, 130
 _PATH = click.Path(path_type=Path)
 _directory = click.option(
-    "--dir", "--config", "directory", required=True, type=_PATH,
+    "--dir", "directory", required=True, type=_PATH,
     help="The registry's directory: registry.toml, tls.key, tls.crt, database.",
 )  # fmt: skip
 

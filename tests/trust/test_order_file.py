@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.trust.documents import ec_key, order_entries, order_file, pem
 from trust.dsse import Envelope
-from trust.order import OrderError, WorkOrder, check, from_toml
+from trust.order import OrderError, WorkOrder, check
+from trust.order_file import from_toml
 from trust.statement import read
 
 RIGHT = order_entries()

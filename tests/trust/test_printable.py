@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from trust import root
 from trust.dsse import Envelope, EnvelopeError
-from trust.order import OrderError, from_toml
+from trust.order import OrderError
+from trust.order_file import from_toml
 from trust.printable import printable
 from trust.statement import Event, StatementError, read
 
