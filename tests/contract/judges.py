@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from registry import schema
 from registry.database import Database, sqlite_url
 from registry.pins.service import PinService
@@ -77,16 +79,15 @@ class Court:
         self.registry = PinService(self.database, self.trusted, registry)
         self.line: Any = SimpleNamespace(root=self.trusted, work=order, order=self.floor.order_envelope)
 
-    def pinned(self, device: ToldDevice) -> tuple[Envelope, Envelope]:
-        """Signed, pinned, receipted."""
-        pin = self.floor.factory.sign_pin(self.floor.pin(device))
-        return pin, self.registry.pin(device.device_id, pin, self.floor.order_envelope).pin.receipt
-
-    def unit(self) -> Unit:
-        """A unit that may pass."""
+    def unit(self, *, emulated: bool = True) -> Unit:
+        """A unit that may pass: signed for, pinned, receipted."""
         device = ToldDevice()
-        pin, receipt = self.pinned(device)
-        return Unit(device=device, pin=pin, receipt=receipt, done=self.floor.completion(device, pin, receipt))
+        statement = self.floor.pin(device)
+        declared = msgspec.structs.replace(statement.declared, emulated=emulated)
+        pin = self.floor.factory.sign_pin(msgspec.structs.replace(statement, declared=declared))
+        receipt = self.registry.pin(device.device_id, pin, self.floor.order_envelope).pin.receipt
+        done = self.floor.completion(device, pin, receipt, report={"emulated": emulated}, emulated=emulated)
+        return Unit(device=device, pin=pin, receipt=receipt, done=done)
 
     def seal(self, statement: Statement, purpose: str) -> Envelope:
         """Signed by this purpose's key of the station that the statement names, whatever it says."""
@@ -144,10 +145,27 @@ def audit_on_completion(court: Court, unit: Unit, done: Completion) -> None:
     court.tell(unit.device, unit.pin, unit.receipt, envelope(done), court.seal(done, "completion"))
 
 
+def signer_on_receipt(court: Court, unit: Unit, receipt: Envelope) -> None:
+    done = msgspec.structs.replace(unit.done, receipt_sha256=receipt.payload_sha256)
+    court.floor.factory.sign_completion(done, unit.pin, receipt)
+
+
+def flow_on_receipt(court: Court, unit: Unit, receipt: Envelope) -> None:
+    record = PinRecord(state="provisional", statement=unit.pin, receipt=receipt)
+    checks.right_order(court.line, unit.device.device_id, record)
+
+
+def audit_on_receipt(court: Court, unit: Unit, receipt: Envelope) -> None:
+    court.tell(unit.device, unit.pin, receipt)
+
+
 ON_PIN: dict[str, Callable[[Court, Device, PinStatement], None]] = {
     "signer": signer_on_pin, "registry": registry_on_pin, "flow": flow_on_pin, "audit": audit_on_pin,
 }  # fmt: skip
 ON_COMPLETION: dict[str, Callable[[Court, Unit, Completion], None]] = {
     "signer": signer_on_completion, "registry": registry_on_completion, "flow": flow_on_completion,
     "audit": audit_on_completion,
+}  # fmt: skip
+ON_RECEIPT: dict[str, Callable[[Court, Unit, Envelope], None]] = {  # the registry gives them
+    "signer": signer_on_receipt, "flow": flow_on_receipt, "audit": audit_on_receipt,
 }  # fmt: skip

@@ -16,9 +16,20 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hsm.signer import SignerError
 from registry.pins.errors import RefusedError
 from station.faults import Fault
-from tests.contract.judges import ON_COMPLETION, ON_PIN, OTHER, AuditError, Court, ToldDevice, Unit, fresh_nonces
+from tests.contract.judges import (
+    ON_COMPLETION,
+    ON_PIN,
+    ON_RECEIPT,
+    OTHER,
+    AuditError,
+    Court,
+    ToldDevice,
+    Unit,
+    fresh_nonces,
+)
 from tests.hsm.floor import Device
 from tests.hsm.repeated_nonce import P256_ORDER
+from tests.hsm.software_token import sealed
 from trust.codes import Code
 from trust.statement import Completion, PinStatement, Possession, Vetting
 
@@ -264,6 +275,60 @@ def test_a_broken_completion_is_refused(court: Court, name: str, judge: str) -> 
     held = court.registry.find(unit.device.device_id)
     assert held is not None
     assert held.completion is None
+
+
+@pytest.mark.parametrize("judge", ON_COMPLETION)
+def test_what_the_device_calls_emulated_is_not_completed_as_real(court: Court, judge: str) -> None:
+    real = court.unit(emulated=False)
+    with pytest.raises(REFUSALS) as caught:
+        ON_COMPLETION[judge](court, real, reports(emulated=1)(court, real))
+    assert_refused(caught.value, REPORT, REPORT)
+    ON_COMPLETION[judge](court, real, real.done)
+
+
+# ---- receipts of a pin statement
+
+
+RECEIPTS: dict[str, tuple[dict[str, str], Code]] = {
+    "environment": ({"environment": "site-a"}, Code.WRONG_ENVIRONMENT),
+    "root": ({"root_sha256": "00" * 32}, Code.WRONG_ROOT),
+    "registry": ({"registry": "reg-02"}, INVALID),
+    "subject": ({"subject": "completion"}, INVALID),
+    "statement": ({"statement_sha256": "00" * 32}, INVALID),
+    "order": ({"order_id": "order-2"}, INVALID),
+    "job": ({"job": "00" * 16}, INVALID),
+    "device": ({"device_id": "02" * 12}, INVALID),
+    "fingerprint": ({"fingerprint": "00" * 32}, INVALID),
+    "state": ({"state": "active"}, INVALID),
+}
+
+
+@pytest.mark.parametrize("judge", ON_RECEIPT)
+def test_a_right_receipt_is_taken(court: Court, judge: str) -> None:
+    unit = court.unit()
+    told = court.seal(court.floor.receipt(unit.device, unit.pin), "receipt")
+    ON_RECEIPT[judge](court, unit, told)
+
+
+@pytest.mark.parametrize("judge", ON_RECEIPT)
+@pytest.mark.parametrize("name", RECEIPTS)
+def test_a_broken_receipt_is_refused(court: Court, name: str, judge: str) -> None:
+    change, signer = RECEIPTS[name]
+    unit = court.unit()
+    broken = court.seal(court.floor.receipt(unit.device, unit.pin, **change), "receipt")
+    with pytest.raises(REFUSALS) as caught:
+        ON_RECEIPT[judge](court, unit, broken)
+    assert_refused(caught.value, signer, INVALID)
+
+
+@pytest.mark.parametrize("judge", ON_RECEIPT)
+@pytest.mark.parametrize("label", ["cloud-udp", "authority"])
+def test_a_receipt_by_another_key_is_refused(court: Court, label: str, judge: str) -> None:
+    unit = court.unit()
+    forged = sealed(court.cloud, court.floor.receipt(unit.device, unit.pin), label)
+    with pytest.raises(REFUSALS) as caught:
+        ON_RECEIPT[judge](court, unit, forged)
+    assert_refused(caught.value, INVALID, INVALID)
 
 
 def assert_refused(error: BaseException, signer: Code, registry: Code) -> None:

@@ -119,12 +119,6 @@ def test_a_bench_may_say_emulated_where_the_device_does_not(
     assert service.complete(device.device_id, completion(made, device, pinned, report=report)).state == "active"
 
 
-def test_what_a_device_calls_emulated_is_emulated(service: PinService, made: World, device: Device) -> None:
-    declared = msgspec.structs.replace(made.pin_statement(device).declared, emulated=False)
-    pinned = service.pin(device.device_id, made.pin(device, declared=declared), made.order_envelope)
-    assert refused(service, device, completion(made, device, pinned, emulated=False)).code is Code.REPORT_INVALID
-
-
 def test_who_signed_it(service: PinService, made: World, device: Device, pinned: PinRecord) -> None:
     done, station = (
         made.completion_statement(device, pinned.pin.statement, pinned.pin.receipt),

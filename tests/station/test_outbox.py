@@ -521,33 +521,3 @@ def test_waits_are_drawn_from_the_upper_half() -> None:
             whole = min(60.0, 0.5 * 2 ** min(failures - 1, 30))
             assert pace.wait_s(failures) == pytest.approx(whole * (0.5 + drawn / 2))
             assert pace.wait_s(failures) <= 60.0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"environment": "site-1"},
-        {"root_sha256": "00" * 32},
-        {"registry": "registry-02"},
-        {"subject": "completion"},
-        {"statement_sha256": "00" * 32},
-        {"order_id": "order-8"},
-        {"job": "00" * 16},
-        {"device_id": "11" * 12},
-        {"fingerprint": "00" * 32},
-    ],
-)
-def test_a_receipt_is_about_this_statement(made: World, changes: dict[str, str]) -> None:
-    pin = made.pin(Device())
-    assert receipts.problem(made.trusted, pin, kit.receipt_for(made, pin)) is None
-    (name,) = changes
-    problem = receipts.problem(made.trusted, pin, kit.receipt_for(made, pin, **changes))
-    assert problem is not None
-    assert "receipt" in problem, name
-
-
-def test_a_receipt_is_signed_by_the_registry(made: World) -> None:
-    pin = made.pin(Device())
-    forged = kit.receipt_for(world(), pin, root_sha256=made.trusted.sha256)
-    assert "not signed by key" in (receipts.problem(made.trusted, pin, forged) or "")
-    assert receipts.problem(made.trusted, pin, pin) is not None
