@@ -2,7 +2,7 @@
 
 Statements are judged on the loop, where no disk is needed for it; one worker thread uses memory and token. Never says
 what may be signed. A peer is known by its user id (SO_PEERCRED); file modes are the second fence. A frame that cannot
-be read is answered, and ends its connection.
+be read is answered, and ends its connection. Never waits for a client: one that does not read loses its connection.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from trust.codes import Code
 _LOG = logging.getLogger(__name__)
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 _FRAME_TIMEOUT_S = 10.0
+_SEND_TIMEOUT_S = 3.0  # a client on this machine that reads takes no time; it bounds the end of `serve`, too
 _IN_FLIGHT = 32
 _BACKLOG = 128
 _SOCKET_MODE = 0o660
@@ -46,7 +47,7 @@ class SignerServer:
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """End `serve`; what is under way is answered first."""
+        """End `serve`; what is under way is answered first, if its client reads."""
         self._stop.set()
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
@@ -115,7 +116,7 @@ async def _converse(ask: Ask, reader: asyncio.StreamReader, writer: asyncio.Stre
             writer.write(frame(refused(request.id, Code.INTERNAL, text)))
 
     try:
-        while (request := await _next_request(reader)) is not None:
+        while not writer.is_closing() and (request := await _next_request(reader)) is not None:
             await room.acquire()
             task = asyncio.create_task(reply(request))
             under_way.add(task)
@@ -142,8 +143,16 @@ async def _next_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send, and wait while too much is unread. Past the time limit all that this client was to hear is dropped."""
+    if writer.is_closing():
+        raise ConnectionResetError("the connection is closed already")
     writer.write(data)
-    await writer.drain()
+    try:
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await writer.drain()
+    except TimeoutError:
+        writer.transport.abort()
+        raise
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:

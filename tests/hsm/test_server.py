@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,5 +198,53 @@ def test_what_is_under_way_is_answered_before_the_server_ends(floor: Floor, path
             counted = floor.factory.status().signatures["client"]
             assert counted == sum(isinstance(each, str) for each in done), "each counted signature was answered"
             await client.close()
+
+    asyncio.run(main())
+
+
+@contextmanager
+def deaf_client(path: Path) -> Iterator[None]:
+    """Asks until nothing more goes down its line, and never reads."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.setblocking(False)
+        line.connect(str(path))
+        with suppress(BlockingIOError):
+            while True:
+                line.send(framed({"v": 1, "verb": "status", "id": 1, "body": {}}) * 20)
+        yield
+
+
+@pytest.mark.parametrize(("limit_s", "in_time"), [(0.3, True), (60.0, False)], ids=["bounded", "control: no bound"])
+def test_a_client_that_never_reads_does_not_keep_the_signer_from_ending(
+    floor: Floor, path: Path, monkeypatch: pytest.MonkeyPatch, limit_s: float, in_time: bool
+) -> None:
+    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", limit_s)
+
+    async def main() -> None:
+        async with served(floor.factory, path) as running:
+            with deaf_client(path):
+                await asyncio.sleep(0.1)
+                running.stop()
+                _, still = await asyncio.wait(running._connections, timeout=2.0)
+                assert (not still) is in_time
+
+    asyncio.run(main())
+
+
+def test_a_client_that_never_reads_loses_its_connection_and_others_are_served(
+    floor: Floor, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", 0.2)
+
+    async def main() -> None:
+        async with served(floor.factory, path) as running:
+            with deaf_client(path):
+                await asyncio.sleep(0.1)
+                (deaf,) = running._connections
+                client = SignerClient(path)
+                assert (await client.status()).role == "factory"
+                assert await asyncio.wait({deaf}, timeout=5) == ({deaf}, set())
+                assert (await client.status()).role == "factory"
+                await client.close()
 
     asyncio.run(main())
