@@ -1,7 +1,11 @@
-"""Serving HTTPS: one process, one event loop, until SIGTERM. Never speaks plain HTTP and never TLS below 1.2."""
+"""Serving HTTPS: one process, one event loop, until SIGTERM. Never speaks plain HTTP and never TLS below 1.2.
+
+No client keeps it from ending: it is waited for until the time of grace is over, or a second signal comes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -15,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from hsm.signer import ReceiptSigner
+from registry.connection import BoundedConnection, Loop
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
 from registry.warming import look_up_once
@@ -27,18 +32,36 @@ _MAX_HEAD_BYTES = 16_384
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it takes connections, and has then answered once already."""
+    """A server that says when it takes connections, has then answered once already, and drops them to end in time."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         if not await look_up_once(self.config.loaded_app):
             _log.warning("a look-up failed: this registry takes connections, and its database does not answer")
         self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal ends the work when what is under way is answered, the second at once."""
+        if self.should_exit and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._drop)
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End within the time of grace; who has not read its answer by then gets none."""
+        await super().shutdown(sockets=sockets)
+        self._drop()
+        await asyncio.sleep(0)  # so that requests see their connection gone before the loop cancels them
+
+    def _drop(self) -> None:
+        for each in tuple(self.server_state.connections):
+            each.transport.abort()
 
 
 def run(home: Home, root: Path, signer: ReceiptSigner, address: tuple[str, int], say: Callable[[str], None]) -> None:
@@ -72,7 +95,8 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     """Serve until SIGTERM or SIGINT; requests in work are finished first, for at most 10 s."""
     config = uvicorn.Config(
         app,
-        http="h11",  # it bounds a request's head
+        http=BoundedConnection,
+        loop=f"{Loop.__module__}:{Loop.__qualname__}",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,4 +1,6 @@
-"""A registry process for tests: the real server, its receipts signed in memory. Arguments: directory, root, key, port.
+"""A registry process for tests: the real server, its receipts signed in memory.
+
+Arguments: directory, root, key, port, and time limits that are to be others (`HEAD_TIMEOUT_S=0.5`).
 
 While the file `signer-down` is in the directory the signer does not answer.
 """
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hsm.signer import SignerUnavailableError
+from registry import connection, serving
 from registry.serving import run
 from registry.settings import Home
 from registry.startup import load_root
@@ -30,5 +33,13 @@ def main(directory: Path, root: Path, key_file: Path, port: int) -> None:
     run(Home.load(directory), root, signer, ("127.0.0.1", port), lambda text: print(text, file=sys.stderr, flush=True))
 
 
+def set_limits(limits: list[str]) -> None:
+    for name, _, value in (each.partition("=") for each in limits):
+        module = connection if hasattr(connection, name) else serving
+        assert hasattr(module, name)
+        setattr(module, name, float(value))
+
+
 if __name__ == "__main__":
+    set_limits(sys.argv[5:])
     main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -40,12 +41,13 @@ class Plant:
     def tls_root(self) -> bytes:
         return self.made.trusted.root.tls_root
 
-    def start(self) -> None:
+    def start(self, **limits_s: float) -> None:
         argv = [
             sys.executable,
             "-m",
             "tests.registry.child",
             *map(str, (self.directory, self.root_file, self.key_file, self.port)),
+            *(f"{name}={limit}" for name, limit in limits_s.items()),
         ]
         self.process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
@@ -102,3 +104,25 @@ def running(place: Path) -> Iterator[Plant]:
         plant.start()
         yield plant
         assert plant.end() == 0
+
+
+def connect(plant: Plant, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=plant.tls_root)
+    return context.wrap_socket(
+        socket.create_connection(("127.0.0.1", plant.port), timeout=5), server_hostname="localhost"
+    )
+
+
+def answered(line: ssl.SSLSocket) -> bytes:
+    """One whole answer, or what there was before the end."""
+    data = b""
+    while not (found := re.search(rb"content-length: (\d+)\r\n.*?\r\n\r\n", data, re.DOTALL)) or len(
+        data
+    ) < found.end() + int(found[1]):
+        part = line.recv(65_536)
+        if not part:
+            break
+        data += part
+    return data

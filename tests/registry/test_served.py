@@ -23,7 +23,7 @@ from registry.cli import cli
 from station.cloud import CloudUnreachableError, PinRecord
 from station.cloud.http import HttpCloud
 from tests.registry.make import Device
-from tests.registry.running import REPOSITORY, Plant, make_plant, plant_at, running
+from tests.registry.running import REPOSITORY, Plant, answered, connect, make_plant, plant_at, running
 from trust.dsse import Envelope
 
 
@@ -49,28 +49,6 @@ def program(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "registry", *map(str, argv)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
-
-
-def connect(plant: Plant, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-    if context is None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=plant.tls_root)
-    return context.wrap_socket(
-        socket.create_connection(("127.0.0.1", plant.port), timeout=5), server_hostname="localhost"
-    )
-
-
-def answered(line: ssl.SSLSocket) -> bytes:
-    """One whole answer, or what there was before the end."""
-    data = b""
-    while not (found := re.search(rb"content-length: (\d+)\r\n.*?\r\n\r\n", data, re.DOTALL)) or len(
-        data
-    ) < found.end() + int(found[1]):
-        part = line.recv(65_536)
-        if not part:
-            break
-        data += part
-    return data
 
 
 def test_init_makes_a_directory_once(tmp_path: Path) -> None:
