@@ -7,18 +7,21 @@ version is refused before anything else is looked at.
 from __future__ import annotations
 
 import struct
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from hsm.signer import SignerError, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.printable import printable
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
 MAX_FRAME_BYTES = 65_536
 LENGTH = struct.Struct(">I")
+_QUOTED = 300  # characters of a decoder's words, which quote foreign keys: a refusal must fit into a frame
+_MAX_ID = 2**53 - 1  # what every JSON reader takes exactly (RFC 8259 §6)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     v: Literal[1]
     verb: str
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=1, le=_MAX_ID)]
     body: msgspec.Raw
 
 
@@ -107,20 +110,22 @@ def body_length(head: bytes) -> int:
     return int(length)
 
 
+def decoded(data: bytes | msgspec.Raw, kind: type[T], otherwise: str) -> T:
+    """What these bytes of JSON say; FrameError, and nothing else, beginning with `otherwise`."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(Code.MALFORMED, f"{otherwise}: {printable(str(error), _QUOTED)}") from error
+
+
 def parse_request(data: bytes) -> Request:
     """The request in a frame; FrameError."""
-    try:
-        return msgspec.json.decode(data, type=Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FrameError(Code.MALFORMED, f"not a request of version 1: {error}") from error
+    return decoded(data, Request, "not a request of version 1")
 
 
 def parse_answer(data: bytes) -> Answer:
     """The answer in a frame; FrameError."""
-    try:
-        return msgspec.json.decode(data, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FrameError(Code.MALFORMED, f"not an answer of version 1: {error}") from error
+    return decoded(data, Answer, "not an answer of version 1")
 
 
 def accepted(request_id: int, result: object) -> Answer:
@@ -142,7 +147,4 @@ def result(answer: Answer, kind: type[T]) -> T:
         raise SignerError(code, answer.error.message)
     if isinstance(answer.ok, msgspec.UnsetType):
         raise FrameError(Code.MALFORMED, "an answer with neither result nor refusal")
-    try:
-        return msgspec.json.decode(answer.ok, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FrameError(Code.MALFORMED, f"not the expected answer: {error}") from error
+    return decoded(answer.ok, kind, "not the expected answer")

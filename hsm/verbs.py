@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
-
 from hsm import checkpoints, client_assertion
 from hsm.group_commit import Errand
-from hsm.messages import AssertionBody, CompletionBody, Nothing, OrderBody, PinBody, ReceiptBody, Request
+from hsm.messages import (
+    AssertionBody,
+    CompletionBody,
+    FrameError,
+    Nothing,
+    OrderBody,
+    PinBody,
+    ReceiptBody,
+    Request,
+    decoded,
+)
 from hsm.policy.case import Case
 from hsm.policy.challenge import ChallengeErrand
 from hsm.policy.completion import CompletionCase
@@ -74,9 +82,9 @@ def errand_or_call(signatory: Signatory, request: Request) -> Errand | Callable[
     if verb is None:
         raise SignerError(Code.NOT_AUTHORISED, f"this signer has no verb {request.verb[:40]!r} in its role")
     try:
-        body = msgspec.json.decode(request.body, type=verb.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SignerError(Code.MALFORMED, f"{request.verb}: {error}") from error
+        body = decoded(request.body, verb.body, request.verb)
+    except FrameError as error:
+        raise SignerError(error.code, str(error)) from error
     if isinstance(verb, _Alone):
         call = verb.call
         return lambda: call(signatory, body)

@@ -24,6 +24,7 @@ _MAX_ANSWER_BYTES = 512 * 1024
 _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
 _OK, _REFUSALS, _SERVER_ERRORS = 200, 400, 500
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
 
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ class HttpCloud:
         if status == _OK:
             try:
                 return _record(answer)
-            except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError) as error:
+            except _UNREADABLE as error:
                 raise CloudUnreachableError(
                     f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
                 ) from error
@@ -149,7 +150,7 @@ def _refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | Clou
     try:
         error = msgspec.json.decode(answer, type=_Refusal).error
         stored = None if bytes(error.stored) == b"null" else _record(error.stored)
-    except (msgspec.DecodeError, EnvelopeError, UnicodeDecodeError):
+    except _UNREADABLE:
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}")
     message = printable(error.message, _MESSAGE)

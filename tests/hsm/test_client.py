@@ -104,7 +104,14 @@ async def _stalled(path: Path, say: bytes | None) -> asyncio.Server:
     return await asyncio.start_unix_server(serve, path)
 
 
-@pytest.mark.parametrize("say", [None, b"", b"\x00\x00\x00\x05junk!", b"\x00\x00", b"\xff\xff\xff\xff"])
+NESTED = b'{"v":1,"id":1,"ok":%s}' % (b"[" * 30_000 + b"]" * 30_000)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [None, b"", b"\x00\x00\x00\x05junk!", b"\x00\x00", b"\xff\xff\xff\xff", LENGTH.pack(len(NESTED)) + NESTED],
+    ids=["silent", "closes", "no JSON", "cut short", "too long", "nested"],
+)
 def test_a_signer_that_does_not_answer_sensibly_is_unavailable_or_malformed(path: Path, say: bytes | None) -> None:
     async def main() -> None:
         server = await _stalled(path, say)

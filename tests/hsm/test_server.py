@@ -65,6 +65,7 @@ def test_a_request_by_hand(floor: Floor, path: Path) -> None:
     assert not path.exists(), "the socket goes with the server"
 
 
+NESTED = b"[" * 30_000 + b"]" * 30_000
 MALFORMED = [
     struct.pack(">I", 0),
     struct.pack(">I", MAX_FRAME_BYTES + 1),
@@ -77,6 +78,13 @@ MALFORMED = [
     framed({"v": 1, "verb": "status", "id": "1", "body": {}}),
     framed({"v": 1, "verb": "status", "id": 1, "body": {}, "more": 1}),
     framed({"v": 1, "verb": "status", "id": 1}),
+    framed({"v": 1, "verb": "status", "id": 0, "body": {}}),
+    framed({"v": 1, "verb": "status", "id": 2**70, "body": {}}),
+    framed({"v": 1, "verb": "status", "id": 1, "body": {}, "x" * 65_470: 1}),
+    framed(NESTED),
+    framed(b'{"v":1,"verb":"status","id":1,"body":%s}' % NESTED),
+    framed(b'{"v":1,"verb":"sign_pin","id":1,"body":{"statement":%s}}' % NESTED),
+    framed(b'{"x":' * 10_000 + b"1" + b"}" * 10_000),
     struct.pack(">I", 20) + b"half",
 ]
 
@@ -123,6 +131,7 @@ def test_a_frame_that_never_ends_is_given_up(floor: Floor, path: Path, monkeypat
         ("challenge", {"purpose": "other", "order_id": "order-1", "job": "00", "device_id": "00"}, Code.MALFORMED),
         ("status", {"more": 1}, Code.MALFORMED),
         ("client_assertion", {"audience": 1}, Code.MALFORMED),
+        ("status", {"x" * 65_470: 1}, Code.MALFORMED),
     ],
 )
 def test_a_request_that_is_not_one_is_refused_and_the_connection_lives(

@@ -315,6 +315,12 @@ NO_ANSWERS = {
     "envelope is not one": answer(200, held(statement={"payload": "AA=="})),
     "envelope with spaces": answer(200, held().replace(b'"statement":{', b'"statement":{ ')),
     "control characters": answer(200, held(statement={"payload": "AA==", "\x1b[31m": 1})),
+    "nested": answer(200, b"[" * 100_000 + b"]" * 100_000),
+    "nested in what nobody reads": answer(200, held()[:-1] + b',"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "nested in a statement": answer(200, held().replace(b'"statement":{', b'"statement":{"x":' + b'{"x":' * 50_000)),
+    "nested in a refusal": answer(
+        404, error_body("not-pinned", stored="?").replace(b'"?"', b"[" * 100_000 + b"]" * 100_000)
+    ),
     "two documents": answer(200, held() + b"{}"),
     "not utf-8": answer(200, b"\xff\xfe"),
     "compressed": answer(200, b"\x1f\x8b\x08\x00", "content-encoding: gzip"),

@@ -18,7 +18,6 @@ from station.outbox import Drained, Outbox, Pace
 from station.refusals import refusal_problem
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
-from trust import receipt as receipts
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
