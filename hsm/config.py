@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+import given
 from hsm.purposes import RoleName
-from trust.printable import plainly
+from trust.printable import plainly, printable
 from trust.statement import Name
+from trust.toml_text import TomlError, table
 
 FILE = "signer.toml"
 SOCKET = "run/signer.sock"
+_QUOTED = 300  # characters of what is said of an entry, which quotes its name
 _MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with its NUL (unix(7))
 
 
@@ -44,13 +46,17 @@ def load(directory: Path) -> SignerConfig:
     """The signer's configuration; SetupError when it is missing or malformed."""
     path = directory / FILE
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), SignerConfig, strict=True)
+        return msgspec.convert(table(given.read(path)), SignerConfig)
     except FileNotFoundError as error:
         raise SetupError(
             f"{path} is not there: correct --dir, or make the signer first (station-signer init --help says how)"
         ) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SetupError(f"{path}: {plainly(error)}: let the signer's user read it, or restore it") from error
+    except TomlError as error:
+        raise SetupError(f"{path} {error}: restore it") from error
+    except msgspec.ValidationError as error:
+        raise SetupError(f"{path}: {printable(str(error), _QUOTED)}: correct the entry, or restore the file") from error
 
 
 def dump(config: SignerConfig) -> str:

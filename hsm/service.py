@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import given
 from hsm import check, config
 from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
@@ -83,7 +84,7 @@ def _signatory(
 
 def _root(path: Path) -> TrustedRoot:
     try:
-        return roots.parse(path.read_bytes())
+        return roots.parse(given.read(path))
     except OSError as error:
         raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
     except RootError as error:

@@ -6,17 +6,19 @@ Names no trusted key: that is the trust root's alone.
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+import given
 from registry.database import sqlite_url
-from trust.printable import plainly
+from trust.printable import plainly, printable
 from trust.statement import Name
+from trust.toml_text import TomlError, table
 
 FILE = "registry.toml"
+_QUOTED = 300  # characters of what is said of an entry, which quotes its name
 
 
 class SetupError(Exception):
@@ -44,14 +46,19 @@ class Home:
         """SetupError when the configuration is missing or malformed."""
         path = directory / FILE
         try:
-            return cls(directory, msgspec.convert(tomllib.loads(path.read_text()), RegistryConfig, strict=True))
+            return cls(directory, msgspec.convert(table(given.read(path)), RegistryConfig))
         except FileNotFoundError as error:
             raise SetupError(
                 f"{path} is not there: correct --dir, or make the registry first (station-registry init --help says "
                 "how)"
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise SetupError(f"{path}: {plainly(error)}: let the registry's user read it, or restore it") from error
+        except TomlError as error:
+            raise SetupError(f"{path} {error}: restore it") from error
+        except msgspec.ValidationError as error:
+            text = f"{path}: {printable(str(error), _QUOTED)}: correct the entry, or restore the file"
+            raise SetupError(text) from error
 
     @property
     def database_url(self) -> str:

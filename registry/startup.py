@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+import given
 from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailableError
 from registry.app import create_app
 from registry.database import Database
@@ -34,7 +35,7 @@ class Ready:
 def load_root(path: Path) -> TrustedRoot:
     """The trust root's file; SetupError if it cannot be used."""
     try:
-        return parse(path.read_bytes())
+        return parse(given.read(path))
     except OSError as error:
         raise SetupError(f"trust root {path}: {error.strerror}: give the root file with --root") from error
     except RootError as error:
@@ -75,7 +76,7 @@ def require_certificate(home: Home, trusted: TrustedRoot) -> None:
     """Stations, which trust the root's TLS certificate only, will take ours."""
     path = home.tls_certificate
     try:
-        trusted_ours = trusted_by(path.read_bytes(), trusted.root.tls_root)
+        trusted_ours = trusted_by(given.read(path), trusted.root.tls_root)
     except OSError as error:
         raise SetupError(f"TLS certificate {path}: {error.strerror}: restore it") from error
     except ValueError as error:

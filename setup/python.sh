@@ -29,7 +29,7 @@ compile() {
 if [ "$what" = project ]; then
     # compat: one plain path entry, where the default's import hook would cost every start of every command some ms
     pip install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
-    compile trust ledger hsm fixtures station registry migrations
+    compile trust given ledger hsm fixtures station registry migrations
     exit 0
 fi
 

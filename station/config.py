@@ -7,18 +7,24 @@ from typing import Annotated
 
 import msgspec
 
+import given
 from station.faults import fault
-from trust.printable import plainly
+from trust.printable import plainly, printable
+from trust.toml_text import TomlError, table
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+# trust.statement.Name again, tests/station/test_config.py holds it to that: here it would load cryptography for --help
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
+_QUOTED = 300  # characters of what is said of an entry, which quotes its name
+_SHOWN = "config.example.toml shows all entries"
 
 
 class StationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who this station is and where its files are."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
-    environment: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
+    name: _Name
+    environment: _Name
     state: str
     root: str = "root.json"
     database: str = "station/ledger.db"
@@ -69,11 +75,13 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: Path) -> tuple[Config, Paths]:
     """Read a settings file; raises the fault `setup` naming file and entry."""
     try:
-        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+        config = msgspec.convert(table(given.read(path)), Config)
     except OSError as error:
         raise fault("setup", f"{path}: {error.strerror}; give --config FILE (config.example.toml shows one)") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise fault("setup", f"{path}: {error}; config.example.toml shows all entries") from error
+    except TomlError as error:
+        raise fault("setup", f"{path}: it {error}; {_SHOWN}") from error
+    except msgspec.ValidationError as error:
+        raise fault("setup", f"{path}: {printable(str(error), _QUOTED)}; {_SHOWN}") from error
     try:
         state = (path.parent / config.station.state).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a name that no path may have

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import given
 from fixtures.slot import SlotConfig
 from fixtures.slots import SlotsFileError, read_slots
 from station import config as settings
@@ -77,10 +78,10 @@ def agree(config: settings.Config, root: TrustedRoot) -> None:
 def load_order(path: Path, root: TrustedRoot) -> Envelope:
     """The work order (plain TOML, environment `demo`) as an envelope without signatures; UsageError if it is none."""
     try:
-        return from_toml(path.read_text(), environment=root.root.environment, root_sha256=root.sha256)
+        return from_toml(given.read(path), environment=root.root.environment, root_sha256=root.sha256)
     except OSError as error:
         raise UsageError(f"order {path}: {error.strerror}; name the order's file with --order") from error
-    except (OrderError, UnicodeDecodeError) as error:
+    except OrderError as error:
         raise UsageError(f"order {path}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import given
 from station.faults import fault
 from trust.root import RootError, TrustedRoot, parse
 
@@ -11,7 +12,7 @@ from trust.root import RootError, TrustedRoot, parse
 def load_root(path: Path) -> TrustedRoot:
     """The trust root; the fault `setup` when it is missing or cannot be used."""
     try:
-        return parse(path.read_bytes())
+        return parse(given.read(path))
     except OSError as error:
         raise fault(
             "setup", f"trust root {path}: {error.strerror}; put it there, or correct `root` in the settings"

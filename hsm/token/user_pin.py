@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
 
+import given
 from trust.printable import plainly
 
 _MAX_BYTES = 256
@@ -64,7 +65,7 @@ def read_user_pin(source: str, directory: Path) -> UserPin:
 def _from_file(where: str, directory: Path) -> str:
     path = directory / where
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UserPinError(f"user_pin: cannot open {path}: {error.strerror} (a symbolic link is refused)") from error
     with os.fdopen(descriptor, "rb") as file:
@@ -102,7 +103,7 @@ def _from_credential(where: str, _directory: Path) -> str:
             f"user_pin: no credential {where!r}: start the signer from a unit with LoadCredential={where}"
         )
     try:
-        return _text((Path(credentials) / where).read_bytes()[: _MAX_BYTES + 1])
+        return _text(given.read(Path(credentials) / where))
     except OSError as error:
         raise UserPinError(f"user_pin: cannot read credential {where}: {error.strerror}") from error
 

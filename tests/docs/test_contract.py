@@ -129,7 +129,7 @@ def test_the_example_settings_show_every_entry() -> None:
 
 MODULES = ["trust.order", "trust.statement", "trust.root", "trust.identity", "station.jobs", "station.faults", "station.order_report",
            "fixtures.device", "registry.pins.record"]  # fmt: skip
-PACKAGES = ("trust.", "ledger.", "hsm.", "fixtures.", "station.", "registry.")
+PACKAGES = ("trust.", "given.", "ledger.", "hsm.", "fixtures.", "station.", "registry.")
 
 
 def missing(reference: str) -> bool:

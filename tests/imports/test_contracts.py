@@ -19,6 +19,7 @@ from tests.imports.tree import TOP, paths
 PLANTS = {
     "trust-alone": ("trust/planted.py", "import station.events"),
     "trust-pure": ("trust/planted.py", "import socket"),
+    "given-alone": ("given/planted.py", "import trust.root"),
     "ledger-trust": ("ledger/planted.py", "import hsm.signer"),
     "hsm-trust": ("hsm/planted.py", "from ledger import append"),
     "fixtures-alone": ("fixtures/planted.py", "from station import events"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-PACKAGES = ("trust", "ledger", "hsm", "fixtures", "station", "registry", "migrations")
+PACKAGES = ("trust", "given", "ledger", "hsm", "fixtures", "station", "registry", "migrations")
 NOT_OURS = Path("fixtures/firmware")  # C, and the fetched mbedTLS with its own scripts
 
 
