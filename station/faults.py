@@ -164,7 +164,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "device-twice": Row(
             _Q,
             "Two slots hold units with the same device id.",
-            "Put this unit in the quarantine bin, and keep the other one apart when it is done: one of them is a clone.",
+            "Put this unit in the quarantine bin and keep the other one apart when it is done: one is a clone.",
         ),
         "too-many-attempts": Row(_Q, "The unit failed too often.", _ENGINEER),
         "anchor-differs": Row(_Q, "The anchor read back differs from the order's.", _ENGINEER),

@@ -6,19 +6,19 @@ text holds, hostile or mistyped, it ends in one sentence that says what to corre
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 import msgspec
 
+from trust import toml_text
 from trust.dsse import Envelope
 from trust.keys import PublicKey, PublicKeyError
 from trust.order import OrderError, WorkOrder, check
 from trust.printable import quoted
 from trust.statement import envelope
+from trust.toml_text import TomlError
 
 MAX_FILE_BYTES = 65_536  # the order, with room for comments
-_MAX_DOTS = 256  # on one line: the parser's time and memory grow with the square of a key's parts
 _SET_HERE = frozenset({"environment", "root_sha256", "type", "v"})  # by this reader, never by the file
 _CORRECT = "correct the order file, then read it again"
 
@@ -48,17 +48,9 @@ def _table(text: str | bytes) -> dict[str, Any]:
         size = f"{len(text)} bytes" if isinstance(text, bytes) else f"{len(text)} characters"
         raise OrderError(f"order file of {size}, at most {MAX_FILE_BYTES} are taken; give the order's file")
     try:
-        text = text.decode() if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        raise OrderError("order is not UTF-8 text; save the file as UTF-8, then read it again") from error
-    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):  # TOML knows no other end of a line
-        raise OrderError(f"order has a line with more than {_MAX_DOTS} dots; {_CORRECT}")
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise OrderError(f"order is not one flat TOML table: nested too deeply; {_CORRECT}") from error
-    except ValueError as error:  # TOMLDecodeError, and what int() says of a number with thousands of digits
-        raise OrderError(f"order is not TOML: {quoted(error)}; {_CORRECT}") from error
+        return toml_text.table(text)
+    except TomlError as error:
+        raise OrderError(f"order {error}; {_CORRECT}") from error
 
 
 def _require_own_entries(table: dict[str, Any]) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from trust.printable import printable
+from trust.printable import quoted
 
 _MAX_DOTS = 256  # on one line: the parser's time and memory grow with the square of a key's parts
-_QUOTED = 300  # characters of the parser's words, which may quote the file
 
 
 class TomlError(ValueError):
@@ -32,4 +31,4 @@ def table(text: bytes | str) -> dict[str, Any]:
     except RecursionError as error:
         raise TomlError("is nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, and what int() says of a number with thousands of digits
-        raise TomlError(f"is not TOML: {printable(str(error), _QUOTED)}") from error
+        raise TomlError(f"is not TOML: {quoted(error)}") from error
