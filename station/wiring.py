@@ -34,6 +34,7 @@ from station.leaves import LEAF_ERRORS, classify
 from station.line import Clock, Line
 from station.outbox import Outbox
 from station.plan import Plan
+from station.port import FloorPort
 from station.root import load_root
 from station.voice import Voice
 from trust.root import TrustedRoot
@@ -47,7 +48,7 @@ def _unheard(_: OutboxSent) -> None:
 @asynccontextmanager
 async def open_floor(
     plan: Plan, slot_names: tuple[str, ...] = (), *, told: Callable[[OutboxSent], None] = _unheard
-) -> AsyncIterator[Floor]:
+) -> AsyncIterator[FloorPort]:
     """The floor for one batch: parties connected, order imported, outbox tried, log published at the end.
 
     `told` hears what became of the statements that were left in the outbox, if there were any.
