@@ -78,6 +78,14 @@ def test_another_stations_pin_is_believed_on_the_devices_word_only(floor: Floor,
     assert refusal(floor, floor.completion(device, pin, receipt), pin, receipt) is Code.PROOF_INVALID
 
 
+def test_a_pin_that_the_order_does_not_permit_is_not_completed(floor: Floor, parties: Parties) -> None:
+    """Another station's signer has let it through."""
+    device = Device()
+    pin = sealed(parties.factory_token, floor.pin(device, product="toaster"), "pin")
+    receipt = floor.cloud.sign_receipt(floor.receipt(device, pin))
+    assert refusal(floor, floor.completion(device, pin, receipt), pin, receipt) is Code.ORDER_REFUSES
+
+
 def test_one_completion_a_job(floor: Floor) -> None:
     device = Device()
     pin, receipt = floor.pinned(device)
