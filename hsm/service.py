@@ -66,7 +66,7 @@ def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs1
         softhsm.select(directory / made.softhsm_conf)
     module = softhsm.find_module(made.module)
     place = TokenPlace(module=module, label=made.token_label, lock=directory / TOKEN_LOCK)
-    token = Pkcs11Token(place, read_user_pin(made.user_pin, directory))
+    token = Pkcs11Token(place, read_user_pin(made.user_pin, directory, environment=made.environment))
     open_things.callback(token.close)
     return token
 

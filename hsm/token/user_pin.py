@@ -5,6 +5,7 @@ Never from a command line, never in a record, log line or exception; it does not
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Final, NoReturn
 import given
 from trust.printable import plainly
 
+_LOG = logging.getLogger(__name__)
 _MAX_BYTES = 256
 _OWNER_ONLY = 0o600
 
@@ -47,8 +49,8 @@ class UserPin:
         raise TypeError("a user PIN is not pickled or copied")
 
 
-def read_user_pin(source: str, directory: Path) -> UserPin:
-    """The PIN from `file:PATH`, `fd:N`, `env:NAME` (removed from the environment) or `cred:NAME`; UserPinError.
+def read_user_pin(source: str, directory: Path, *, environment: str) -> UserPin:
+    """The PIN from `file:PATH`, `fd:N`, `cred:NAME` or, in `demo` only, `env:NAME`; UserPinError.
 
     A relative path is taken from the signer's directory. `cred:` is a file in $CREDENTIALS_DIRECTORY (systemd).
     """
@@ -56,6 +58,8 @@ def read_user_pin(source: str, directory: Path) -> UserPin:
     reader = _READERS.get(kind)
     if not colon or not where or reader is None:
         raise UserPinError(f"user_pin {source!r}: use file:PATH, fd:N, env:NAME or cred:NAME")
+    if kind == "env":
+        _require_demo(environment)
     text = reader(where, directory).rstrip("\r\n")
     if not text:
         raise UserPinError(f"user_pin: {kind}:{where} is empty")
@@ -89,7 +93,18 @@ def _from_descriptor(where: str, _directory: Path) -> str:
         raise UserPinError(f"user_pin: cannot read descriptor {where!r}: {plainly(error)}") from error
 
 
+def _require_demo(environment: str) -> None:
+    """As long as a process lives, the kernel shows in /proc/PID/environ what it was started with."""
+    if environment != "demo":
+        raise UserPinError(
+            f"user_pin: env: is taken in environment 'demo' only, not in {environment!r}, as the PIN stays readable in "
+            "/proc/PID/environ: use file:PATH or cred:NAME"
+        )
+    _LOG.warning("user_pin env: stays readable in /proc/PID/environ while this signer runs: for a demo only")
+
+
 def _from_environment(where: str, _directory: Path) -> str:
+    """Removed, so that no child process gets it."""
     value = os.environ.pop(where, None)
     if value is None:
         raise UserPinError(f"user_pin: the environment has no {where}")

@@ -254,7 +254,7 @@ where = Path(sys.argv[1])
 made = config.load(where)
 softhsm.select(where / made.softhsm_conf)
 token = pkcs11.lib(str(softhsm.find_module(made.module))).get_token(token_label=made.token_label)
-session = token.open(user_pin=read_user_pin("file:user-pin", where).reveal())
+session = token.open(user_pin=read_user_pin("file:user-pin", where, environment="demo").reveal())
 key = session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, label="pin")
 digest, count, began = hashlib.sha256(b"message").digest(), 0, time.perf_counter()
 while time.perf_counter() - began < float(sys.argv[2]):

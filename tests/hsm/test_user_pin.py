@@ -5,11 +5,18 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from hsm.token.user_pin import UserPin, UserPinError, read_user_pin
+from hsm.token import user_pin
+from hsm.token.user_pin import UserPin, UserPinError
+
+
+def read_user_pin(source: str, directory: Path, *, environment: str = "demo") -> UserPin:
+    return user_pin.read_user_pin(source, directory, environment=environment)
 
 
 @pytest.fixture
@@ -63,6 +70,36 @@ def test_a_file_without_a_usable_pin_is_refused(pin_file: Path, tmp_path: Path, 
     pin_file.write_bytes(content)
     with pytest.raises(UserPinError):
         read_user_pin("file:user-pin", tmp_path)
+
+
+def test_a_fifo_in_the_files_place_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "user-pin", 0o600)
+    with pytest.raises(UserPinError, match="plain file"):
+        read_user_pin("file:user-pin", tmp_path)
+
+
+def test_the_environment_is_a_place_for_a_demos_pin_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("KS_PIN", "hunter2")
+    with pytest.raises(UserPinError, match=r"'demo' only, not in 'plant-a'.*use file:PATH or cred:NAME"):
+        read_user_pin("env:KS_PIN", tmp_path, environment="plant-a")
+    assert not caplog.records
+    assert read_user_pin("env:KS_PIN", tmp_path, environment="demo").reveal() == "hunter2"
+    assert "/proc/PID/environ" in caplog.text and "hunter2" not in caplog.text
+
+
+def test_every_other_source_serves_every_environment(pin_file: Path, tmp_path: Path) -> None:
+    assert read_user_pin("file:user-pin", tmp_path, environment="plant-a").reveal() == "hunter2"
+
+
+def test_why_the_kernel_goes_on_showing_what_was_removed() -> None:
+    """The fact behind the rule; if it ever fails, `env:` may be had again."""
+    code = "import os; os.environ.pop('KS_PIN'); print('hunter2' in open('/proc/self/environ').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"KS_PIN": "hunter2"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_it_shows_itself_nowhere() -> None:

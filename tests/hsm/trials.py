@@ -40,7 +40,7 @@ def place(directory: Path) -> TokenPlace:
 
 
 def opened(directory: Path, kind: type[Pkcs11Token] = Pkcs11Token, pin: UserPin | None = None) -> Pkcs11Token:
-    return kind(place(directory), pin or read_user_pin("file:user-pin", directory))
+    return kind(place(directory), pin or read_user_pin("file:user-pin", directory, environment="demo"))
 
 
 def outcome(work: Callable[[], object]) -> str:
@@ -164,7 +164,7 @@ def logins(directory: Path, lock: str, times: str) -> Any:
     """Log in, sign and log out again and again, while other processes do the same; `lock` names the lock file."""
     made = place(directory)
     made = TokenPlace(module=made.module, label=made.label, lock=Path(lock))
-    pin = read_user_pin("file:user-pin", directory)
+    pin = read_user_pin("file:user-pin", directory, environment="demo")
     outcomes: dict[str, int] = {}
     for _ in range(int(times)):
         token = Pkcs11Token(made, pin)
@@ -189,7 +189,9 @@ def two_keys(directory: Path) -> Any:
 def _add_key(directory: Path, label: str, private: dict[Any, bool]) -> None:
     made = place(directory)
     token = pkcs11.lib(str(made.module)).get_token(token_label=made.label)
-    with token.open(rw=True, user_pin=read_user_pin("file:user-pin", directory).reveal()) as session:
+    with token.open(
+        rw=True, user_pin=read_user_pin("file:user-pin", directory, environment="demo").reveal()
+    ) as session:
         curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
         parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
         parameters.generate_keypair(
