@@ -1,6 +1,8 @@
 """The one way to open a ledger's SQLite file: durable, strict, checked, with `BEGIN IMMEDIATE` for every writer.
 
-Never makes a table (migrations do) and never opens a network path knowingly: SQLite's locks need a local disk.
+Who reads all of a ledger opens a copy (`open_snapshot`): a reader's lock keeps the station's commits waiting. Several
+pragmas are per connection and fail in silence, so each is read back. Never makes a table (migrations do) and never
+opens a network path knowingly: SQLite's locks need a local disk.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
 from ledger.durable import READING, begin, set_up
 from ledger.faults import StoreError, explain
+from ledger.snapshot import copy_of
 
-__all__ = ["Connection", "Engine", "durability", "open_engine", "reading", "writing"]
+__all__ = ["Connection", "Engine", "durability", "open_engine", "open_snapshot", "reading", "writing"]
 
 _WAL_FIXED = (3, 51, 3)  # before: a checkpoint that races a WAL reset loses pages (two connections)
 _FULL, _EXTRA = 2, 3
@@ -31,14 +34,14 @@ def durability(version: tuple[int, int, int]) -> tuple[str, int]:
 
 
 def open_engine(path: Path, *, application_id: int, read_only: bool = False, create: bool = False) -> Engine:
-    """An engine on the file; checks that it is ours and sound. Raises StoreError saying what to do.
+    """An engine on the file; checks that it is ours and, to write, sound. Raises StoreError saying what to do.
 
     A missing file is made only with `create`: a ledger that is gone must be noticed, not replaced by an empty one.
+    Read-only is for short questions: what they meet of a damage is an error of theirs.
     """
-    if not create and not path.is_file():
-        raise StoreError(f"there is no ledger at {path}: check the path, or begin a new one on purpose")
-    mode = "ro" if read_only else "rwc" if create else "rw"
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    if not create:
+        _require(path)
+    uri = _uri(path, "ro" if read_only else "rwc" if create else "rw")
     engine = create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(
@@ -50,8 +53,34 @@ def open_engine(path: Path, *, application_id: int, read_only: bool = False, cre
     )
     event.listen(engine, "connect", _set_up_reader if read_only else _set_up_writer)
     event.listen(engine, "begin", _begin_reading if read_only else begin)
+    return _checked(engine, path, application_id, whole=not read_only)
+
+
+def open_snapshot(path: Path, *, application_id: int) -> Engine:
+    """An engine on a copy of the file as it is now, to read all of it without keeping the station waiting.
+
+    Checks that it is ours and sound. Raises StoreError saying what to do.
+    """
+    _require(path)
+    copy = copy_of(_uri(path, "ro"))
+    engine = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool)
+    event.listen(engine, "connect", _set_up_reader)
+    event.listen(engine, "begin", _begin_reading)
+    return _checked(engine, path, application_id, whole=True)
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise StoreError(f"there is no ledger at {path}: check the path, or begin a new one on purpose")
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+
+def _checked(engine: Engine, path: Path, application_id: int, *, whole: bool) -> Engine:
     try:
-        _check(engine, path, application_id)
+        _check(engine, path, application_id, whole=whole)
     except DBAPIError as error:
         engine.dispose()
         raise explain(error) from error
@@ -108,12 +137,14 @@ def _begin_reading(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _check(engine: Engine, path: Path, application_id: int) -> None:
+def _check(engine: Engine, path: Path, application_id: int, *, whole: bool) -> None:
     with reading(engine) as connection:
         found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
         empty = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one() == 0
         if found != application_id and not (empty and found == 0):
             raise StoreError(f"{path} is another program's database: check the path")
+        if not whole:  # it reads the whole file, and a commit would wait for it
+            return
         sound = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if sound != "ok":
             raise StoreError(f"{path} is damaged ({sound}): keep the file, restore a backup beside it", fatal=True)

@@ -11,11 +11,15 @@ from sqlalchemy.exc import DBAPIError
 
 
 class StoreError(Exception):
-    """The ledger cannot be read or written. `fatal`: its state on disk is unknown, this process must not go on."""
+    """The ledger cannot be read or written. `fatal`: its state on disk is unknown, this process must not go on.
 
-    def __init__(self, message: str, *, fatal: bool = False) -> None:
+    `busy`: somebody else has it locked; nothing was written, and the same work may be tried again.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False, busy: bool = False) -> None:
         super().__init__(message)
         self.fatal = fatal
+        self.busy = busy
 
 
 _REMEDIES = {
@@ -34,10 +38,18 @@ _REMEDIES = {
 }
 
 
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
 def explain(error: DBAPIError) -> StoreError:
     """The StoreError to raise from a database error."""
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+    return explain_sqlite(error.orig)
+
+
+def explain_sqlite(error: BaseException | None) -> StoreError:
+    """The StoreError to raise from an error of SQLite's driver."""
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
     primary = code & 0xFF if isinstance(code, int) else -1  # the low byte is the class, the rest the detail
-    sentence, fatal = _REMEDIES.get(primary, (f"the ledger refused the command ({error.orig}): report this", False))
-    return StoreError(f"{sentence} [{name}]", fatal=fatal)
+    sentence, fatal = _REMEDIES.get(primary, (f"the ledger refused the command ({error}): report this", False))
+    return StoreError(f"{sentence} [{name}]", fatal=fatal, busy=primary in _BUSY)

@@ -13,11 +13,7 @@ from ledger.append import frontier_at, tip
 from ledger.engine import Connection
 from ledger.tables import CHECKPOINTS, INTENTS, LEAVES
 from trust.merkle import Frontier, Nodes, consistency_proof, node_hash
-<<<<<<< HEAD
 from trust.signed_note import Checkpoint, Head, NoteError, NoteKey, verify
-=======
-from trust.signed_note import Checkpoint, NoteError, NoteKey, verify
->>>>>>> 405dadc (Ledger: no inclusion proof where nobody asks for one)
 
 _LAST = select(func.coalesce(func.max(CHECKPOINTS.c.size), 0))
 _OPEN = (

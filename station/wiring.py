@@ -27,7 +27,7 @@ from station.headroom import Headroom
 from station.held import held_devices
 from station.history import Reader
 from station.jobs import LedgerError
-from station.jobs.schema import open_database
+from station.jobs.schema import open_copy, open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leaves import LEAF_ERRORS, classify
@@ -181,21 +181,21 @@ def open_store(plan: Plan) -> JobStore:
 
 
 def read_store(config: settings.Config, paths: settings.Paths, root: TrustedRoot) -> JobStore:
-    """The station's database, for reading only."""
-    return JobStore(_read_only(paths.database), stamp_of(config, root))
+    """A copy of the station's database, for reading all of it; `reader` is for one device."""
+    return JobStore(_read_only(paths.database, copy=True), stamp_of(config, root))
 
 
-def _read_only(database: Path) -> Engine:
+def _read_only(database: Path, *, copy: bool) -> Engine:
     try:
         with usable(database):
-            return open_database(database, read_only=True)
+            return open_copy(database) if copy else open_database(database, read_only=True)
     except StoreError as error:
         raise fault("setup", str(error)) from error
 
 
 @asynccontextmanager
 async def reading_ledger(config_file: Path) -> AsyncIterator[JobStore]:
-    """The ledger alone, for reading only."""
+    """A copy of the ledger alone."""
     config, paths = settings.load(config_file)
     store = read_store(config, paths, load_root(paths.root))
     try:
@@ -209,7 +209,8 @@ async def reader(config_file: Path) -> AsyncIterator[Reader]:
     """Ledger and registry, for reading only."""
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
-    store, cloud = read_store(config, paths, root), open_cloud(config, root)
+    store = JobStore(_read_only(paths.database, copy=False), stamp_of(config, root))
+    cloud = open_cloud(config, root)
     try:
         yield Reader(root=root, jobs=store, cloud=cloud)
     finally:
@@ -246,10 +247,10 @@ def open_slot(config: SlotConfig) -> Slot:
 
 
 def audit_ledger(config_file: Path) -> AuditReport:
-    """Recompute the station's whole ledger, read-only."""
+    """Recompute the station's whole ledger, on a copy."""
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
-    engine = _read_only(paths.database)
+    engine = _read_only(paths.database, copy=True)
     try:
         return audit(engine, root, config.station.name)
     finally:

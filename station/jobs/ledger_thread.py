@@ -1,7 +1,8 @@
 """The one thread that touches the station's database, and group commit: writes that wait together commit together.
 
 Each write is a savepoint of its own, so a refused one leaves nothing behind and does not harm its neighbours. A caller
-gets its answer only after the commit that makes it true. After a failed fsync the thread refuses all further work,
+gets its answer only after the commit that makes it true. A file that somebody else has locked is waited for, within
+bounds: nothing was written, so the same work is done again. After a failed fsync the thread refuses all further work,
 since nobody knows what the disk holds.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+PATIENCE_S = 30.0  # with a lock of somebody else, beyond what SQLite itself waits
 _MOST = 64  # writes in one commit: bounds how long the first one waits for the last
 
 
@@ -61,9 +64,13 @@ class LedgerThread:
         return await asyncio.wrap_future(done)
 
     def _read(self, work: Work[T]) -> T:
+        def once() -> T:
+            with reading(self._engine) as connection:
+                return work(connection)
+
         self._refuse_when_dead()
-        with self._translated(), reading(self._engine) as connection:
-            return work(connection)
+        with self._translated():
+            return _patiently(once)
 
     def _commit(self) -> None:
         """Everything that waits now, in one transaction."""
@@ -78,8 +85,8 @@ class LedgerThread:
         )
         try:
             self._refuse_when_dead()
-            with self._translated(), writing(self._engine) as connection:
-                answers = [self._one(connection, work, future) for work, future in batch]
+            with self._translated():
+                answers = _patiently(lambda: self._together(batch))
             told = None
         except LedgerError as error:
             told = error
@@ -90,6 +97,11 @@ class LedgerThread:
                     answers[number]()
                 else:
                     future.set_exception(told)
+
+    def _together(self, batch: Sequence[tuple[Work[Any], Future[Any]]]) -> list[Callable[[], None]]:
+        """One transaction. It can be done again after a StoreError that says busy: then it was rolled back whole."""
+        with writing(self._engine) as connection:
+            return [self._one(connection, work, future) for work, future in batch]
 
     def _one(self, connection: Connection, work: Work[T], future: Future[T]) -> Callable[[], None]:
         """One write as a savepoint; what is wrong with it alone is told to its caller alone."""
@@ -120,6 +132,20 @@ class LedgerThread:
         except (EnvelopeError, StatementError, IdentityError, MerkleError) as error:
             text = f"the ledger holds what this station never writes ({error}): run station ledger verify --config FILE"
             raise UnreadableLedgerError(text) from error
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """The work, tried again while somebody else has the file locked; StoreError when that lasts too long."""
+    began = time.monotonic()
+    while True:
+        try:
+            return work()
+        except StoreError as error:
+            waited = time.monotonic() - began
+            if not error.busy or waited > PATIENCE_S:
+                raise
+            text = "another process has kept the ledger locked for %.1f s; waiting, for up to %.0f s more"
+            log.warning(text, waited, PATIENCE_S - waited)
 
 
 def _log_bug(committed: Future[None]) -> None:

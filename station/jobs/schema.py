@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ledger.engine import Connection, Engine, open_engine, reading, writing
+from ledger.engine import Connection, Engine, open_engine, open_snapshot, reading, writing
 from ledger.faults import StoreError
 
 APPLICATION_ID = 0x4B535401
@@ -25,6 +25,17 @@ def open_database(path: Path, *, read_only: bool = False, create: bool = False) 
         _require(path, _version(engine), upgradable=not read_only)
         if not read_only:
             upgrade(engine)
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_copy(path: Path) -> Engine:
+    """A copy of the station's database, to read all of it during a shift; as read-only otherwise. Raises StoreError."""
+    engine = open_snapshot(path, application_id=APPLICATION_ID)
+    try:
+        _require(path, _version(engine), upgradable=False)
     except StoreError:
         engine.dispose()
         raise

@@ -10,20 +10,12 @@ from pathlib import Path
 import pytest
 
 from ledger.engine import Engine, reading, writing
-<<<<<<< HEAD
 from ledger.publish import PublishError, latest, nodes, prepare, store
-=======
-from ledger.publish import Head, PublishError, latest, nodes, prepare, store
->>>>>>> 405dadc (Ledger: no inclusion proof where nobody asks for one)
 from tests.ledger.conftest import ORIGIN, LogSigner
 from tests.ledger.publishing import publish
 from tests.trust.trees import nodes_of, root_of
 from trust.merkle import EMPTY_ROOT, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
-<<<<<<< HEAD
 from trust.signed_note import Head, assemble, checkpoint_text, sign_line, verify
-=======
-from trust.signed_note import assemble, checkpoint_text, sign_line, verify
->>>>>>> 405dadc (Ledger: no inclusion proof where nobody asks for one)
 
 Fill = Callable[[int], None]
 
@@ -63,11 +55,7 @@ def test_nodes_from_frontiers_are_the_tree(engine: Engine, fill: Fill) -> None:
                 assert found(level, index) == wanted(level, index)
         for size in (1, 2, 33, 64, 70):
             for index in range(size):
-<<<<<<< HEAD
                 proof = inclusion_proof(nodes(connection), index, size)
-=======
-                proof = inclusion_proof(found, index, size)
->>>>>>> 405dadc (Ledger: no inclusion proof where nobody asks for one)
                 assert verify_inclusion(index, size, leaves[index], root_of(leaves[:size]), proof)
 
 

@@ -313,7 +313,9 @@ def _raise(connection: Connection, broken: Callable[[], None]) -> None:
         raise OperationalError("", {}, error) from error
 
 
-def test_a_locked_ledger_says_who(tmp_path: Path, made: World) -> None:
+def test_a_locked_ledger_says_who(tmp_path: Path, made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("station.jobs.ledger_thread.PATIENCE_S", 0)
+
     async def work() -> None:
         path = tmp_path / "station.db"
         store = kit.store_at(path, made)
