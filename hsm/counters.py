@@ -201,9 +201,10 @@ class Counters:
         row = self._run(f"{sql} ORDER BY size DESC LIMIT 1", origin, size).fetchone()
         return None if row is None else KnownHead(size=row[0], root_hash=bytes(row[1]), note=row[2])
 
-    def heads(self) -> dict[str, int]:
-        """The size of the last checkpoint of each log."""
-        return dict(self._run("SELECT origin, max(size) FROM checkpoints GROUP BY origin"))
+    def heads(self) -> dict[str, KnownHead]:
+        """The last checkpoint of each log."""
+        origins = [origin for (origin,) in self._run("SELECT DISTINCT origin FROM checkpoints")]
+        return {origin: head for origin in origins if (head := self.head(origin)) is not None}
 
     def add_head(self, origin: str, size: int, root_hash: bytes) -> None:
         """Make a checkpoint durable, not signed yet."""

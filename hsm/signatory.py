@@ -9,7 +9,7 @@ from typing import Self
 from hsm.counters import Counters, StoreError
 from hsm.orders import OrderBook
 from hsm.purposes import RoleName
-from hsm.signer import SignerError, SignerStatus
+from hsm.signer import LogHead, SignerError, SignerStatus
 from hsm.token import Token, TokenError, TokenPinWrongError
 from hsm.token.signing import SigningKeys
 from trust.codes import Code
@@ -60,7 +60,10 @@ class Signatory:
             keys={label: self.token.public_key(label) for label in sorted(self.token.labels())},
             signatures={purpose: payloads for purpose, (payloads, _) in counts.items()},
             resigned=sum(again for _, again in counts.values()),
-            checkpoints=self.counters.heads(),
+            checkpoints={
+                origin: LogHead(size=head.size, root_hash=head.root_hash)
+                for origin, head in self.counters.heads().items()
+            },
         )
 
     def require_here(self, statement: Statement, what: str) -> None:

@@ -37,10 +37,18 @@ class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     device_id: str
 
 
+class LogHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A log's head: its size, and its root hash (32 bytes)."""
+
+    size: int
+    root_hash: bytes
+
+
 class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a signer says of itself: keys (DER SubjectPublicKeyInfo) and distinct payloads signed, by purpose.
 
-    `resigned` counts payloads signed once more after a crash; `checkpoints` is the last size signed, by log origin.
+    `resigned` counts payloads signed once more after a crash; `checkpoints` is the last head signed, or that
+    will be before any other (a crash came in between), by log origin.
     """
 
     role: Literal["factory", "cloud"]
@@ -52,7 +60,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     keys: dict[str, bytes]
     signatures: dict[str, int]
     resigned: int
-    checkpoints: dict[str, int] = {}
+    checkpoints: dict[str, LogHead] = {}
 
 
 class Signer(Protocol):

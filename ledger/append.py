@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select
 
 from ledger.engine import Connection
 from ledger.tables import LEAVES, MAX_ENTRY_BYTES
-from trust.merkle import Frontier, leaf_hash
+from trust.merkle import Frontier, MerkleError, leaf_hash
 
 _LEAF = LEAVES.c
 _THERE = select(_LEAF.index, _LEAF.leaf_hash, _LEAF.entry).where(
@@ -59,10 +59,12 @@ def tip(connection: Connection) -> Frontier:
 
 
 def frontier_at(connection: Connection, size: int) -> Frontier:
-    """The log's state when it had `size` leaves, as stored."""
+    """The log's state when it had `size` leaves, as stored. Raises MerkleError if there is no such row."""
     if size == 0:
         return Frontier()
-    stored = connection.execute(_FRONTIER, {"last": size - 1}).scalar_one()
+    stored = connection.execute(_FRONTIER, {"last": size - 1}).scalar_one_or_none()
+    if stored is None:
+        raise MerkleError(f"leaf {size - 1} is missing")
     return Frontier.from_bytes(stored)
 
 

@@ -7,6 +7,8 @@ between them. Never signs, never knows which process does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import bindparam, func, insert, select
 
 from ledger.append import frontier_at, tip
@@ -61,6 +63,31 @@ def store(connection: Connection, head: Head, note: str, key: NoteKey) -> Checkp
     if there is None:
         connection.execute(_KEEP, {"size": head.size, "note": note})
     return checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far the log and its checkpoints are: leaves, newest checkpoint stored (0: none), the size asked for after it.
+
+    `root_hash` is that of the log's first leaves, as many as were asked about; None if it has fewer.
+    """
+
+    size: int
+    checkpoint: int
+    intent: int | None
+    root_hash: bytes | None
+
+
+def standing(connection: Connection, at: int) -> Standing:
+    """How far the log is, with its root hash when it had `at` leaves. Believes what is stored."""
+    last, size = connection.execute(_LAST).scalar_one(), tip(connection).size
+    intent = connection.execute(_OPEN, {"last": last}).one_or_none()
+    return Standing(
+        size=size,
+        checkpoint=last,
+        intent=None if intent is None else intent.size,
+        root_hash=frontier_at(connection, at).root if at <= size else None,
+    )
 
 
 def latest(connection: Connection) -> str | None:

@@ -224,6 +224,12 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             "Run station ledger verify --config FILE; call the line engineer.",
             Exit.LINE_STOPPED,
         ),
+        "ledger-differs": Row(
+            _L,
+            "Ledger and signer do not tell of the same log.",
+            "Begin no unit and no new ledger: put the newest ledger back in its place, or call the security officer.",
+            Exit.LINE_STOPPED,
+        ),
         "registry-refused": Row(
             _L,
             "The registry refuses this station.",

@@ -11,18 +11,20 @@ from pathlib import Path
 
 from fixtures.device import DeviceError, NoAnswerError
 from fixtures.slot import SlotConfig
-from hsm.signer import SignerError, SignerUnavailableError
+from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import config as settings
 from station import wiring
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
-from station.disk import enough_disk, free_at, usable
+from station.disk import enough_disk, free_at
 from station.events import Rehearsed
 from station.faults import Fault, SetupError, fault
 from station.jobs import LedgerError, OutboxItem, RecordKind
+from station.jobs.store import JobStore
 from station.leaves import classify
 from station.line import Clock
 from station.plan import Plan, agree, chosen, for_this_station, load_order, load_slots, named_slots
 from station.root import load_root
+from station.same_log import require_same_log
 from station.usage import UsageError
 from trust.identity import DeviceId
 from trust.order import WorkOrder
@@ -101,10 +103,11 @@ class Known:
 
     async def findings(self, order_file: Path | None) -> list[Finding]:
         """Order, ledger and clock, signer, registry."""
+        signer = await self._status()
         return [
             await _ask("order", lambda: self._order(order_file)),
-            await _ask("ledger", self._ledger),
-            await _ask("signer", self._signer),
+            await _ask("ledger", lambda: self._ledger(signer)),
+            await _ask("signer", lambda: self._signer(signer)),
             await _ask("registry", self._registry),
         ]
 
@@ -115,13 +118,26 @@ class Known:
         for_this_station(work, self.config)
         return f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
 
-    async def _ledger(self) -> str:
-        with usable(self.paths.database):
-            begun = self.paths.database.exists()
-        if not begun:
-            return "none yet; the first batch makes it"
+    async def _status(self) -> SignerStatus | NotReadyError:
+        """What the root's signer says of itself: it is asked once, ledger and signer are judged by it."""
+        signer = wiring.open_signer(self.paths)
+        try:
+            status = await signer.status()
+            wiring.check_signer(self.config, self.root, status)
+        except (SignerError, SignerUnavailableError) as error:
+            return NotReadyError(f"{error}. Start it: station-signer serve --dir DIR --root ROOT")
+        except Fault as error:
+            return NotReadyError(_text(error))
+        finally:
+            await signer.close()
+        return status
+
+    async def _ledger(self, signer: SignerStatus | NotReadyError) -> str:
+        if not wiring.begun(self.paths.database):
+            return await self._no_ledger(signer)
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
+            compared = await self._compared(signer, store)
             tip, waiting, newest = await store.tip(), await store.pending(), await store.newest_event()
         except LedgerError as error:
             raise classify(error) from error
@@ -131,17 +147,27 @@ class Known:
         now = clock.utc()
         if newest is not None and newest.at > now:
             raise NotReadyError(f"the clock says {now}, the newest record is of {newest.at}. Set the clock.")
-        return f"{tip.size} leaves; {left_over(waiting, clock.now())}; the clock is not behind"
+        return f"{tip.size} leaves; {left_over(waiting, clock.now())}; {compared}; the clock is not behind"
 
-    async def _signer(self) -> str:
-        signer = wiring.open_signer(self.paths)
-        try:
-            status = await signer.status()
-        except (SignerError, SignerUnavailableError) as error:
-            raise NotReadyError(f"{error}. Start it: station-signer serve --dir DIR --root ROOT") from error
-        finally:
-            await signer.close()
-        wiring.check_signer(self.config, self.root, status)
+    async def _no_ledger(self, signer: SignerStatus | NotReadyError) -> str:
+        if isinstance(signer, NotReadyError):
+            return "none here; whether there was one, the signer would know"
+        await require_same_log(signer, self._origin, None)
+        return "none yet; the first batch makes it"
+
+    async def _compared(self, signer: SignerStatus | NotReadyError, store: JobStore) -> str:
+        if isinstance(signer, NotReadyError):
+            return "not compared with the signer"
+        await require_same_log(signer, self._origin, store)
+        return "the log that the signer knows"
+
+    @property
+    def _origin(self) -> str:
+        return self.root.root.log_origin(self.config.station.name)
+
+    async def _signer(self, status: SignerStatus | NotReadyError) -> str:
+        if isinstance(status, NotReadyError):
+            raise status
         total = sum(status.signatures.values())
         token = f"{status.token_label} ({status.token_model})"
         return f"{status.name}, token {token}, {total} signatures, keys are the root's"
@@ -202,10 +228,8 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     signer = wiring.open_signer(plan.paths)
     cloud = wiring.open_cloud(plan.config, plan.root)
     try:
-        wiring.check_signer(plan.config, plan.root, await signer.status())
+        await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
         await _greet(cloud)
-    except (SignerError, SignerUnavailableError) as error:
-        raise classify(error) from error
     except NotReadyError as error:
         raise fault("setup", str(error)) from error
     finally:

@@ -36,6 +36,7 @@ from station.outbox import Outbox
 from station.plan import Plan
 from station.port import FloorPort
 from station.root import load_root
+from station.same_log import require_same_log
 from station.voice import Voice
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
@@ -58,9 +59,10 @@ async def open_floor(
     async with AsyncExitStack() as stack:
         stack.enter_context(alone_with(plan.paths.database))
         signer, cloud = open_signer(plan.paths), open_cloud(plan.config, plan.root)
-        store = open_store(plan)
-        for party in (signer, cloud, store):
+        for party in (signer, cloud):
             stack.push_async_callback(party.close)
+        store = await continued(plan, await known_signer(plan, signer))
+        stack.push_async_callback(store.close)
         await admit_order(plan, signer, store)
         voice = Voice()
         line = Line(
@@ -127,16 +129,47 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
     return make
 
 
-async def admit_order(plan: Plan, signer: SignerClient, store: JobStore) -> SignerStatus:
-    """The signer is the root's and knows the order; the order is in the log."""
+async def known_signer(plan: Plan, signer: SignerClient) -> SignerStatus:
+    """What the signer says of itself; it is the root's."""
     try:
         status = await signer.status()
-        check_signer(plan.config, plan.root, status)
+    except LEAF_ERRORS as error:
+        raise classify(error) from error
+    check_signer(plan.config, plan.root, status)
+    return status
+
+
+async def continued(plan: Plan, status: SignerStatus) -> JobStore:
+    """The station's ledger, which goes on from the signer's last head; a new one only if the signer knows of none."""
+    origin = plan.root.root.log_origin(plan.config.station.name)
+    if not begun(plan.paths.database):
+        await require_same_log(status, origin, None)
+    store = open_store(plan)
+    try:
+        await require_same_log(status, origin, store)
+    except Fault:
+        await store.close()
+        raise
+    return store
+
+
+async def rehearse_ledger(plan: Plan, status: SignerStatus) -> None:
+    """As `continued`, and makes nothing."""
+    store = read_store(plan.config, plan.paths, plan.root) if begun(plan.paths.database) else None
+    try:
+        await require_same_log(status, plan.root.root.log_origin(plan.config.station.name), store)
+    finally:
+        if store is not None:
+            await store.close()
+
+
+async def admit_order(plan: Plan, signer: SignerClient, store: JobStore) -> None:
+    """The signer knows the order; the order is in the log."""
+    try:
         await signer.import_order(plan.order)
         await store.keep_order(plan.order)
     except LEAF_ERRORS as error:
         raise classify(error) from error
-    return status
 
 
 def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatus) -> None:
@@ -168,12 +201,17 @@ def log_key(root: TrustedRoot, station: str) -> NoteKey:
     return NoteKey(root.root.log_origin(station), root.root.station(station).log)
 
 
+def begun(database: Path) -> bool:
+    """Whether there is a ledger; an empty file is none."""
+    with usable(database):
+        return database.is_file() and database.stat().st_size > 0
+
+
 def open_store(plan: Plan) -> JobStore:
-    """The station's database, made if this is the station's first start."""
-    path = plan.paths.database
+    """The station's database, made if there is none: `continued` knows whether it may be."""
+    path, there = plan.paths.database, begun(plan.paths.database)
     with usable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        there = path.is_file() and path.stat().st_size > 0
     try:
         return JobStore(open_database(path, create=True), stamp_of(plan.config, plan.root))
     except StoreError as error:

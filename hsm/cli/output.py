@@ -18,6 +18,6 @@ def status_lines(status: SignerStatus) -> Iterator[str]:
     for purpose, spki in sorted(status.keys.items()):
         made = status.signatures.get(purpose, 0)
         yield f"key          {purpose:<11} {hashlib.sha256(spki).hexdigest()}  {made} signed"
-    for origin, size in sorted(status.checkpoints.items()):
-        yield f"log          {origin} at {size}"
+    for origin, head in sorted(status.checkpoints.items()):
+        yield f"log          {origin} at {head.size}, root hash {head.root_hash.hex()}"
     yield f"signed again {status.resigned}"

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from ledger.append import tip
 from ledger.engine import Connection, Engine
-from ledger.publish import ROUNDS, latest, prepare, store
+from ledger.publish import ROUNDS, Standing, latest, prepare, standing, store
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind, queries, writes
 from station.jobs.ledger_thread import LedgerThread
 from station.jobs.queries import Tally
@@ -109,6 +109,10 @@ class JobStore:
     async def tip(self) -> Frontier:
         """Size and root of the log now."""
         return await self._ledger.read(tip)
+
+    async def standing(self, at: int) -> Standing:
+        """How far log and checkpoints are, and the log's root hash over its first `at` leaves."""
+        return await self._ledger.read(lambda connection: standing(connection, at))
 
     async def checkpoint(self) -> str | None:
         """The newest checkpoint's note."""

@@ -3,6 +3,7 @@
 import re
 import resource
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from station.exits import Exit
-from tests.cli.commands import STATION, Done, station, typed
+from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site, changed
 from trust.dsse import Envelope
 from trust.root import Root, wrap
@@ -109,13 +110,18 @@ def test_a_state_directory_that_cannot_be(site: Site) -> None:
 def test_a_ledger_that_cannot_be_begun(site: Site) -> None:
     """No room for its first pages: nothing was started, so it is set-up; a ledger that is there and fails is not."""
     config = site.config_with("full", ('"station/ledger.db"', '"full/ledger.db"'))
-    words = ["run", "--config", config, "--order", site.order("o"), "--slots", site.slots[0]]
+    begin = (
+        "import sys; from pathlib import Path; from station import wiring; from station.faults import SetupError\n"
+        "from station.plan import Plan\n"
+        "try: wiring.open_store(Plan.load(Path(sys.argv[1]), Path(sys.argv[2])))\n"
+        "except SetupError as error: print(error.detail)"
+    )
     for _ in range(2):
         done = subprocess.run(
-            [STATION, *map(str, words)], capture_output=True, text=True, check=False,
+            [sys.executable, "-c", begin, config, site.order("o")], capture_output=True, text=True, check=False,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         )  # fmt: skip
-        refused(Done(done.returncode, done.stdout, done.stderr), f"station: {site.state / 'full/ledger.db'}: ")
+        assert done.stdout.startswith(f"{site.state / 'full/ledger.db'}: "), done
 
 
 SLOTS = '[[slot]]\nname = "a"\nfamily = "smp"\nport = "/dev/ttyX"\n'

@@ -90,6 +90,7 @@ ELSEWHERE = {
     "unit-not-signed": "the signer's second opinion on what the flow has refused before; its word is classified: "
     "test_a_statement_that_the_signer_does_not_take_quarantines_the_unit",
     "internal": "a bug of the station: test_a_bug_stops_the_line_and_does_not_vanish",
+    "ledger-differs": "before any unit: tests/cli/test_same_log.py",
     "setup": "before any unit: nothing was started",
     "key-weak": "every weak key that can be recognised so far is refused as no key at all (trust.keys); the signer's word for "
     "it is classified: test_a_weak_key_has_its_own_exit_code",

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hsm.signer import SignerError, SignerUnavailableError
+from hsm.signer import LogHead, SignerError, SignerUnavailableError
 from hsm.token import TokenUnavailableError
 from tests.hsm.local_signer import FactoryVerbs, Parties, make_factory, make_parties
 from trust import signed_note
@@ -74,7 +74,7 @@ def test_a_growing_log_is_signed_and_the_note_verifies(tmp_path: Path, ed25519_l
         head = signed_note.verify(note, ORIGIN, parties.trusted.root.station("st-01").log)
         assert (head.size, head.root_hash) == (size, request(size, 0).root_hash)
         old = size
-    assert parties.factory.status().checkpoints == {ORIGIN: 70}
+    assert parties.factory.status().checkpoints == {ORIGIN: LogHead(size=70, root_hash=request(70, 0).root_hash)}
 
 
 def test_the_same_head_again_is_the_same_note_and_costs_nothing(parties: Parties) -> None:

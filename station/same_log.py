@@ -1,0 +1,63 @@
+"""Whether the ledger here is the log whose head the signer has signed last: asked before the first unit.
+
+The signer cannot forget a checkpoint, a file can be lost, or replaced by an old copy. What does not go on from the
+signer's last head must not be written to, and no new ledger begun in its place: the next checkpoint would be refused,
+and the units made until then be on record nowhere else. Never changes anything.
+"""
+
+from __future__ import annotations
+
+from hsm.signer import LogHead, SignerStatus
+from ledger.publish import Standing
+from station.faults import fault
+from station.jobs import LedgerError
+from station.jobs.store import JobStore
+from station.leaves import classify
+from trust.merkle import EMPTY_ROOT
+
+_NONE = LogHead(size=0, root_hash=EMPTY_ROOT)
+_STATEMENTS = ("pin", "completion")
+
+
+async def require_same_log(status: SignerStatus, origin: str, store: JobStore | None) -> None:
+    """The fault `ledger-differs` unless this ledger (None: there is none yet) goes on from the signer's last head."""
+    known = status.checkpoints.get(origin, _NONE)
+    try:
+        here = None if store is None else await store.standing(known.size)
+    except LedgerError as error:
+        raise classify(error) from error
+    wrong = _not_begun(status, known) if here is None or here.size == 0 else difference(known, here)
+    if wrong is not None:
+        raise fault("ledger-differs", wrong)
+
+
+def _not_begun(status: SignerStatus, known: LogHead) -> str | None:
+    """Why no ledger can begin here."""
+    if known.size:
+        return f"there is no ledger here, and the signer has signed a checkpoint over its first {known.size} leaves"
+    signed = sum(status.signatures.get(purpose, 0) for purpose in _STATEMENTS)
+    if signed:
+        return f"there is no ledger here, and the signer has signed {signed} statements that must stand in it"
+    return None
+
+
+def difference(known: LogHead, here: Standing) -> str | None:
+    """What keeps this ledger from going on from the signer's last head; None if nothing does."""
+    if known.size > here.size:
+        return (
+            f"the signer has signed a checkpoint over {known.size} leaves, the ledger here has {here.size}: "
+            "it is an old copy, or it was cut"
+        )
+    if here.root_hash != known.root_hash:
+        return (
+            f"the ledger's first {known.size} leaves are not those over which the signer has signed a checkpoint: "
+            "it is another log, or it was rewritten"
+        )
+    if known.size < here.checkpoint:
+        return (
+            f"the ledger has a checkpoint over {here.checkpoint} leaves, the signer knows of {known.size}: "
+            "the signer's counters are an old copy"
+        )
+    if known.size not in {here.checkpoint, here.intent}:
+        return f"the signer has signed a checkpoint over {known.size} leaves that the ledger here has not asked for"
+    return None
