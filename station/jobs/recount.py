@@ -1,7 +1,8 @@
 """Comparing the state tables with what the leaves imply, in one pass beside the leaves.
 
 Each state row names the leaf that implies it; each table is read in that order and compared leaf by leaf: memory does
-not grow with the log. Also the schema: triggers and constraints as the migrations make them. Never changes anything.
+not grow with the log. Also the schema: triggers and constraints as the migrations make them, and their revision.
+Never changes anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _BATCH = 500
 _LEAF_COLUMN: dict[type[Base], str] = {
     table: "answer_leaf" if table is DeliveryRow else "leaf_index" for table in STATE
 }
+_REVISION_TABLE = ("table", "alembic_version")
 _SCHEMA = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type DESC, name"
 
 
@@ -114,7 +116,7 @@ def schema_mismatches(connection: Connection) -> Iterator[Mismatch]:
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version != SCHEMA_VERSION:
         yield Mismatch("schema", "user_version", f"is {version}, expected {SCHEMA_VERSION}")
-    found, wanted = _schema(connection), dict(_fresh_schema())
+    found, wanted = _schema(connection), dict(_fresh()[0])
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found:
             yield Mismatch("schema", " ".join(name), "missing: somebody dropped it")
@@ -122,21 +124,29 @@ def schema_mismatches(connection: Connection) -> Iterator[Mismatch]:
             yield Mismatch("schema", " ".join(name), "is not part of this schema")
         elif found[name] != wanted[name]:
             yield Mismatch("schema", " ".join(name), "is not as the migrations make it")
+    if _REVISION_TABLE in found and (revision := _revision(connection)) != _fresh()[1]:
+        text = f"is {', '.join(map(str, revision)) or 'empty'}, expected {', '.join(_fresh()[1])}"
+        yield Mismatch("schema", _REVISION_TABLE[1], text)
 
 
 @cache
-def _fresh_schema() -> tuple[tuple[tuple[str, str], str], ...]:
-    """What this version's migrations make; the same for the life of the process."""
+def _fresh() -> tuple[tuple[tuple[tuple[str, str], str], ...], tuple[str, ...]]:
+    """Schema and revision that this version's migrations make; the same for the life of the process."""
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
         migrate(connection)
-        schema = tuple(_schema(connection).items())
+        made = tuple(_schema(connection).items()), _revision(connection)
     engine.dispose()
-    return schema
+    return made
 
 
 def _schema(connection: Connection) -> dict[tuple[str, str], str]:
     return {(kind, name): f"{table} {sql}" for kind, name, table, sql in connection.exec_driver_sql(_SCHEMA)}
+
+
+def _revision(connection: Connection) -> tuple[str, ...]:
+    """Which migrations have run; the next version's begin after these."""
+    return tuple(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
 
 
 def _shown(value: Value) -> str:

@@ -191,15 +191,17 @@ def test_a_cut_log_is_found_by_its_checkpoint(plant: Plant, tmp_path: Path) -> N
     assert {(found.table, found.row) for found in findings} == {("checkpoints", "35"), ("checkpoint_intents", "35")}
 
 
-@pytest.mark.parametrize("kind", ["trigger", "index", "table"])
+@pytest.mark.parametrize("kind", ["trigger", "index", "table", "revision", "no revision"])
 def test_a_changed_schema_is_named(plant: Plant, tmp_path: Path, kind: str) -> None:
     changed = {
         "trigger": "DROP TRIGGER leaves_no_update",
         "index": "DROP INDEX ix_jobs_order_id",
         "table": "CREATE TABLE leaves_2 (a)",
+        "revision": "UPDATE alembic_version SET version_num = '0001'",
+        "no revision": "DELETE FROM alembic_version",
     }
     path = plant.copy(tmp_path)
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(changed[kind])
     (found,) = plant.audit(path).findings
     assert (found.check, found.table) == (13, "schema")
