@@ -12,6 +12,7 @@ Checks 1 to 6 are the log's own (`ledger.audit`). On top of them, for each leaf 
 12. Each row of the state tables is implied by a leaf, and each row that a leaf implies is there.
 13. The schema is as the migrations make it: constraints and append-only triggers.
 14. Tables and indexes of the file say the same: who reads through an index sees the rows that were audited.
+15. No order has more units than it allows, each device counted once; and the report's figures are those of the leaves.
 
 Reads only. Never repairs; whoever finds something keeps the file.
 """
@@ -23,8 +24,10 @@ from dataclasses import dataclass
 
 from ledger.audit import Finding, StoredLeaf, audit_file, audit_log
 from ledger.engine import Connection, Engine, reading
+from station.audit.books import Books
 from station.audit.story import UNJUDGEABLE, Storyteller
 from station.jobs.leaf import LeafError, parse_entry
+from station.jobs.queries import tally
 from station.jobs.recount import Mismatch, Recount, schema_mismatches
 from trust.printable import printable
 from trust.root import TrustedRoot
@@ -64,13 +67,18 @@ def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
     """Audit a station's database against a trust root.
 
     Raises RootError or NoteError when the root names no usable keys for the station, StoreError when the file cannot
-    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema, file.
+    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema, file, orders.
     """
     key = NoteKey(trusted.root.log_origin(station), trusted.root.station(station).log)
     with reading(engine) as connection:
         auditor = _Auditor(connection, Storyteller(trusted, station))
         log = audit_log(connection, key, auditor.judge)
-        rest = [*auditor.strays(), *_mismatches(schema_mismatches(connection), check=13), *audit_file(connection)]
+        rest = [
+            *auditor.strays(),
+            *_mismatches(schema_mismatches(connection), check=13),
+            *audit_file(connection),
+            *_miscounted(connection, auditor.storyteller.books),
+        ]
     told = auditor.storyteller.counts
     return AuditReport(
         findings=(*log.findings, *rest),
@@ -115,6 +123,16 @@ class _Auditor:
     def strays(self) -> Iterator[Finding]:
         """Check 12 for the rows that name no leaf."""
         yield from _mismatches(self._recount.end(), check=12)
+
+
+def _miscounted(connection: Connection, books: Books) -> Iterator[Finding]:
+    """Check 15: where the report's queries, asked of the state tables, do not give what the leaves say."""
+    for order_id, account in books.accounts.items():
+        told = tally(connection, order_id)
+        counted = (told.signed_for, told.passed, told.refused)
+        if counted != account.equation:
+            text = f"signed for, passed and lost are {counted} for the report, {account.equation} by the leaves"
+            yield Finding(check=15, table="orders", row=printable(order_id), text=text)
 
 
 def _of_leaf(stored: StoredLeaf, check: int, text: str) -> Finding:

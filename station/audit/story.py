@@ -1,7 +1,7 @@
 """What the leaves told so far, and what the next one adds: turns, owners of keys, one key a device.
 
-The memory of the audit (checks 7 to 11); what needs no memory is in `station.audit.statements`. The statements of a job
-are kept only until it is finished. Never reads a database.
+The memory of the audit (checks 7 to 11); units are counted in `station.audit.books` (15), and what needs no memory is
+in `station.audit.statements`. The statements of a job are kept only until it is finished. Never reads a database.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec import MsgspecError
 
 from station.audit import device, statements
+from station.audit.books import Books
 from station.audit.statements import Trust
 from station.jobs import RecordKind
 from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError
@@ -59,6 +60,7 @@ class Storyteller:
 
     def __init__(self, trusted: TrustedRoot, station: str) -> None:
         self.counts = Counts()
+        self.books = Books(station)
         self._trust = Trust(trusted, station)
         self._places: set[tuple[str, str]] = set()
         self._orders: dict[str, Envelope] = {}
@@ -90,6 +92,7 @@ class Storyteller:
             yield from self._record(leaf, leaf.kind, story)
         elif isinstance(leaf.body, WorkOrder):
             self._orders[leaf.body.order_id] = leaf.envelope
+            self.books.open(leaf.body)
             yield from statements.order(leaf.body)
         elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
             yield from self._open(leaf.body)
@@ -129,6 +132,7 @@ class Storyteller:
         wrong = problem(leaf, story.known)
         if wrong is not None:
             yield 10, wrong
+        yield from self.books.enter(story.known.order_id, leaf.job, kind, leaf.body)
         yield from statements.signatures(leaf, self._trust, adopted=story.known.adopted)
         yield from statements.content(leaf, self._trust, self._orders.get(story.known.order_id), story.envelopes)
         if isinstance(leaf.body, PinStatement | Completion):
