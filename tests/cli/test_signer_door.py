@@ -76,7 +76,7 @@ async def asked(path: Path, requests: list[tuple[str, Any]]) -> list[dict[str, A
     """The answers of the signer's own socket."""
     reader, writer = await asyncio.open_unix_connection(path)
     answers = []
-    for number, (verb, body) in enumerate(requests):
+    for number, (verb, body) in enumerate(requests, 1):
         data = json.dumps({"v": 1, "verb": verb, "id": number, "body": body}).encode()
         writer.write(struct.pack(">I", len(data)) + data)
         (length,) = struct.unpack(">I", await asyncio.wait_for(reader.readexactly(4), 10))
