@@ -133,7 +133,7 @@ def test_a_worn_out_flash_is_reported_and_the_old_anchor_holds(start: Callable[.
     with refused(FLASH_FAILED):
         client.write_anchor(new_anchor())
     assert client.read_anchor() == anchor
-    client = start("--flash-stuck", "0x1020").client  # in slot A of the key
+    client = start("--flash-stuck", "0x1010").client  # the algorithm, never 00, in slot A of the key
     assert client.generate(EC, job) == 1
     while client.status()[0] == 1:
         time.sleep(0.001)
