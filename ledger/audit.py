@@ -7,21 +7,25 @@
 5. A checkpoint's root hash is the one computed from the entries alone, from row 0.
 6. The log is not shorter than what was signed; each checkpoint was asked for, from the one before, and none is missing.
 
-14. (`audit_file`; 7 to 13 are the caller's.) SQLite finds its tables, indexes and constraints in agreement.
+Checks 1 to 6 alone would pass a log that was rewritten and whose checkpoints and intents were dropped. Therefore:
+
+16. Each head that others know (`KnownHead`) was asked for here, and is that of the log's first entries.
+
+14. (`audit_file`; the other numbers are the caller's.) SQLite finds its tables, indexes and constraints in agreement.
 
 What an entry says is the caller's to judge, leaf by leaf. Never repairs, never stops at the first finding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
 from ledger.engine import Connection
 from ledger.tables import CHECKPOINTS, INTENTS, LEAVES
-from trust.merkle import Frontier, MerkleError, leaf_hash
+from trust.merkle import EMPTY_ROOT, Frontier, MerkleError, leaf_hash
 from trust.printable import printable
 from trust.signed_note import NoteError, NoteKey, verify
 
@@ -58,6 +62,15 @@ class StoredLeaf:
     entry: bytes
     subject: str
     step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownHead:
+    """A head of this log that somebody keeps outside it; `whose` begins a sentence."""
+
+    whose: str
+    size: int
+    root_hash: bytes
 
 
 Judge = Callable[[StoredLeaf], Iterable[Finding]]
@@ -99,10 +112,10 @@ class _Walk:
             self.roots[self.expected] = self.truth.root
 
 
-def audit_log(connection: Connection, key: NoteKey, judge: Judge) -> LogReport:
-    """Run checks 1 to 6 over the whole log, and `judge` over each leaf in order; stops after 1,000 findings."""
+def audit_log(connection: Connection, key: NoteKey, judge: Judge, known: Sequence[KnownHead] = ()) -> LogReport:
+    """Run checks 1 to 6 and 16 over the whole log, and `judge` over each leaf in order; stops after 1,000 findings."""
     notes = dict(_checkpoints(connection))
-    walk = _Walk(roots=dict.fromkeys(notes, b""))
+    walk = _Walk(roots={0: EMPTY_ROOT, **dict.fromkeys((*notes, *(head.size for head in known if head.size)), b"")})
     findings: list[Finding] = []
     for index, entry, hashed, frontier, subject, step in connection.execute(_LEAVES):
         findings += walk.step(index, entry, hashed, frontier)
@@ -110,7 +123,9 @@ def audit_log(connection: Connection, key: NoteKey, judge: Judge) -> LogReport:
         if len(findings) > MAX_FINDINGS:
             break
     else:
-        findings += _judge_intents(_intents(connection), set(notes), walk.expected)
+        intents = _intents(connection)
+        findings += _judge_intents(intents, set(notes), walk.expected)
+        findings += _judge_known(known, {0, *(size for size, _ in intents)}, walk)
     wrong = {size: _wrong(size, note, key, walk) for size, note in notes.items()}
     findings += [each for each in wrong.values() if each is not None]
     good = [size for size, found in wrong.items() if found is None]
@@ -165,6 +180,21 @@ def _judge_intents(intents: list[tuple[int, int]], signed: set[int], size: int) 
         before = intended
     for unasked in sorted(signed - {intended for intended, _ in intents}):
         yield Finding(check=6, table="checkpoint_intents", row=str(unasked), text="missing: its checkpoint is there")
+
+
+def _judge_known(known: Sequence[KnownHead], asked: set[int], walk: _Walk) -> Iterator[Finding]:
+    for head in known:
+        row, what = str(head.size), f"{head.whose} is over {head.size} leaves"
+        if head.size > walk.expected:
+            text = f"{what}, there are {walk.expected}: the log was cut, or is an old copy"
+            yield Finding(check=16, table="leaves", row=str(walk.expected), text=text)
+            continue
+        if walk.roots[head.size] != head.root_hash:
+            text = f"{what} with another root hash: a leaf before it was changed, or this is another log"
+            yield Finding(check=16, table="checkpoints", row=row, text=text)
+        if head.size not in asked:
+            text = f"missing: {what}, and nobody asked for it here"
+            yield Finding(check=16, table="checkpoint_intents", row=row, text=text)
 
 
 def _checkpoints(connection: Connection) -> list[tuple[int, str]]:

@@ -17,7 +17,6 @@ from ledger.faults import StoreError
 from ledger.publish import PublishError
 from station import config as settings
 from station.alone import alone_with
-from station.audit import AuditReport, audit
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, usable
 from station.events import OutboxSent
@@ -220,10 +219,11 @@ def open_store(plan: Plan) -> JobStore:
 
 def read_store(config: settings.Config, paths: settings.Paths, root: TrustedRoot) -> JobStore:
     """A copy of the station's database, for reading all of it; `reader` is for one device."""
-    return JobStore(_read_only(paths.database, copy=True), stamp_of(config, root))
+    return JobStore(open_ledger(paths.database, copy=True), stamp_of(config, root))
 
 
-def _read_only(database: Path, *, copy: bool) -> Engine:
+def open_ledger(database: Path, *, copy: bool) -> Engine:
+    """The station's database for reading only: a copy to read all of it, or itself for short questions."""
     try:
         with usable(database):
             return open_copy(database) if copy else open_database(database, read_only=True)
@@ -247,7 +247,7 @@ async def reader(config_file: Path) -> AsyncIterator[Reader]:
     """Ledger and registry, for reading only."""
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
-    store = JobStore(_read_only(paths.database, copy=False), stamp_of(config, root))
+    store = JobStore(open_ledger(paths.database, copy=False), stamp_of(config, root))
     cloud = open_cloud(config, root)
     try:
         yield Reader(root=root, jobs=store, cloud=cloud)
@@ -282,14 +282,3 @@ def open_signer(paths: settings.Paths) -> SignerClient:
 def open_slot(config: SlotConfig) -> Slot:
     """The slot over its serial port; opens nothing yet."""
     return SerialSlot(config)
-
-
-def audit_ledger(config_file: Path) -> AuditReport:
-    """Recompute the station's whole ledger, on a copy."""
-    config, paths = settings.load(config_file)
-    root = load_root(paths.root)
-    engine = _read_only(paths.database, copy=True)
-    try:
-        return audit(engine, root, config.station.name)
-    finally:
-        engine.dispose()

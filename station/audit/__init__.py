@@ -13,16 +13,17 @@ Checks 1 to 6 are the log's own (`ledger.audit`). On top of them, for each leaf 
 13. The schema is as the migrations make it: constraints and append-only triggers.
 14. Tables and indexes of the file say the same: who reads through an index sees the rows that were audited.
 15. No order has more units than it allows, each device counted once; and the report's figures are those of the leaves.
+16. The log goes on from each head that is known outside it; and one with completions has a checkpoint.
 
 Reads only. Never repairs; whoever finds something keeps the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ledger.audit import Finding, StoredLeaf, audit_file, audit_log
+from ledger.audit import Finding, KnownHead, StoredLeaf, audit_file, audit_log
 from ledger.engine import Connection, Engine, reading
 from station.audit.books import Books
 from station.audit.story import UNJUDGEABLE, Storyteller
@@ -33,7 +34,7 @@ from trust.printable import printable
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
 
-__all__ = ["AuditReport", "Finding", "audit"]
+__all__ = ["AuditReport", "Finding", "KnownHead", "audit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +64,19 @@ class AuditReport:
         )
 
 
-def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
-    """Audit a station's database against a trust root.
+def audit(
+    engine: Engine, trusted: TrustedRoot, station: str, *, known: Sequence[KnownHead] = (), none_signed: bool = False
+) -> AuditReport:
+    """Audit a station's database against a trust root, and against the heads that others know of it.
 
-    Raises RootError or NoteError when the root names no usable keys for the station, StoreError when the file cannot
-    be read at all. Findings come in the order of the leaves, then checkpoints, stray rows, schema, file, orders.
+    `none_signed`: the signer itself says that it has signed no head yet, so none can be missing. Findings come in the
+    order of the leaves, then checkpoints, stray rows, schema, file, orders, heads. Raises RootError or NoteError when
+    the root names no usable keys for the station, StoreError when the file cannot be read at all.
     """
     key = NoteKey(trusted.root.log_origin(station), trusted.root.station(station).log)
     with reading(engine) as connection:
         auditor = _Auditor(connection, Storyteller(trusted, station))
-        log = audit_log(connection, key, auditor.judge)
+        log = audit_log(connection, key, auditor.judge, known)
         rest = [
             *auditor.strays(),
             *_mismatches(schema_mismatches(connection), check=13),
@@ -80,6 +84,8 @@ def audit(engine: Engine, trusted: TrustedRoot, station: str) -> AuditReport:
             *_miscounted(connection, auditor.storyteller.books),
         ]
     told = auditor.storyteller.counts
+    if told.passed and not log.covered and not none_signed:
+        rest.append(_unbound(told.passed))
     return AuditReport(
         findings=(*log.findings, *rest),
         leaves=log.size,
@@ -123,6 +129,11 @@ class _Auditor:
     def strays(self) -> Iterator[Finding]:
         """Check 12 for the rows that name no leaf."""
         yield from _mismatches(self._recount.end(), check=12)
+
+
+def _unbound(passed: int) -> Finding:
+    text = f"{passed} units have passed and no checkpoint covers a leaf: nothing binds the order of leaves, or an event"
+    return Finding(check=16, table="checkpoints", row="-", text=text)
 
 
 def _miscounted(connection: Connection, books: Books) -> Iterator[Finding]:

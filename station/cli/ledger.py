@@ -14,8 +14,10 @@ import msgspec
 from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
+from station.usage import UsageError
 
 if TYPE_CHECKING:
+    from station.auditing import Audited
     from station.order_report import OrderReport
     from trust.merkle import Frontier
 
@@ -32,26 +34,59 @@ def ledger() -> None:
 
 @ledger.command(short_help="Recompute the whole log and check every signature.")
 @CONFIG
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="A checkpoint kept elsewhere that the log must go on from."
+)
 @_JSONL
-def verify(config_file: Path, jsonl: bool) -> None:
-    """Recompute the whole log from row 1 and check every signature; exits 8 and names the first bad row otherwise."""
-    from station import wiring  # noqa: PLC0415 - keeps --help fast
+def verify(config_file: Path, checkpoint: Path | None, jsonl: bool) -> None:
+    """Recompute the whole log from row 1 and check every signature; exits 8 and names the first bad row otherwise.
 
-    found = wiring.audit_ledger(config_file)
-    for finding in found.findings:
+    The log must also go on from the last head that the signer has signed, if it answers, and from --checkpoint FILE.
+    """
+    from station.auditing import audit_ledger  # noqa: PLC0415 - keeps --help fast
+
+    done = asyncio.run(audit_ledger(config_file, checkpoint))
+    if done.not_asked:
+        note(f"not compared with the signer: {done.not_asked}")
+    for finding in done.report.findings:
         data(_json(finding) if jsonl else f"BAD  {finding}")
-    if found.findings:
+    if done.report.findings:
         note("the ledger was touched or damaged: keep a copy of the file, do not use it, call the security officer")
         sys.exit(Exit.AUDIT_FAILED)
-    if jsonl:
-        counts = {name: getattr(found, name) for name in ("leaves", "covered", "jobs", "pinned", "passed", "emulated")}
-        data(_json({**counts, "root_hash": found.root_hash.hex()}))
-    else:
-        later = f" ({found.leaves - found.covered} not covered yet)" if found.leaves > found.covered else ""
-        data(f"ledger verifies: {found.leaves} leaves, checkpoint over {found.covered}{later}, root hash")
-        data(f"     {found.root_hash.hex()}")
-        emulated = f"; {found.emulated} of the units are emulated" if found.emulated else ""
-        data(f"jobs: {found.jobs}, {found.pinned} pinned, {found.passed} passed{emulated}")
+    for line in [_counts(done)] if jsonl else _verified(done):
+        data(line)
+
+
+def _counts(done: Audited) -> str:
+    """For scripts: null where there was nothing to compare with."""
+    report = done.report
+    counts = {name: getattr(report, name) for name in ("leaves", "covered", "jobs", "pinned", "passed", "emulated")}
+    compared = {"signer": done.signer, "checkpoint": done.checkpoint}
+    return _json({**counts, "root_hash": report.root_hash.hex(), **compared})
+
+
+def _verified(done: Audited) -> Iterator[str]:
+    report = done.report
+    later = f" ({report.leaves - report.covered} not covered yet)" if report.leaves > report.covered else ""
+    yield f"ledger verifies: {report.leaves} leaves, checkpoint over {report.covered}{later}, root hash"
+    yield f"     {report.root_hash.hex()}"
+    emulated = f"; {report.emulated} of the units are emulated" if report.emulated else ""
+    yield f"jobs: {report.jobs}, {report.pinned} pinned, {report.passed} passed{emulated}"
+    if done.signer is not None:
+        yield f"goes on from the signer's last head, over {done.signer} leaves"
+    if done.checkpoint is not None:
+        yield f"goes on from the checkpoint given, over {done.checkpoint} leaves"
+
+
+@ledger.command(short_help="The newest checkpoint, to be kept elsewhere.")
+@CONFIG
+def checkpoint(config_file: Path) -> None:
+    """The newest checkpoint, a signed note, as it is: keep it elsewhere, and verify with it later."""
+    note_text = asyncio.run(_checkpoint(config_file))
+    if note_text is None:
+        raise UsageError("there is no checkpoint yet: the end of a batch makes one")
+    for line in note_text.removesuffix("\n").split("\n"):
+        data(line)
 
 
 @ledger.command(short_help="How far the units of each order got.")
@@ -116,6 +151,13 @@ async def _read(config_file: Path) -> tuple[tuple[OrderReport, ...], Frontier]:
 
     async with wiring.reading_ledger(config_file) as store:
         return await order_reports(store), await store.tip()
+
+
+async def _checkpoint(config_file: Path) -> str | None:
+    from station import wiring  # noqa: PLC0415
+
+    async with wiring.reading_ledger(config_file) as store:
+        return await store.checkpoint()
 
 
 def _json(value: object) -> str:

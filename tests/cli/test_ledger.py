@@ -15,8 +15,10 @@ import pytest
 from station.cli.ledger import _besides, _row
 from station.exits import Exit
 from station.order_report import OrderReport
+from station.root import load_root
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
+from trust.signed_note import verify
 
 pytestmark = pytest.mark.xdist_group("site")
 
@@ -37,7 +39,8 @@ def tampered(site: Site, name: str) -> Iterator[tuple[Path, sqlite3.Connection]]
 
 def test_a_ledger_that_holds(site: Site, first_batch: Done) -> None:
     done = station("ledger", "verify", "--config", site.config)
-    assert (done.code, done.err, len(done.lines)) == (0, "", 3), done
+    assert (done.code, done.err, len(done.lines)) == (0, "", 4), done
+    assert re.fullmatch(r"goes on from the signer's last head, over \d+ leaves", done.lines[3])
     assert done.lines[0].startswith("ledger verifies: ")
     assert re.fullmatch(r"jobs: \d+, \d+ pinned, \d+ passed; \d+ of the units are emulated", done.lines[2])
     assert (
@@ -88,6 +91,66 @@ def test_a_missing_trigger_alone_is_found(site: Site, first_batch: Done) -> None
     assert any("leaves_no_update" in line for line in done.lines), done.out
 
 
+def test_the_newest_checkpoint_is_a_note_to_keep(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.note"
+    done = station("ledger", "checkpoint", "--config", site.config)
+    assert (done.code, done.err) == (0, "")
+    kept.write_text(done.out)
+    root = load_root(site.state / "root.json").root
+    head = verify(done.out, "demo/st-01/log", root.station("st-01").log)
+    words = ["ledger", "verify", "--config", site.config, "--checkpoint", kept]
+    checked = station(*words)
+    assert (checked.code, checked.err) == (0, "")
+    assert checked.lines[-1] == f"goes on from the checkpoint given, over {head.size} leaves"
+    (told,) = typed(*words, "--jsonl").objects
+    assert (told["signer"] >= head.size, told["checkpoint"]) == (True, head.size)
+
+
+def test_a_checkpoint_that_is_none_of_this_log(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.note"
+    good = typed("ledger", "checkpoint", "--config", site.config).out
+    for text, told in {
+        good.replace("demo/st-01/log", "demo/st-02/log"): "is no checkpoint of demo/st-01/log by the log key",
+        good.replace("\n", "\n9", 1): "does not verify",
+        "nonsense": "is no checkpoint of",
+    }.items():
+        kept.write_text(text)
+        done = typed("ledger", "verify", "--config", site.config, "--checkpoint", kept)
+        assert (done.code, done.out) == (Exit.USAGE, "")
+        assert told in done.err
+    done = typed("ledger", "verify", "--config", site.config, "--checkpoint", tmp_path / "none.note")
+    assert (done.code, "No such file or directory" in done.err) == (Exit.USAGE, True)
+
+
+def test_a_ledger_rewritten_whole(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    """All checkpoints dropped: the signer knows better, and so does who kept one."""
+    kept = tmp_path / "kept.note"
+    kept.write_text(typed("ledger", "checkpoint", "--config", site.config).out)
+    with tampered(site, "rewritten") as (config, database):
+        triggers = sqlite3.connect(site.state / "station" / "ledger.db")
+        database.execute("DELETE FROM checkpoints")
+        database.execute("DELETE FROM checkpoint_intents")
+        for (sql,) in triggers.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'"):
+            database.execute(sql)
+        triggers.close()
+    done = station("ledger", "verify", "--config", config)
+    assert (done.code, len(done.lines)) == (Exit.AUDIT_FAILED, 2), done
+    assert "the last head that the signer has signed is over " in done.lines[0]
+    assert "no checkpoint covers a leaf" in done.lines[1]
+    with site.without("signer-factory"):
+        blind = station("ledger", "verify", "--config", config)
+        aided = station("ledger", "verify", "--config", config, "--checkpoint", kept)
+        sound = station("ledger", "verify", "--config", site.config)
+    assert (blind.code, len(blind.lines)) == (Exit.AUDIT_FAILED, 1)
+    assert blind.err.startswith("not compared with the signer: no answer from the signer at ")
+    assert f"the checkpoint in {kept} is over " in aided.lines[0]
+    assert (sound.code, len(sound.lines)) == (0, 3)
+    assert sound.err.startswith("not compared with the signer: ")
+    none = station("ledger", "checkpoint", "--config", config)
+    assert (none.code, none.out) == (Exit.USAGE, "")
+    assert "there is no checkpoint yet" in none.err
+
+
 def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Done) -> None:
     done = station("ledger", "report", "--config", site.config)
     assert (done.code, done.err) == (0, "")
@@ -131,7 +194,7 @@ def test_a_row_has_the_orders_whole_id_within_80_columns(name: str) -> None:
 
 def test_no_ledger_yet(site: Site) -> None:
     config = site.config_with("fresh", ('"station/ledger.db"', '"nowhere/ledger.db"'))
-    for command in ("verify", "report"):
+    for command in ("verify", "report", "checkpoint"):
         done = typed("ledger", command, "--config", config)
         assert (done.code, done.out) == (Exit.USAGE, "")
         assert "nowhere/ledger.db" in done.err
