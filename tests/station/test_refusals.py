@@ -9,7 +9,7 @@ import pytest
 
 from station.cloud import CloudRefusedError, PinRecord
 from station.refusals import refusal_problem
-from tests.registry.make import Device, World, signed, world
+from tests.registry.make import Device, World, rsa_key, signed, world
 from tests.station import ledgerkit as kit
 from trust.codes import Code
 from trust.dsse import Envelope
@@ -89,6 +89,12 @@ def test_one_job_for_two_devices(made: World) -> None:
     mine = Device()
     assert proved(made, made.pin(mine), provisional(made, Device(job=mine.job))) == {Code.JOB_BYTES_DIFFER}
     assert proved(made, made.pin(mine), provisional(made, Device())) == set()
+
+
+def test_another_rsa_key_is_another_key(made: World) -> None:
+    plant, mine = made.with_order(key_type="rsa-2048"), Device(rsa_key(0))
+    assert proved(plant, plant.pin(mine), provisional(plant, Device(rsa_key(1)))) == set()
+    assert proved(plant, plant.pin(mine), provisional(plant, Device(rsa_key(0)))) == {Code.KEY_ON_OTHER_DEVICE}
 
 
 def test_the_gravest_speaks(made: World) -> None:
