@@ -103,10 +103,12 @@ class Known:
 
     async def findings(self, order_file: Path | None) -> list[Finding]:
         """Order, ledger and clock, signer, registry."""
-        signer = await self._status()
+        signer, ledger = await self._signer_and_ledger()
+        if not ledger.good:  # a batch may have ended between the two answers, and its log got a new head
+            signer, ledger = await self._signer_and_ledger()
         return [
             await _ask("order", lambda: self._order(order_file)),
-            await _ask("ledger", lambda: self._ledger(signer)),
+            ledger,
             await _ask("signer", lambda: self._signer(signer)),
             await _ask("registry", self._registry),
         ]
@@ -118,8 +120,12 @@ class Known:
         for_this_station(work, self.config)
         return f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
 
+    async def _signer_and_ledger(self) -> tuple[SignerStatus | NotReadyError, Finding]:
+        signer = await self._status()
+        return signer, await _ask("ledger", lambda: self._ledger(signer))
+
     async def _status(self) -> SignerStatus | NotReadyError:
-        """What the root's signer says of itself: it is asked once, ledger and signer are judged by it."""
+        """What the root's signer says of itself: ledger and signer are both judged by it."""
         signer = wiring.open_signer(self.paths)
         try:
             status = await signer.status()
