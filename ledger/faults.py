@@ -38,6 +38,10 @@ _REMEDIES = {
 }
 
 
+_CUT_SHORT = (
+    "a station ended in the middle of a commit, and only a station may take that back: start a batch (station run), "
+    "then ask again"
+)
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -50,6 +54,8 @@ def explain_sqlite(error: BaseException | None) -> StoreError:
     """The StoreError to raise from an error of SQLite's driver."""
     code = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return StoreError(f"{_CUT_SHORT} [{name}]")
     primary = code & 0xFF if isinstance(code, int) else -1  # the low byte is the class, the rest the detail
     sentence, fatal = _REMEDIES.get(primary, (f"the ledger refused the command ({error}): report this", False))
     return StoreError(f"{sentence} [{name}]", fatal=fatal, busy=primary in _BUSY)

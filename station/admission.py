@@ -11,6 +11,7 @@ from station import checks
 from station.events import Step
 from station.evidence import Identified
 from station.faults import TABLE, Disposition, fault
+from station.headroom import Place
 from station.jobs import OnRecord, RecordKind
 from station.line import Line
 
@@ -19,15 +20,21 @@ _NOT_SIGNED = {"order-exhausted", "order-refuses"}
 _NOT_THE_UNITS = {Disposition.NOT_HERE, Disposition.LINE_STOP, Disposition.HOLD}
 
 
-def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> None:
-    """Raise the fault that keeps the unit out, or count it in; `begun` is what the ledger knows of it."""
+def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> Place | None:
+    """The unit's place in the order, or the fault that keeps it out; `begun` is what the ledger knows of it.
+
+    None for a unit that has passed: it needs no place to be verified again.
+    """
     begun = tuple(begun)
     refuse_if_exposed(begun)
     refuse_if_begun_elsewhere(begun, line.work.order_id)
     refuse_unless_keyable(line, identified, begun)
-    ours = [each for each in begun if each.job.order_id == line.work.order_id]
-    signed = identified.registered is not None or any(RecordKind.PIN in each.records for each in ours)
-    line.headroom.take(identified.identity.device_id, signed=signed)
+    ours = [each.records for each in begun if each.job.order_id == line.work.order_id]
+    if any(RecordKind.COMPLETION in records for records in ours):
+        return None
+    # An intent may have been signed: only the signer can tell, and what it refuses the next order may take.
+    intended = identified.registered is not None or any(RecordKind.INTENT in records for records in ours)
+    return line.headroom.take(identified.identity.device_id, begun=intended)
 
 
 def refuse_if_exposed(begun: Iterable[OnRecord]) -> None:
@@ -85,5 +92,6 @@ def _live(begun: OnRecord) -> bool:
     """
     if RecordKind.INTENT not in begun.records or RecordKind.PIN_REFUSED in begun.records:
         return False
-    signing = [each.details.get("code") for each in begun.verdicts if each.details.get("step") == Step.SIGNED]
+    asked = [each for each in begun.verdicts if each.details.get("code") != "line-stopped"]
+    signing = [each.details.get("code") for each in asked if each.details.get("step") == Step.SIGNED]
     return RecordKind.PIN in begun.records or not signing or signing[-1] not in _NOT_SIGNED

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from fixtures.slot import Slot
 from station.events import UnitFinished, Verdict
 from station.faults import Disposition, Fault, fault
+from station.held import of_the_unit
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
 from station.line import Line
@@ -36,7 +37,6 @@ class Attempt:
     async def passed(self) -> UnitFinished:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
-        self._give_back(Verdict.PASS, counted=done.already)
         return replace(
             self._finished(Verdict.PASS),
             fingerprint=done.pinned.key.fingerprint,
@@ -47,7 +47,8 @@ class Attempt:
     async def failed(self, found: Fault) -> UnitFinished:
         """The verdict that a fault stands for, on record where there is a job to record it under."""
         verdict = _VERDICTS[found.row.disposition]
-        self._give_back(verdict)
+        if self._flow.place is not None:
+            self._flow.place.give_back(verdict, proved=of_the_unit(found.code, self._flow.at))
         try:
             await self._record(verdict, found)
         except (LedgerError, RecordConflictError) as error:
@@ -66,10 +67,6 @@ class Attempt:
     async def close(self) -> None:
         """Give the link back."""
         await self._flow.close()
-
-    def _give_back(self, verdict: Verdict, *, counted: bool = False) -> None:
-        if self._flow.seen is not None:
-            self._line.headroom.give_back(self._flow.seen.device_id, verdict, counted=counted)
 
     async def _record(self, verdict: Verdict, found: Fault) -> None:
         seen, assigned = self._flow.seen, self._flow.assigned

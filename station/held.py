@@ -34,9 +34,13 @@ async def last_verdict(jobs: Jobs, known: OnRecord) -> Event | None:
 
 
 def _counts(event: Event) -> bool:
-    row = TABLE.get(event.details.get("code", ""))
-    of_the_unit = row is None or row.disposition not in {Disposition.NOT_HERE, Disposition.LINE_STOP}
-    return of_the_unit and event.details.get("step") in _PROVED
+    return of_the_unit(event.details.get("code", ""), event.details.get("step", ""))
+
+
+def of_the_unit(code: str, step: str) -> bool:
+    """Whether a verdict tells of the unit itself: it had proved the job's key, and the cause was not the line's."""
+    row = TABLE.get(code)
+    return step in _PROVED and (row is None or row.disposition not in {Disposition.NOT_HERE, Disposition.LINE_STOP})
 
 
 async def held_devices(jobs: Jobs, order_id: str) -> tuple[DeviceId, ...]:

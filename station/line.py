@@ -83,12 +83,11 @@ class Line:
         )
         return await self.signer.challenge(request)
 
-    def take_in_hand(self, job: JobId) -> JobId:
+    def take_in_hand(self, job: JobId) -> None:
         """Mark a job as in work, so that the outbox leaves it alone; the fault `device-twice` if a slot has it."""
         if job in self.in_work:
             raise fault("device-twice", f"job {job}")
         self.in_work.add(job)
-        return job
 
     async def light(self, slot: str, lamp: Lamp) -> None:
         """Light a slot's lamp; the fault `indicator-failed` if the jig does not obey."""

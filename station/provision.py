@@ -22,9 +22,10 @@ from fixtures.slot import Slot
 from station import checks, evidence, passed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
-from station.cloud import CloudUnreachableError
+from station.cloud import CloudUnreachableError, PinRecord
 from station.events import Step
 from station.faults import fault
+from station.headroom import Place
 from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
@@ -34,7 +35,6 @@ from station.unit import Unit
 from station.vetting import fresh_nonces, vet_key
 from station.writes import make_so
 from trust.dsse import Envelope
-from trust.identity import JobId
 from trust.proof import CHALLENGE_BYTES
 from trust.statement import Closing, Completion, Origin, PinStatement, Verification, envelope, read
 
@@ -52,7 +52,7 @@ class Provisioning:
         self.before: Ahead[Sequence[OnRecord]] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
-        self.in_hand: JobId | None = None
+        self.place: Place | None = None
 
     async def run(self) -> evidence.Passed:
         """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
@@ -62,7 +62,7 @@ class Provisioning:
         keyed = await self.key(assigned)
         proven = await self.prove(keyed)
         if assigned.registered is not None:
-            pinned = await self.take_over(proven)
+            pinned = await self.take_over(proven, assigned.registered)
         else:
             vetted = await self.vet(proven)
             intended = await self.intend(vetted)
@@ -78,8 +78,8 @@ class Provisioning:
 
     async def close(self) -> None:
         """Give the link back, and the job to the outbox."""
-        if self.in_hand is not None:
-            self.line.in_work.discard(self.in_hand)
+        if self.assigned is not None:
+            self.line.in_work.discard(self.assigned.job.job_id)
         await drop(self.before, self.challenge)
         await self.unit.close()
 
@@ -110,13 +110,13 @@ class Provisioning:
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
         # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
-        admit(self.line, identified, await self.before.take())
+        self.place = admit(self.line, identified, await self.before.take())
         try:
             now = await jobs.begin(identity.device_id, self.line.work.order_id, slot=self.slot_name, adopt=adopt)
         except RecordConflictError as error:
             raise fault("job-conflict", f"{error}{checks.pinned_by(identified.registered)}") from error
         # A crash here leaves a job without a key: the next insertion finds the job and goes on.
-        self.in_hand = self.line.take_in_hand(now.job.job_id)
+        self.line.take_in_hand(now.job.job_id)
         self.assigned = evidence.Assigned(identified=identified, job=now.job, attempt=now.attempts, records=now.records)
         not_too_often(now, identified, self.line.max_attempts)
         return self.assigned
@@ -197,12 +197,9 @@ class Provisioning:
         return evidence.Pinned(assigned=assigned, key=signed.key, pin=signed.pin, receipt=receipt)
 
     @step(Step.PINNED)
-    async def take_over(self, proven: evidence.Proven) -> evidence.Pinned:
+    async def take_over(self, proven: evidence.Proven, registered: PinRecord) -> evidence.Pinned:
         """8, when the registry already has this very key: go on with its statement, receipt and job."""
-        assigned, key = proven.keyed.assigned, proven.keyed.key
-        registered, job = assigned.registered, assigned.job.job_id
-        if registered is None:
-            raise fault("registry-wrong", "nothing to go on with")
+        assigned, key, job = proven.keyed.assigned, proven.keyed.key, proven.keyed.assigned.job.job_id
         checks.same_receipt(registered, assigned.records)
         try:
             await self.line.jobs.record(job, RecordKind.PIN, registered.statement)
@@ -271,7 +268,7 @@ class Provisioning:
         here, there = records.get(RecordKind.COMPLETION), await completion_there(self.line, assigned)
         passed.before(self.line, pinned, here, there, refused=records.get(RecordKind.COMPLETION_REFUSED))
         if here is None and there is not None:  # finished at another station: its completion is this ledger's too
-            await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, there)
+            await self._pass(assigned, there)
         if here is not None or there is not None:
             await self.unit.still_here(assigned.identity)
         return there or here
@@ -280,11 +277,15 @@ class Provisioning:
         assigned = locked.verified.anchored.pinned.assigned
         done = await meanwhile(self.unit.still_here(assigned.identity), self._signed(locked))
         # A unit gone by here, or a crash: signed and counted once; the same request gives the same bytes again.
-        record = self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
-        await meanwhile(self.unit.still_here(assigned.identity), record)
+        await meanwhile(self.unit.still_here(assigned.identity), self._pass(assigned, done))
         # From here on the unit has passed, whatever happens to lamp, screen or power; the outbox tells the registry.
         # Gone at this last look: no green, and the next insertion shows *already passed*.
         return done
+
+    async def _pass(self, assigned: evidence.Assigned, done: Envelope) -> None:
+        await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
+        if self.place is not None:
+            self.place.passed()
 
     async def _signed(self, locked: evidence.Locked) -> Envelope:
         pinned, jobs = locked.verified.anchored.pinned, self.line.jobs

@@ -17,7 +17,7 @@ from station import wiring
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.disk import enough_disk, free_at
 from station.events import Rehearsed
-from station.faults import Fault, SetupError, fault
+from station.faults import Fault, LineStop, SetupError, fault
 from station.jobs import LedgerError, OutboxItem, RecordKind
 from station.jobs.store import JobStore
 from station.leaves import classify
@@ -234,7 +234,10 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     signer = wiring.open_signer(plan.paths)
     cloud = wiring.open_cloud(plan.config, plan.root)
     try:
-        await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
+        try:
+            await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
+        except LineStop:  # a batch may have ended between the two looks
+            await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
         await _greet(cloud)
     except NotReadyError as error:
         raise fault("setup", str(error)) from error

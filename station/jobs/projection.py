@@ -166,7 +166,11 @@ def _intended_elsewhere(needed: RecordKind, leaf: JobLeaf, known: Known) -> bool
 
 
 def _finished_elsewhere(leaf: JobLeaf, known: Known) -> bool:
-    return isinstance(leaf.body, Completion) and leaf.body.station != known.station
+    """Another station's completion; or this one's, of a ledger that was put back from a backup: the registry had it."""
+    if not isinstance(leaf.body, Completion):
+        return False
+    lost = known.adopted and RecordKind.COMPLETION_INTENT not in known.records
+    return leaf.body.station != known.station or (leaf.kind is RecordKind.COMPLETION and lost)
 
 
 def _names(leaf: JobLeaf, known: Known) -> list[tuple[RecordKind, str]]:

@@ -20,6 +20,7 @@ from station.events import Step, UnitFinished, Verdict
 from station.exits import Exit
 from station.faults import fault
 from station.headroom import Headroom
+from station.jobs import RecordKind
 from station.line import StopSwitch
 from tests.flow.bench import Bench, ShakyCloud, WrappedSlot
 from tests.flow.books import drain, keep_orders, report, store
@@ -69,6 +70,21 @@ class WrongProofs:
         signature = bytearray(await self._device.prove(challenge, context))
         signature[-1] ^= 1
         return bytes(signature)
+
+
+class Looking:
+    """A device that takes a moment to say who it is, so that the ledger is done first."""
+
+    def __init__(self, device: Any, looks: list[str]) -> None:
+        self._device, self._looks = device, looks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    async def identify(self) -> Any:
+        self._looks.append("look")
+        await asyncio.sleep(0.05)
+        return await self._device.identify()
 
 
 def make_impostor(bench: Bench, *, job: bytes | None) -> None:
@@ -168,6 +184,83 @@ def test_no_unit_is_begun_that_could_not_be_completed(tmp_path: Path) -> None:
         assert (await under(bench, "dev-2")).verdict is Verdict.PASS
 
     play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_unit_with_an_intent_is_never_stranded_between_two_orders(tmp_path: Path) -> None:
+    """The signer was down, then the order filled: only the signer can say whether it has signed, so it is asked."""
+
+    async def story(bench: Bench) -> None:
+        room, steady = Headroom(1, passed=0), bench.parties().signer
+        bench.change(signer=Down(steady, "sign_pin"))
+        assert (await bench.insert(headroom=room)).code == "signer-down"
+        bench.change(signer=steady)
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).verdict is Verdict.PASS
+        refused = await bench.insert(headroom=room)
+        assert (refused.code, refused.step) == ("order-exhausted", Step.SIGNED)
+        assert (await under(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_line_stop_before_the_signer_was_asked_binds_no_intent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"))).verdict is Verdict.PASS
+        assert (await bench.insert()).code == "order-exhausted"
+        stop = StopSwitch()
+        stopped = await bench.insert(stop=stop, emit=bench.at(Step.INTENDED, lambda: stop.set(fault("signer-down"))))
+        assert (stopped.code, stopped.step) == ("line-stopped", Step.SIGNED)
+        assert (await under(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_a_completion_counts_though_the_unit_was_gone_at_the_last_look(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        room, slot = Headroom(1, passed=0), bench.slot()
+
+        class Pulled:
+            def __init__(self, jobs: Any) -> None:
+                self.jobs = jobs
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.jobs, name)
+
+            async def record(self, job: Any, kind: RecordKind, envelope: Any) -> None:
+                await self.jobs.record(job, kind, envelope)
+                if kind is RecordKind.COMPLETION:
+                    slot.unplug()
+
+        steady = bench.parties().jobs
+        bench.change(jobs=Pulled(steady))
+        looks = []
+        first = await bench.insert(WrappedSlot(slot, wrap=lambda device: Looking(device, looks)), headroom=room)
+        assert first.verdict is Verdict.FAIL, first
+        bench.change(jobs=steady)
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).code == "order-exhausted"
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_an_own_completion_that_the_ledger_has_lost_is_taken_back_from_the_registry(tmp_path: Path) -> None:
+    """The ledger was put back as it was before the unit; the registry has all of it."""
+
+    async def story(bench: Bench) -> None:
+        ledger = bench.plant.directory / "st-01.db"
+        backup = ledger.read_bytes()
+        assert (await bench.insert()).verdict is Verdict.PASS
+        await drain(bench)
+        await store(bench).close()
+        ledger.write_bytes(backup)
+        bench.change(jobs=bench.plant.jobs())
+        result = await bench.insert()
+        assert (result.verdict, result.already) == (Verdict.PASS, True), result
+        await drain(bench)
+        assert (await report(bench)).passed == 1
+
+    play(tmp_path, story)
 
 
 # ---- whoever claims a unit's id
