@@ -20,11 +20,16 @@ _NOT_SIGNED = {"order-exhausted", "order-refuses"}
 _NOT_THE_UNITS = {Disposition.NOT_HERE, Disposition.LINE_STOP, Disposition.HOLD}
 
 
-def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> Place | None:
+def admit(line: Line, identified: Identified, begun: Iterable[OnRecord], kept: Place | None) -> Place | None:
     """The unit's place in the order, or the fault that keeps it out; `begun` is what the ledger knows of it.
 
-    None for a unit that has passed: it needs no place to be verified again.
+    `kept` is the place that the attempt before this one left. None for a unit that has passed: it needs no place to be
+    verified again.
     """
+    device = identified.identity.device_id
+    if kept is not None and kept.device != device:
+        kept.drop()
+        kept = None
     begun = tuple(begun)
     refuse_if_exposed(begun)
     refuse_if_begun_elsewhere(begun, line.work.order_id)
@@ -34,7 +39,7 @@ def admit(line: Line, identified: Identified, begun: Iterable[OnRecord]) -> Plac
         return None
     # An intent may have been signed: only the signer can tell, and what it refuses the next order may take.
     intended = identified.registered is not None or any(RecordKind.INTENT in records for records in ours)
-    return line.headroom.take(identified.identity.device_id, begun=intended)
+    return kept or line.headroom.take(device, begun=intended)
 
 
 def refuse_if_exposed(begun: Iterable[OnRecord]) -> None:

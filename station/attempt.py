@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fixtures.slot import Slot
-from station.events import UnitFinished, Verdict
+from station.events import Step, UnitFinished, Verdict
 from station.faults import Disposition, Fault, fault
+from station.headroom import Place
 from station.held import of_the_unit
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
@@ -25,11 +26,12 @@ _VERDICTS = {
 
 
 class Attempt:
-    """Wraps one `Provisioning`; owns its link until `close`."""
+    """Wraps one `Provisioning`; owns its link until `close`. `place` is what the attempt before it left."""
 
-    def __init__(self, line: Line, slot: Slot) -> None:
+    def __init__(self, line: Line, slot: Slot, place: Place | None = None) -> None:
         self._line = line
-        self._flow = Provisioning(line, slot)
+        self._flow = Provisioning(line, slot, place)
+        self._kept = place
         self._began = line.clock.monotonic()
         self._emulated = slot.config.emulated
         self.slot_name = slot.config.name
@@ -47,8 +49,6 @@ class Attempt:
     async def failed(self, found: Fault) -> UnitFinished:
         """The verdict that a fault stands for, on record where there is a job to record it under."""
         verdict = _VERDICTS[found.row.disposition]
-        if self._flow.place is not None:
-            self._flow.place.give_back(verdict, proved=of_the_unit(found.code, self._flow.at))
         try:
             await self._record(verdict, found)
         except (LedgerError, RecordConflictError) as error:
@@ -63,6 +63,23 @@ class Attempt:
             detail=found.detail,
             exit_code=found.row.exit,
         )
+
+    def leave(self, result: UnitFinished) -> Place | None:
+        """Gives the unit's place in the order back; kept and returned if another attempt follows at once.
+
+        A good unit whose place went to another slot between two attempts would be signed for and locked in vain.
+        """
+        place, seen = self._flow.place, self._flow.seen
+        if self._kept is not None and self._kept is not place:
+            self._kept.drop()
+        if place is None or result.again:
+            return place
+        if seen is None or seen.device_id != place.device:
+            place.drop()
+            return None
+        at = self._flow.at
+        place.give_back(result.verdict, proved=of_the_unit(result.code, at), last_step=at is Step.PASSED)
+        return None
 
     async def close(self) -> None:
         """Give the link back."""

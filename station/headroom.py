@@ -15,13 +15,16 @@ from trust.identity import DeviceId
 
 
 class Headroom:
-    """Of one order: units that have passed, are held, and are in work now, against its quantity."""
+    """Of one order: units that have passed, are held, and are in work now, against its quantity.
+
+    `held` are also those whose completion may have been signed: nobody but the signer can tell, and it counts them.
+    """
 
     def __init__(self, quantity: int, *, passed: int, held: Iterable[DeviceId] = ()) -> None:
         self._quantity = quantity
         self._passed = passed
         self._held = set(held)
-        self._in_work: set[DeviceId] = set()
+        self._in_work: dict[DeviceId, Place] = {}
 
     def take(self, device: DeviceId, *, begun: bool) -> Place | None:
         """One unit more, now in work; the faults `order-exhausted` or `order-full` if there is no room for it.
@@ -30,42 +33,56 @@ class Headroom:
         """
         if device in self._in_work:
             return None
-        taken = self._passed + len((self._held | self._in_work) - {device})
+        taken = self._passed + len((self._held | self._in_work.keys()) - {device})
         if not begun and taken >= self._quantity:
             if self._passed >= self._quantity:
                 raise fault("order-exhausted", f"all {self._quantity} units have passed")
             raise fault("order-full", f"{self._passed} of {self._quantity} have passed, the others are begun")
-        self._in_work.add(device)
-        return Place(self, device)
+        place = self._in_work[device] = Place(self, device)
+        return place
 
-    def passed(self, device: DeviceId) -> None:
-        """The unit's completion is on record now: it counts, whatever becomes of lamp and verdict."""
+    def leave(self, place: Place) -> bool:
+        """The unit is not in work any more; False if this place was left before."""
+        if self._in_work.get(place.device) is not place:
+            return False
+        del self._in_work[place.device]
+        return True
+
+    def count(self, device: DeviceId) -> None:
+        """One more has passed."""
         self._passed += 1
         self._held.discard(device)
-        self._in_work.discard(device)
 
-    def leave(self, device: DeviceId, verdict: Verdict, *, proved: bool) -> None:
-        """The unit is not in work any more. `proved`: it has proved its key, so the verdict is on the unit itself."""
-        if device not in self._in_work:
-            return
-        self._in_work.discard(device)
-        if verdict is Verdict.HELD:
-            self._held.add(device)
-        if verdict is Verdict.QUARANTINE and proved:
-            self._held.discard(device)
+    def hold(self, device: DeviceId, *, held: bool) -> None:
+        """Whether the unit is waited for though it is not in work."""
+        (self._held.add if held else self._held.discard)(device)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """One attempt's share of the room: only who took it gives it back."""
+    """A unit's share of the room, kept from one attempt to the next that follows: only who took it gives it back."""
 
     room: Headroom
     device: DeviceId
 
     def passed(self) -> None:
-        """Its completion is on record now."""
-        self.room.passed(self.device)
+        """Its completion is on record now: it counts, whatever becomes of lamp and verdict."""
+        self.room.leave(self)
+        self.room.count(self.device)
 
-    def give_back(self, verdict: Verdict, *, proved: bool) -> None:
-        """The attempt has ended."""
-        self.room.leave(self.device, verdict, proved=proved)
+    def give_back(self, verdict: Verdict, *, proved: bool, last_step: bool = False) -> None:
+        """The attempt has ended, and none follows at once.
+
+        `proved`: the unit has proved its key, so the verdict is on the unit itself; `last_step`: its completion may
+        have been signed.
+        """
+        if not self.room.leave(self):
+            return
+        if verdict is Verdict.HELD or (last_step and verdict is not Verdict.QUARANTINE):
+            self.room.hold(self.device, held=True)
+        if verdict is Verdict.QUARANTINE and proved:
+            self.room.hold(self.device, held=False)
+
+    def drop(self) -> None:
+        """Another unit came in its stead: nothing is known of this one."""
+        self.room.leave(self)

@@ -42,7 +42,7 @@ from trust.statement import Closing, Completion, Origin, PinStatement, Verificat
 class Provisioning:
     """One attempt: one unit, one insertion."""
 
-    def __init__(self, line: Line, slot: Slot) -> None:
+    def __init__(self, line: Line, slot: Slot, place: Place | None = None) -> None:
         self.line = line
         self.slot = slot
         self.slot_name = slot.config.name
@@ -52,7 +52,7 @@ class Provisioning:
         self.before: Ahead[Sequence[OnRecord]] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
-        self.place: Place | None = None
+        self.place = place  # kept from the attempt before
 
     async def run(self) -> evidence.Passed:
         """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
@@ -110,7 +110,7 @@ class Provisioning:
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
         # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
-        self.place = admit(self.line, identified, await self.before.take())
+        self.place = admit(self.line, identified, await self.before.take(), self.place)
         try:
             now = await jobs.begin(identity.device_id, self.line.work.order_id, slot=self.slot_name, adopt=adopt)
         except RecordConflictError as error:

@@ -74,11 +74,7 @@ async def open_floor(
             cloud=cloud,
             indicators=NoIndicators(),
             emit=voice.say,
-            headroom=Headroom(
-                plan.work.quantity,
-                passed=(await store.tally(plan.work.order_id)).passed,
-                held=await held_devices(store, plan.work.order_id),
-            ),
+            headroom=await room_left(plan, store),
             max_attempts=plan.config.limits.max_attempts,
             generation_timeout_s=plan.config.limits.generation_timeout_s,
         )
@@ -87,6 +83,13 @@ async def open_floor(
             told(sent)
         yield Floor(line, slots, make_outbox, voice)
         await publish(plan, signer, store)
+
+
+async def room_left(plan: Plan, store: JobStore) -> Headroom:
+    """What the batches before this one have left of the order. Raises LedgerError."""
+    order = plan.work.order_id
+    waited_for = [*await held_devices(store, order), *[job.device_id for job in await store.completing(order)]]
+    return Headroom(plan.work.quantity, passed=(await store.tally(order)).passed, held=waited_for)
 
 
 async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: float) -> OutboxSent | None:

@@ -149,13 +149,22 @@ def pending(connection: Connection, answered_below: int) -> tuple[tuple[OutboxIt
 
 def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:
     """Jobs of an order with a pin statement and neither completion nor refusal, oldest first."""
-    pin, end = aliased(RecordRow), aliased(RecordRow)
-    ends = [RecordKind.COMPLETION.value, RecordKind.PIN_REFUSED.value]
+    return _between(connection, order_id, RecordKind.PIN, (RecordKind.COMPLETION, RecordKind.PIN_REFUSED))
+
+
+def completing(connection: Connection, order_id: str) -> tuple[Job, ...]:
+    """Jobs of an order with a completion's intent and no completion, oldest first: the signer may have counted them."""
+    return _between(connection, order_id, RecordKind.COMPLETION_INTENT, (RecordKind.COMPLETION,))
+
+
+def _between(connection: Connection, order_id: str, after: RecordKind, ends: tuple[RecordKind, ...]) -> tuple[Job, ...]:
+    reached, end = aliased(RecordRow), aliased(RecordRow)
+    ended = select(end.kind).where(end.job_id == JobRow.job_id, end.kind.in_([each.value for each in ends])).exists()
     query = (
         select(*_JOB)
-        .join(pin, (pin.job_id == JobRow.job_id) & (pin.kind == RecordKind.PIN.value))
+        .join(reached, (reached.job_id == JobRow.job_id) & (reached.kind == after.value))
         .where(JobRow.order_id == order_id)
-        .where(~select(end.kind).where(end.job_id == JobRow.job_id, end.kind.in_(ends)).exists())
+        .where(~ended)
         .order_by(JobRow.leaf_index)
     )
     return tuple(_job(each) for each in connection.execute(query))

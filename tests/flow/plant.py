@@ -195,11 +195,13 @@ async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st
     """One insertion, without a floor around it; keywords change the line."""
     work = Attempt(plant.line(parties, station, **changes), slot)
     try:
-        return await work.passed()
+        result = await work.passed()
     except Fault as found:
-        return await work.failed(found)
+        result = await work.failed(found)
     finally:
         await work.close()
+    work.leave(result)
+    return result
 
 
 def make_order(root: TrustedRoot, stations: tuple[str, ...], **changes: Any) -> WorkOrder:

@@ -1,0 +1,237 @@
+"""The end of an order: no unit is begun in vain, none is stranded, and what may have been counted is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from station.attempt import Attempt
+from station.events import AnyEvent, AttemptBegan, Step, StepDone, UnitFinished, Verdict
+from station.exits import Exit
+from station.faults import Fault, fault
+from station.floor import Floor
+from station.headroom import Headroom
+from station.jobs import RecordKind
+from station.line import StopSwitch
+from station.port import Batch
+from station.voice import Voice
+from station.wiring import outbox_maker, room_left
+from tests.flow.bench import Bench, WrappedSlot
+from tests.flow.books import drain, report, store
+from tests.flow.test_good_units import Down, Looking, play, under
+from trust.identity import DeviceId
+
+
+def test_the_unit_after_the_last_goes_on_under_the_next_order(tmp_path: Path) -> None:
+    """The signer refuses an intent that is on record: it was never signed, and binds nobody."""
+
+    async def story(bench: Bench) -> None:
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"))).verdict is Verdict.PASS
+        refused = await bench.insert()  # with no count of its own: another station's unit was the last
+        assert (refused.code, refused.step) == ("order-exhausted", Step.SIGNED)
+        result = await under(bench)
+        assert result.verdict is Verdict.PASS, result
+        await drain(bench)
+        assert (await report(bench)).before_signing == 1
+        again = await bench.insert()
+        assert (again.verdict, again.code) == (Verdict.FAIL, "passed-other-order")
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_an_intent_that_may_have_been_signed_stays_with_its_order(tmp_path: Path) -> None:
+    """The signer was silent after its refusal: nobody knows what it did."""
+
+    async def story(bench: Bench) -> None:
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"))).verdict is Verdict.PASS
+        assert (await bench.insert()).code == "order-exhausted"
+        steady = bench.parties().signer
+        bench.change(signer=Down(steady, "sign_pin"))
+        assert (await bench.insert()).code == "signer-down"
+        bench.change(signer=steady)
+        assert (await under(bench)).code == "other-order"
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_no_unit_is_begun_that_could_not_be_completed(tmp_path: Path) -> None:
+    """The allowance is for losses: with the quantity passed, the next unit is left as it is."""
+
+    async def story(bench: Bench) -> None:
+        room = Headroom(1, passed=0)
+        assert (await bench.insert(headroom=room)).verdict is Verdict.PASS
+        bench.plant.new_device("dev-2")
+        result = await bench.insert(bench.slot(name="dev-2"), headroom=room)
+        assert (result.code, result.step, result.job) == ("order-exhausted", Step.ASSIGNED, ""), result
+        assert bench.flash("dev-2").key is None, "untouched"
+        assert (await bench.insert(headroom=room)).already, "what has passed may come again"
+        assert (await under(bench, "dev-2")).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_unit_with_an_intent_is_never_stranded_between_two_orders(tmp_path: Path) -> None:
+    """The signer was down, then the order filled: only the signer can say whether it has signed, so it is asked."""
+
+    async def story(bench: Bench) -> None:
+        room, steady = Headroom(1, passed=0), bench.parties().signer
+        bench.change(signer=Down(steady, "sign_pin"))
+        assert (await bench.insert(headroom=room)).code == "signer-down"
+        bench.change(signer=steady)
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).verdict is Verdict.PASS
+        refused = await bench.insert(headroom=room)
+        assert (refused.code, refused.step) == ("order-exhausted", Step.SIGNED)
+        assert (await under(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_line_stop_before_the_signer_was_asked_binds_no_intent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"))).verdict is Verdict.PASS
+        assert (await bench.insert()).code == "order-exhausted"
+        stop = StopSwitch()
+        stopped = await bench.insert(stop=stop, emit=bench.at(Step.INTENDED, lambda: stop.set(fault("signer-down"))))
+        assert (stopped.code, stopped.step) == ("line-stopped", Step.SIGNED)
+        assert (await under(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_a_completion_counts_though_the_unit_was_gone_at_the_last_look(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        room, slot = Headroom(1, passed=0), bench.slot()
+
+        class Pulled:
+            def __init__(self, jobs: Any) -> None:
+                self.jobs = jobs
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.jobs, name)
+
+            async def record(self, job: Any, kind: RecordKind, envelope: Any) -> None:
+                await self.jobs.record(job, kind, envelope)
+                if kind is RecordKind.COMPLETION:
+                    slot.unplug()
+
+        steady = bench.parties().jobs
+        bench.change(jobs=Pulled(steady))
+        looks = []
+        first = await bench.insert(WrappedSlot(slot, wrap=lambda device: Looking(device, looks)), headroom=room)
+        assert first.verdict is Verdict.FAIL, first
+        bench.change(jobs=steady)
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).code == "order-exhausted"
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+async def _one_that_fails_once(bench: Bench) -> tuple[list[str], int]:
+    """The order's last unit is pulled when it has proved its key, and goes on: who else is let in then; exit code."""
+    room, slot, let_in = Headroom(1, passed=0), bench.slot(), []
+    other = bench.plant.new_device("dev-2")
+
+    def listen(event: AnyEvent) -> None:
+        if isinstance(event, StepDone) and event.step is Step.PROVEN and not let_in:
+            slot.unplug()
+        if isinstance(event, UnitFinished):
+            slot.plug()
+        if isinstance(event, AttemptBegan) and bench.flash().key is not None:
+            try:
+                room.take(other, begun=False)
+                let_in.append("let in")
+            except Fault as turned_away:
+                let_in.append(turned_away.code)
+
+    line = bench.plant.line(bench.parties(), emit=listen, headroom=room)
+    finished = await Floor(line, [slot], outbox_maker(line, store(bench), bench.plant.stamp()), Voice()).run(Batch())
+    return let_in, finished.exit_code
+
+
+def test_a_unit_keeps_its_place_between_a_failure_and_the_attempt_that_follows(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        assert await _one_that_fails_once(bench) == (["order-full"], Exit.PASSED)
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_floor_that_gave_it_back_would_let_another_unit_in(tmp_path: Path) -> None:
+    """Negative control."""
+
+    def forgetful(attempt: Attempt, result: UnitFinished) -> None:
+        if attempt._flow.place is not None:
+            attempt._flow.place.drop()
+
+    async def story(bench: Bench) -> None:
+        with mock.patch.object(Attempt, "leave", forgetful):
+            assert (await _one_that_fails_once(bench))[0] == ["let in"]
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_another_unit_in_a_retry_is_not_held_up_by_the_place_of_the_first(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        room, first, second = Headroom(1, passed=0), bench.flash().device_id, bench.plant.new_device("dev-2")
+        kept = room.take(DeviceId(first), begun=False)
+        work = Attempt(bench.plant.line(bench.parties(), headroom=room), bench.slot(name="dev-2"), kept)
+        result = await work.passed()
+        await work.close()
+        assert (result.verdict, result.device_id, work.leave(result)) == (Verdict.PASS, str(second), None)
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_a_completion_that_may_have_been_signed_counts_in_this_batch_and_the_next(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        room, slot = Headroom(1, passed=0), bench.slot()
+
+        class Pulled(Down):
+            """The signer has signed and counted when the unit is gone."""
+
+            def __getattr__(self, name: str) -> Any:
+                async def sign(*asked: Any) -> Any:
+                    done = await getattr(self.signer, name)(*asked)
+                    slot.unplug()
+                    return done
+
+                return sign if name == self.verb else getattr(self.signer, name)
+
+        steady = bench.parties().signer
+        bench.change(signer=Pulled(steady, "sign_completion"))
+        looks: list[str] = []
+        gone = await bench.insert(WrappedSlot(slot, wrap=lambda device: Looking(device, looks)), headroom=room)
+        assert (gone.verdict, gone.step) == (Verdict.FAIL, Step.PASSED), gone
+        bench.change(signer=steady)
+        bench.plant.new_device("dev-2")
+        plan: Any = SimpleNamespace(work=bench.plant.work)
+        for left in (room, await room_left(plan, store(bench))):
+            assert (await bench.insert(bench.slot(name="dev-2"), headroom=left)).code == "order-full"
+        slot.plug()
+        assert (await bench.insert(slot, headroom=room)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=1)
+
+
+def test_an_own_completion_that_the_ledger_has_lost_is_taken_back_from_the_registry(tmp_path: Path) -> None:
+    """The ledger was put back as it was before the unit; the registry has all of it."""
+
+    async def story(bench: Bench) -> None:
+        ledger = bench.plant.directory / "st-01.db"
+        backup = ledger.read_bytes()
+        assert (await bench.insert()).verdict is Verdict.PASS
+        await drain(bench)
+        await store(bench).close()
+        ledger.write_bytes(backup)
+        bench.change(jobs=bench.plant.jobs())
+        result = await bench.insert()
+        assert (result.verdict, result.already) == (Verdict.PASS, True), result
+        await drain(bench)
+        assert (await report(bench)).passed == 1
+
+    play(tmp_path, story)
