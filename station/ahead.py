@@ -1,6 +1,7 @@
 """Work begun before its result is needed, so that device, signer and ledger are busy at the same time.
 
-Only for what changes nothing on the unit: a read, a challenge, a record. Never decides; who takes the result does.
+A read, a challenge, a record: dropped when nobody needs the result any more. What writes to the unit is never cut
+short: it is finished. Never decides; who takes the result does.
 """
 
 from __future__ import annotations
@@ -39,10 +40,15 @@ class Ahead(Generic[T]):
 
     async def drop(self) -> None:
         """End it if it is under way: nobody needs its result any more, and the step that ended the attempt told why."""
+        if self._task is not None:
+            self._task.cancel()
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Wait for its end if it is under way, and forget its result: for what must not be cut short."""
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()

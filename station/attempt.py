@@ -48,6 +48,7 @@ class Attempt:
 
     async def failed(self, found: Fault) -> UnitFinished:
         """The verdict that a fault stands for, on record where there is a job to record it under."""
+        await self._flow.unit.settle()
         verdict = _VERDICTS[found.row.disposition]
         try:
             await self._record(verdict, found)

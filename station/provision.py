@@ -66,7 +66,7 @@ class Provisioning:
         else:
             vetted = await self.vet(proven)
             intended = await self.intend(vetted)
-            self.unit.read_anchor_ahead()
+            self.unit.write_anchor_ahead(anchor_of(self.line))  # signer and registry need not be waited for
             # — nothing beyond the slot has changed above this line —
             signed = await self.sign(intended)
             pinned = await self.pin(signed)
@@ -161,6 +161,9 @@ class Provisioning:
     async def intend(self, vetted: evidence.Vetted) -> evidence.Intended:
         """6: the exact statement bytes are durable; an earlier attempt's bytes stay the ones."""
         keyed, assigned = vetted.proven.keyed, vetted.proven.keyed.assigned
+        if RecordKind.PIN_REFUSED in assigned.records:
+            raise fault("pin-refused", "on record from an earlier attempt")
+        self.unit.read_anchor_ahead()
         intent = assigned.records.get(RecordKind.INTENT)
         if intent is None:
             intent = envelope(pin_statement(self.line, vetted, bench_emulated=self.slot.config.emulated))
@@ -185,8 +188,6 @@ class Provisioning:
     async def pin(self, signed: evidence.Signed) -> evidence.Pinned:
         """8: the registry pins, provisionally; its receipt is verified, durable, and the pin is read back."""
         assigned, device = signed.assigned, signed.assigned.identity.device_id
-        if RecordKind.PIN_REFUSED in assigned.records:
-            raise fault("pin-refused", "on record from an earlier attempt")
         receipt = assigned.records.get(RecordKind.PIN_RECEIPT)
         if receipt is None:
             # A crash or a lost answer here: the registry has the pin; sending again gives the same receipt.
@@ -210,12 +211,9 @@ class Provisioning:
 
     @step(Step.ANCHORED)
     async def anchor(self, pinned: evidence.Pinned) -> evidence.Anchored:
-        """9: cloud key, authority key and address of the order in flash, read back from the chip."""
+        """9: cloud key, authority key and address of the order in flash, read back from the chip; begun after 6."""
         wanted = anchor_of(self.line)
-        await make_so(
-            wanted, read=self.unit.read_anchor, write=lambda: self.unit.device.write_anchor(wanted),
-            reopen=self.unit.open, differs="anchor-differs",
-        )  # fmt: skip
+        await self.unit.anchored(wanted)
         return evidence.Anchored(pinned=pinned, anchor=wanted)
 
     @step(Step.VERIFIED)

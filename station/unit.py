@@ -26,6 +26,7 @@ from station import checks
 from station.ahead import Ahead
 from station.faults import Fault, fault
 from station.line import Line
+from station.writes import make_so
 from trust.identity import JobId
 from trust.keys import KeyType, PublicKey
 from trust.signed import possession_problem
@@ -44,6 +45,7 @@ class Unit:
         self._slot = slot
         self._device: Device | None = None
         self._anchor: Ahead[Anchor | None] = Ahead()
+        self._anchoring: Ahead[None] = Ahead()
 
     @property
     def device(self) -> Device:
@@ -54,12 +56,20 @@ class Unit:
 
     async def open(self) -> None:
         """Open the link anew: at insertion, after a power cycle, after a lost answer."""
-        await self.close()
+        await self._close_link()
         self._device = await self._slot.open()
 
     async def close(self) -> None:
-        """Give the link back; idempotent."""
+        """Give the link back, once a write that was begun has ended; idempotent."""
+        await self.settle()
         await self._anchor.drop()
+        await self._close_link()
+
+    async def settle(self) -> None:
+        """Nothing is being written when this returns: before a lamp says that the unit may be taken out."""
+        await self._anchoring.finish()
+
+    async def _close_link(self) -> None:
         device, self._device = self._device, None
         if device is not None:
             try:
@@ -148,12 +158,26 @@ class Unit:
         checks.same_unit(before, await self.device.identify())
 
     def read_anchor_ahead(self) -> None:
-        """Begin reading the anchor now, while signer and registry work: reading changes nothing on the unit."""
+        """Begin reading the anchor now, while the ledger works: reading changes nothing on the unit."""
         self._anchor.begin(self.device.read_anchor())
 
     async def read_anchor(self) -> Anchor | None:
         """The anchor as the flash chip holds it; what was begun ahead is used once."""
         return await (self._anchor.take() if self._anchor.begun else self.device.read_anchor())
+
+    def write_anchor_ahead(self, wanted: Anchor) -> None:
+        """Begin to write the anchor now, while signer and registry work. It comes to its end, whatever they say."""
+        self._anchoring.begin(self._write_anchor(wanted))
+
+    async def anchored(self, wanted: Anchor) -> None:
+        """The anchor is in flash, read back from the chip: what was begun ahead, or now."""
+        await (self._anchoring.take() if self._anchoring.begun else self._write_anchor(wanted))
+
+    async def _write_anchor(self, wanted: Anchor) -> None:
+        await make_so(
+            wanted, read=self.read_anchor, write=lambda: self.device.write_anchor(wanted), reopen=self.open,
+            differs="anchor-differs",
+        )  # fmt: skip
 
     async def locked(self) -> bool:
         """Whether the device says that writes are closed."""

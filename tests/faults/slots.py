@@ -94,6 +94,7 @@ class FaultyDevice:
         return await self._at(f"prove-{context}", lambda: self.device.prove(challenge, context))
 
     async def write_anchor(self, anchor: Anchor) -> None:
+        self.watch.intended("an anchor was written")
         return await self._at("write-anchor", lambda: self.device.write_anchor(anchor), failures.WRITE)
 
     async def read_anchor(self) -> Anchor | None:

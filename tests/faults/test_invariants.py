@@ -13,6 +13,7 @@ import pytest
 from tests.faults import disk
 from tests.faults.insertion import DEVICE, FINDINGS, SIGNED, Insertion
 from tests.faults.invariants import CHECKS, Scene, violations
+from tests.faults.planted import LateIntent
 from tests.faults.rig import Rig
 
 
@@ -195,3 +196,14 @@ def test_a_second_key_in_the_devices_life_is_found(scene: Scene):
 
 def test_every_invariant_has_a_planted_violation():
     assert {name for name, _ in PLANTED} == {each.__name__ for each in CHECKS}
+
+
+def test_what_must_be_durable_before_an_effect_is_looked_for_on_the_disk(tmp_path: Path):
+    """A station that writes no intent ahead is seen at once, at the device and at the signer; without the watch it is not."""
+    rig = Rig(tmp_path).make()
+    for watched, wanted in ((True, ["an anchor was written", "sign-pin"]), (False, [])):
+        place = rig.copy(rig.template)
+        assert rig.here(place, Insertion(wrap_jobs=LateIntent, watched=watched)).verdict == "PASS"
+        told = (place / FINDINGS).read_text().splitlines() if watched else []
+        assert (place / FINDINGS).exists() == watched
+        assert sorted({each.split(" before ")[0] for each in told}) == wanted, told

@@ -30,6 +30,14 @@ class Watch:
         wanted = f"{before} before {kind.value} was durable"
         self._check(lambda: disk.has_record(self.ledger, job, kind.value, payload), wanted)
 
+    def intended(self, before: str) -> None:
+        """Of the one device of the campaign: its intent, or the statement that was taken over."""
+        kinds = f"'{RecordKind.INTENT.value}', '{RecordKind.PIN.value}'"
+        self._check(
+            lambda: bool(disk.query(self.ledger, f"SELECT 1 FROM records WHERE kind IN ({kinds})")),
+            f"{before} before the intent was durable",
+        )
+
     def completed(self, device: str) -> None:
         registry = self.ledger.with_name("registry.db")  # a unit that was finished elsewhere has its completion there
         done = "SELECT 1 FROM completions WHERE device_id = ?"

@@ -9,14 +9,22 @@ from unittest import mock
 
 import pytest
 
-from fixtures.device import NoAnswerError
+from fixtures.device import NoAnswerError, RefusalReason, RefusedError
 from fixtures.families.smp.emulated.faults import Faults
 from hsm.signer import SignerUnavailableError
 from station.ahead import Ahead
+from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.events import Verdict
+from station.faults import Fault
+from station.floor import Floor
 from station.jobs import LedgerError, RecordKind
+from station.line import Line
+from station.port import Batch
+from station.voice import Voice
+from station.wiring import outbox_maker
 from tests.flow.bench import Bench, WrappedSlot
-from tests.flow.books import nothing_forgotten
+from tests.flow.books import nothing_forgotten, store
+from trust.codes import Code
 
 
 def play(directory: Path, story: Callable[[Bench], Awaitable[None]]) -> None:
@@ -136,6 +144,151 @@ def test_the_last_look_fails_while_the_ledger_fails(tmp_path: Path) -> None:
         assert (result.code, result.step) == ("no-answer", "passed"), result
         async with nothing_forgotten():
             assert (await bench.insert()).verdict is Verdict.PASS
+        bench.change(jobs=steady)
+
+    play(tmp_path, story)
+
+
+# ---- the write that is begun ahead
+
+
+class SlowWrite:
+    """A device whose anchor takes its time; `log` says what became of the write, and what others did meanwhile."""
+
+    def __init__(self, device: Any, log: list[str], takes_s: float = 0.2, error: Exception | None = None) -> None:
+        self.device, self.log, self.takes_s, self.error = device, log, takes_s, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.device, name)
+
+    async def write_anchor(self, anchor: Any) -> None:
+        self.log.append("write begun")
+        try:
+            await asyncio.sleep(self.takes_s)
+            if self.error is not None:
+                raise self.error
+            await self.device.write_anchor(anchor)
+        except asyncio.CancelledError:
+            self.log.append("write cut short")
+            raise
+        self.log.append("written")
+
+    async def close(self) -> None:
+        self.log.append("link closed")
+        await self.device.close()
+
+
+class Lamps:
+    """Puts each lamp into the log."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    async def show(self, _: str, lamp: Any) -> None:
+        self.log.append(f"lamp {lamp.value}")
+
+
+class Refusing:
+    """A signer, registry or ledger that fails at one verb while the anchor is being written."""
+
+    def __init__(self, party: Any, verb: str, error: Exception) -> None:
+        self.party, self.verb, self.error = party, verb, error
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(*_: Any) -> Any:
+            await asyncio.sleep(0.02)
+            raise self.error
+
+        return fail if name == self.verb else getattr(self.party, name)
+
+
+def refuse(bench: Bench, who: str) -> None:
+    parties = bench.parties()
+    if who == "signer":
+        bench.change(signer=Refusing(parties.signer, "sign_pin", SignerUnavailableError("down")))
+    elif who == "registry":
+        bench.change(cloud=Refusing(parties.cloud, "pin", CloudRefusedError(Code.ORDER_REFUSES, "no")))
+    else:
+        bench.change(signer=Refusing(parties.signer, "sign_pin", ZeroDivisionError("a bug")))
+
+
+async def stopped_in_the_middle(bench: Bench, who: str) -> list[str]:
+    """What happened, in order, when this party fails while the anchor is being written; in a floor, for its lamps."""
+    log: list[str] = []
+    steady = bench.parties()
+    refuse(bench, who)
+    line = bench.plant.line(bench.parties(), indicators=Lamps(log))
+    slot = WrappedSlot(bench.slot(), lambda device: SlowWrite(device, log))
+    finished = await Floor(line, [slot], lambda stop: quiet_outbox(bench, line, stop), Voice()).run(Batch(retries=0))
+    assert finished.passed == 0
+    bench.change(signer=steady.signer, cloud=steady.cloud)
+    return log
+
+
+def quiet_outbox(bench: Bench, line: Line, stop: Callable[[Fault], None]) -> Any:
+    return outbox_maker(line, store(bench), bench.plant.stamp())(stop)
+
+
+@pytest.mark.parametrize("who", ["signer", "registry", "bug"])
+def test_a_write_that_was_begun_ends_before_there_is_a_verdict_or_a_lamp(tmp_path: Path, who: str) -> None:
+    async def story(bench: Bench) -> None:
+        async with nothing_forgotten():
+            log = await stopped_in_the_middle(bench, who)
+        assert log == ["lamp working", "write begun", "written", "lamp fail", "link closed"], log
+        assert bench.flash().anchor is not None
+        again: list[str] = []
+        result = await bench.insert(WrappedSlot(bench.slot(), lambda device: SlowWrite(device, again)))
+        assert result.verdict is Verdict.PASS, result
+        assert again.count("write begun") == 1, "only the one that must be refused after the lock"
+
+    play(tmp_path, story)
+
+
+def test_a_flow_that_cut_it_short_would_be_seen(tmp_path: Path) -> None:
+    """Negative control."""
+
+    async def story(bench: Bench) -> None:
+        with mock.patch.object(Ahead, "finish", cut_short):
+            log = await stopped_in_the_middle(bench, "signer")
+        assert "write cut short" in log
+        assert "written" not in log
+
+    play(tmp_path, story)
+
+
+async def cut_short(ahead: Ahead[Any]) -> None:
+    task, ahead._task = ahead._task, None
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 0.2])
+def test_a_write_that_fails_is_told_by_the_step_that_needs_it(tmp_path: Path, takes_s: float) -> None:
+    async def story(bench: Bench) -> None:
+        error = RefusedError(RefusalReason.FLASH_FAILED, "worn out")
+        async with nothing_forgotten():
+            slot = WrappedSlot(bench.slot(), lambda device: SlowWrite(device, [], takes_s, error))
+            result = await bench.insert(slot)
+            assert (result.code, result.step) == ("device-refused", "anchored"), result
+            steady = bench.parties()
+            bench.change(cloud=Refusing(steady.cloud, "history", CloudUnreachableError("away")))
+            both = await bench.insert(slot)
+            assert both.verdict is not Verdict.PASS
+            bench.change(cloud=steady.cloud)
+        assert (await bench.insert()).verdict is Verdict.PASS
+
+    play(tmp_path, story)
+
+
+def test_no_anchor_is_written_before_the_intent_is_durable(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        log: list[str] = []
+        steady = bench.parties().jobs
+        bench.change(jobs=Refusing(steady, "record", LedgerError("disk full")))
+        result = await bench.insert(WrappedSlot(bench.slot(), lambda device: SlowWrite(device, log)))
+        assert (result.code, result.step) == ("ledger-failed", "intended"), result
+        assert (log, bench.flash().anchor) == (["link closed"], None)
         bench.change(jobs=steady)
 
     play(tmp_path, story)
