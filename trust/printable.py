@@ -20,7 +20,9 @@ def printable(text: str, limit: int | None = None) -> str:
     Every character that `str.isprintable` refuses becomes one `·`: newline and tab, too, so that no foreign text can
     begin a line of its own.
     """
-    shown = "".join(each if each.isprintable() else _REPLACEMENT for each in text[:limit])
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(each if each.isprintable() else _REPLACEMENT for each in shown)
     return shown + ("…" if limit is not None and len(text) > limit else "")
 
 
