@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from ledger.engine import Connection
 from ledger.tables import LEAVES, MAX_ENTRY_BYTES
 from trust.merkle import Frontier, MerkleError, leaf_hash
 
 _LEAF = LEAVES.c
-_THERE = select(_LEAF.index, _LEAF.leaf_hash, _LEAF.entry).where(
-    _LEAF.subject == bindparam("subject"), _LEAF.step == bindparam("step")
+_LAST = select(func.max(_LEAF.index)).scalar_subquery()
+# What stands there already, if anything does, and the tip: one question, asked for every leaf.
+_THERE_AND_TIP = (
+    select(_LEAF.index, _LEAF.leaf_hash, _LEAF.entry, _LEAF.frontier, _LEAF.subject, _LEAF.step)
+    .where(((_LEAF.subject == bindparam("subject")) & (_LEAF.step == bindparam("step"))) | (_LEAF.index == _LAST))
+    .order_by(_LEAF.index)
 )
 _TIP = select(_LEAF.frontier).order_by(_LEAF.index.desc()).limit(1)
 _FRONTIER = select(_LEAF.frontier).where(_LEAF.index == bindparam("last"))
@@ -43,13 +47,14 @@ def append(connection: Connection, entry: bytes, *, subject: str, step: str) -> 
     """
     if not 0 < len(entry) <= MAX_ENTRY_BYTES:
         raise ValueError(f"a log entry takes 1 to {MAX_ENTRY_BYTES} bytes, not {len(entry)}")
-    there = connection.execute(_THERE, {"subject": subject, "step": step}).one_or_none()
-    if there is not None:
-        index, hashed, stored = there
-        if stored != entry:
-            raise LeafConflictError(f"{subject} {step} is leaf {index} already, with other bytes")
-        return LeafRef(index=index, leaf_hash=hashed, new=False)
-    return _extend(connection, entry, subject, step)
+    found = connection.execute(_THERE_AND_TIP, {"subject": subject, "step": step}).all()
+    there = next((each for each in found if (each.subject, each.step) == (subject, step)), None)
+    if there is None:
+        before = Frontier.from_bytes(found[-1].frontier) if found else Frontier()
+        return _extend(connection, before, entry, subject, step)
+    if there.entry != entry:
+        raise LeafConflictError(f"{subject} {step} is leaf {there[0]} already, with other bytes")
+    return LeafRef(index=there[0], leaf_hash=there.leaf_hash, new=False)
 
 
 def tip(connection: Connection) -> Frontier:
@@ -68,8 +73,7 @@ def frontier_at(connection: Connection, size: int) -> Frontier:
     return Frontier.from_bytes(stored)
 
 
-def _extend(connection: Connection, entry: bytes, subject: str, step: str) -> LeafRef:
-    before = tip(connection)
+def _extend(connection: Connection, before: Frontier, entry: bytes, subject: str, step: str) -> LeafRef:
     hashed = leaf_hash(entry)
     row = {
         "index": before.size,

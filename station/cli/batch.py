@@ -17,7 +17,7 @@ from station.cli.called import Here
 from station.cli.junit import junit
 from station.cli.live import Progress
 from station.cli.outcome import Outcome
-from station.cli.output import data, data_is_seen, is_terminal, note, note_fault
+from station.cli.output import DataSoon, data, data_is_seen, is_terminal, note, note_fault
 from station.events import (
     AnyEvent,
     LineStopped,
@@ -104,7 +104,8 @@ async def _listen(
             stack.enter_context(progress)
             shows.append(progress.show)
         if not shows or not data_is_seen():
-            shows.append(lambda event: _say(event, how))
+            say = DataSoon(asyncio.get_running_loop().call_soon).say
+            shows.append(lambda event: _say(event, how, say))
         async for told in events:
             event = outcome.take(told)
             for show in shows:
@@ -133,12 +134,12 @@ def _say_rest(progress: Progress, how: How) -> None:
         data(how.here.typeable(line))
 
 
-def _say(event: AnyEvent, how: How) -> None:
+def _say(event: AnyEvent, how: How, say: Callable[[str], None]) -> None:
     if how.jsonl:
-        data(views.json_line(event))
+        say(views.json_line(event))
         return
     for line in views.plain_lines(event):
-        data(how.here.typeable(line))
+        say(how.here.typeable(line))
     if how.verbose and (step := views.step_line(event)) is not None:
         note(step)
 

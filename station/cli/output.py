@@ -7,19 +7,49 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from station.cli.called import Here
 from station.faults import Fault, SetupError
 from trust.printable import printable
 
 
-def data(line: str) -> None:
+def data(line: str, *, flush: bool = True) -> None:
     """One line of data. A reader that has gone away (`| head`) stops neither the line nor its exit code."""
     try:
-        print(printable(line), flush=True)
+        print(printable(line), flush=flush)
     except BrokenPipeError:
-        # Everything after this line goes nowhere, Python's own last flush included.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _speak_to_nobody()
+
+
+class DataSoon:
+    """Lines of data while an event loop runs: those said at one moment are handed over together, at its end.
+
+    `call_soon` is the running loop's.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self._waiting = False
+
+    def say(self, line: str) -> None:
+        """One line; handed over before the loop waits for anything."""
+        data(line, flush=False)
+        if not self._waiting:
+            self._waiting = True
+            self._call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._waiting = False
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _speak_to_nobody()
+
+
+def _speak_to_nobody() -> None:
+    """Everything from here on goes nowhere, Python's own last flush included."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(line: str) -> None:

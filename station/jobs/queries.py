@@ -33,6 +33,13 @@ _RECORDS = (
     .where(RecordRow.job_id == bindparam("job"))
     .order_by(RecordRow.leaf_index)
 )
+_KNOWN = (
+    select(*_JOB, RecordRow.kind, RecordRow.leaf_index, Leaf.entry)
+    .outerjoin(RecordRow, RecordRow.job_id == JobRow.job_id)
+    .outerjoin(Leaf, Leaf.index == RecordRow.leaf_index)
+    .where(JobRow.job_id == bindparam("job"))
+    .order_by(RecordRow.leaf_index)
+)
 _ATTEMPTS = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == bindparam("job"))
 _VERDICTS = (
     select(Leaf.entry)
@@ -112,11 +119,16 @@ def records(connection: Connection, job: JobId) -> Mapping[RecordKind, Envelope]
     return MappingProxyType({RecordKind(kind): Envelope.from_json(entry) for kind, _, entry in found})
 
 
-def known(connection: Connection, job: Job, station: str) -> Known:
-    """What this station's log says of a job so far, for the rules of `projection`."""
-    found = connection.execute(_RECORDS, {"job": str(job.job_id)})
+def known(connection: Connection, job_id: JobId, station: str) -> Known | None:
+    """What this station's log says of a job so far, for the rules of `projection`; None if there is no such job."""
+    found = connection.execute(_KNOWN, {"job": str(job_id)}).all()
+    if not found:
+        return None
+    job = _job_of(*found[0][:4])
     so_far = {
-        RecordKind(kind): Recorded(index, Envelope.from_json(entry).payload_sha256) for kind, index, entry in found
+        RecordKind(row.kind): Recorded(row.leaf_index, Envelope.from_json(row.entry).payload_sha256)
+        for row in found
+        if row.entry is not None  # a job without records has one row, with nothing beside the job
     }
     return Known(
         station=station,

@@ -65,10 +65,9 @@ def record(connection: Connection, station: str, job_id: JobId, kind: RecordKind
     leaf = _parse(envelope)
     if leaf.kind is not kind:
         raise RecordConflictError(f"these bytes are {leaf.kind or 'no record'}, not {kind.value}")
-    job = queries.find(connection, job_id)
-    if job is None:
+    known = queries.known(connection, job_id, station)
+    if known is None:
         raise RecordConflictError(f"there is no job {job_id}: open it first")
-    known = queries.known(connection, job, station)
     there = known.records.get(kind)
     if there is not None and there.payload_sha256 == envelope.payload_sha256:
         return  # what is on record stands; only its signature can be another one
