@@ -211,6 +211,8 @@ class _Connection:
                 raise
         finally:
             self._waiting.pop(number, None)
+            waiting.cancel()  # nobody waits for it any more: what it was told, if it was, is seen
+            _ = waiting.cancelled() or waiting.exception()
         if self._last_word is None:
             raise ConnectionResetError("the signer closed the connection")
         return self._last_word

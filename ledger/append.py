@@ -18,7 +18,7 @@ _LEAF = LEAVES.c
 _LAST = select(func.max(_LEAF.index)).scalar_subquery()
 # What stands there already, if anything does, and the tip: one question, asked for every leaf.
 _THERE_AND_TIP = (
-    select(_LEAF.index, _LEAF.leaf_hash, _LEAF.entry, _LEAF.frontier, _LEAF.subject, _LEAF.step)
+    select(_LEAF.index.label("at"), _LEAF.leaf_hash, _LEAF.entry, _LEAF.frontier, _LEAF.subject, _LEAF.step)
     .where(((_LEAF.subject == bindparam("subject")) & (_LEAF.step == bindparam("step"))) | (_LEAF.index == _LAST))
     .order_by(_LEAF.index)
 )
@@ -53,8 +53,8 @@ def append(connection: Connection, entry: bytes, *, subject: str, step: str) -> 
         before = Frontier.from_bytes(found[-1].frontier) if found else Frontier()
         return _extend(connection, before, entry, subject, step)
     if there.entry != entry:
-        raise LeafConflictError(f"{subject} {step} is leaf {there[0]} already, with other bytes")
-    return LeafRef(index=there[0], leaf_hash=there.leaf_hash, new=False)
+        raise LeafConflictError(f"{subject} {step} is leaf {there.at} already, with other bytes")
+    return LeafRef(index=there.at, leaf_hash=there.leaf_hash, new=False)
 
 
 def tip(connection: Connection) -> Frontier:

@@ -10,36 +10,37 @@ from collections.abc import Iterable
 from station import checks
 from station.events import Step
 from station.evidence import Identified
-from station.faults import TABLE, Disposition, fault
-from station.headroom import Place
+from station.faults import TABLE, Disposition, Fault, fault
+from station.intents import may_be_signed
 from station.jobs import OnRecord, RecordKind
 from station.line import Line
 
 _EXPOSED = {"nonce-repeated", "key-weak", "key-duplicate", "completion-refused"}
-_NOT_SIGNED = {"order-exhausted", "order-refuses"}
 _NOT_THE_UNITS = {Disposition.NOT_HERE, Disposition.LINE_STOP, Disposition.HOLD}
 
 
-def admit(line: Line, identified: Identified, begun: Iterable[OnRecord], kept: Place | None) -> Place | None:
-    """The unit's place in the order, or the fault that keeps it out; `begun` is what the ledger knows of it.
+def admit(line: Line, identified: Identified, begun: Iterable[OnRecord], slot: str) -> None:
+    """The unit is in work in this slot, or the fault that keeps it out; `begun` is what the ledger knows of it.
 
-    `kept` is the place that the attempt before this one left. None for a unit that has passed: it needs no place to be
-    verified again.
+    A unit that has passed takes no room of the order: it is verified again.
     """
-    device = identified.identity.device_id
-    if kept is not None and kept.device != device:
-        kept.drop()
-        kept = None
     begun = tuple(begun)
     refuse_if_exposed(begun)
     refuse_if_begun_elsewhere(begun, line.work.order_id)
     refuse_unless_keyable(line, identified, begun)
     ours = [each.records for each in begun if each.job.order_id == line.work.order_id]
-    if any(RecordKind.COMPLETION in records for records in ours):
-        return None
-    # An intent may have been signed: only the signer can tell, and what it refuses the next order may take.
-    intended = identified.registered is not None or any(RecordKind.INTENT in records for records in ours)
-    return kept or line.headroom.take(device, begun=intended)
+    there = identified.registered
+    if (there is not None and there.completion is not None) or any(RecordKind.COMPLETION in each for each in ours):
+        return
+    signed_for = there is not None or any(RecordKind.PIN in each for each in ours)
+    # What the signer refuses of an intent the next order may take: only the signer can tell.
+    intended = not signed_for and any(RecordKind.INTENT in each for each in ours)
+    try:
+        line.headroom.enter(slot, identified.identity.device_id, intended=intended)
+    except Fault as full:
+        # It has failed since, and given its room away: it takes none from those that have not.
+        only_here = "; this one is signed for: no other order takes it" if signed_for else ""
+        raise fault(full.code, f"{full.detail}{only_here}") from full
 
 
 def refuse_if_exposed(begun: Iterable[OnRecord]) -> None:
@@ -91,12 +92,7 @@ def _not_the_units(code: str) -> bool:
 
 
 def _live(begun: OnRecord) -> bool:
-    """Whether a statement about the unit may still be signed or pinned.
-
-    An intent that the signer has refused was never signed: the signer gives what it has signed before anything else.
-    """
+    """Whether a statement about the unit may still be signed or pinned."""
     if RecordKind.INTENT not in begun.records or RecordKind.PIN_REFUSED in begun.records:
         return False
-    asked = [each for each in begun.verdicts if each.details.get("code") != "line-stopped"]
-    signing = [each.details.get("code") for each in asked if each.details.get("step") == Step.SIGNED]
-    return RecordKind.PIN in begun.records or not signing or signing[-1] not in _NOT_SIGNED
+    return RecordKind.PIN in begun.records or may_be_signed(Step.SIGNED, begun.verdicts)

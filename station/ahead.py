@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """One piece of work: begun, then taken once or dropped."""
+    """One piece of work: begun, then taken once, dropped or finished."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[T] | None = None
@@ -25,18 +25,25 @@ class Ahead(Generic[T]):
         return self._task is not None
 
     def begin(self, work: Coroutine[Any, Any, T]) -> None:
-        """Begin now; RuntimeError unless what was begun before was taken or dropped."""
+        """Begin now; RuntimeError unless what was begun before was taken, dropped or finished."""
         if self._task is not None:
             work.close()
-            raise RuntimeError("begun before, and neither taken nor dropped")
+            raise RuntimeError("begun before, and neither taken, dropped nor finished")
         self._task = asyncio.create_task(work)
 
     async def take(self) -> T:
-        """Its result, or what it raised, once; RuntimeError if nothing was begun."""
-        task, self._task = self._task, None
+        """Its result, or what it raised, once; RuntimeError if nothing was begun.
+
+        Whoever is cancelled while he waits does not cancel the work: it is still to be dropped or finished.
+        """
+        task = self._task
         if task is None:
             raise RuntimeError("nothing was begun")
-        return await task
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._task = None
 
     async def drop(self) -> None:
         """End it if it is under way: nobody needs its result any more, and the step that ended the attempt told why."""
@@ -44,14 +51,14 @@ class Ahead(Generic[T]):
             self._task.cancel()
         await self.finish()
 
-    async def finish(self) -> None:
-        """Wait for its end if it is under way, and forget its result: for what must not be cut short."""
-        task, self._task = self._task, None
+    async def finish(self) -> BaseException | None:
+        """Wait for its end if it is under way: for what must not be cut short. What it has raised, if anything."""
+        task = self._task
         if task is None:
-            return
+            return None
         await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()
+        self._task = None
+        return None if task.cancelled() else task.exception()
 
 
 async def drop(*begun: Ahead[Any]) -> None:

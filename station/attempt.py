@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from msgspec.structs import replace
 
 from fixtures.slot import Slot
 from station.events import Step, UnitFinished, Verdict
 from station.faults import Disposition, Fault, fault
-from station.headroom import Place
-from station.held import of_the_unit
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
 from station.line import Line
@@ -23,15 +23,16 @@ _VERDICTS = {
     Disposition.LINE_STOP: Verdict.FAIL,
     Disposition.SETUP: Verdict.FAIL,
 }
+_WOULD_GO_ON = {Disposition.RETRY, Disposition.NOT_HERE, Disposition.HOLD}
+_LOG = logging.getLogger(__name__)
 
 
 class Attempt:
-    """Wraps one `Provisioning`; owns its link until `close`. `place` is what the attempt before it left."""
+    """Wraps one `Provisioning`; owns its link until `close`."""
 
-    def __init__(self, line: Line, slot: Slot, place: Place | None = None) -> None:
+    def __init__(self, line: Line, slot: Slot) -> None:
         self._line = line
-        self._flow = Provisioning(line, slot, place)
-        self._kept = place
+        self._flow = Provisioning(line, slot)
         self._began = line.clock.monotonic()
         self._emulated = slot.config.emulated
         self.slot_name = slot.config.name
@@ -47,8 +48,11 @@ class Attempt:
         )
 
     async def failed(self, found: Fault) -> UnitFinished:
-        """The verdict that a fault stands for, on record where there is a job to record it under."""
-        await self._flow.unit.settle()
+        """The verdict that a fault stands for, on record under the unit's job, or without one if it was turned away.
+
+        Waits for the end of a write that was begun. A ledger that does not take the verdict stops the line.
+        """
+        found = self._graver(found, await self._flow.unit.settle())
         verdict = _VERDICTS[found.row.disposition]
         try:
             await self._record(verdict, found)
@@ -65,22 +69,16 @@ class Attempt:
             exit_code=found.row.exit,
         )
 
-    def leave(self, result: UnitFinished) -> Place | None:
-        """Gives the unit's place in the order back; kept and returned if another attempt follows at once.
-
-        A good unit whose place went to another slot between two attempts would be signed for and locked in vain.
-        """
-        place, seen = self._flow.place, self._flow.seen
-        if self._kept is not None and self._kept is not place:
-            self._kept.drop()
-        if place is None or result.again:
-            return place
-        if seen is None or seen.device_id != place.device:
-            place.drop()
-            return None
-        at = self._flow.at
-        place.give_back(result.verdict, proved=of_the_unit(result.code, at), last_step=at is Step.PASSED)
-        return None
+    def _graver(self, found: Fault, beside: BaseException | None) -> Fault:
+        """The fault to tell: a write beside the step that failed may have left what must never be tried again."""
+        match beside:
+            case Fault() as other if other.row.disposition is Disposition.QUARANTINE:
+                if found.row.disposition in _WOULD_GO_ON:
+                    self._flow.at = Step.ANCHORED
+                    return other
+            case Exception():
+                _LOG.info("writing the anchor, beside %s: %s", self._flow.at, beside)
+        return found
 
     async def close(self) -> None:
         """Give the link back."""

@@ -45,13 +45,13 @@ async def audit_ledger(config_file: Path, checkpoint: Path | None = None) -> Aud
     signers = [] if isinstance(status, str) else _signers(status, key.name)
     engine = wiring.open_ledger(paths.database, copy=True)
     try:
-        none_signed = not isinstance(status, str) and not signers
-        report = audit(engine, root, config.station.name, known=[*signers, *kept], none_signed=none_signed)
+        signed = None if isinstance(status, str) else sum(head.size for head in signers)
+        report = audit(engine, root, config.station.name, known=[*signers, *kept], signed=signed)
     finally:
         engine.dispose()
     return Audited(
         report=report,
-        signer=None if isinstance(status, str) else sum(head.size for head in signers),
+        signer=signed,
         checkpoint=kept[0].size if kept else None,
         not_asked=status if isinstance(status, str) else "",
     )

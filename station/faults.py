@@ -136,8 +136,9 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         ),
         "order-full": Row(
             _N,
-            "All units that the order still allows are begun: in work, or held.",
-            "Keep the unit; insert it again when one of them has failed for good, or under the next order.",
+            "The order has no room for this unit: its units have passed, or are begun.",
+            "Keep the unit for the next order; under this one it can begin when one that is begun has failed for good.",
+            Exit.ORDER_EXHAUSTED,
         ),
         "registry-needed": Row(
             _N,

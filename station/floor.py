@@ -19,7 +19,6 @@ from station.attempt import Attempt
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
 from station.exits import Exit, worst
 from station.faults import TABLE, Disposition, Fault, LineStop, fault
-from station.headroom import Place
 from station.held import finish_me
 from station.jobs import LedgerError
 from station.leaves import classify
@@ -119,17 +118,17 @@ class Floor:
         return not self._halt.is_set() and places.take()
 
     async def _bring_to_verdict(self, slot: Slot, retries: int) -> UnitFinished:
-        place: Place | None = None
         for left in range(retries, -1, -1):
-            result, place = await self._attempt(slot, left, place)
+            result = await self._attempt(slot, left)
             if not result.again:
                 break
+        self._line.headroom.leave(slot.config.name, result)
         return result
 
-    async def _attempt(self, slot: Slot, left: int, place: Place | None) -> tuple[UnitFinished, Place | None]:
+    async def _attempt(self, slot: Slot, left: int) -> UnitFinished:
         line, name = self._line, slot.config.name
         line.emit(AttemptBegan(at=line.clock.utc(), slot=name))
-        attempt = Attempt(line, slot, place)
+        attempt = Attempt(line, slot)
         try:
             await self._light(name, Lamp.WORKING)
             result = await attempt.passed()
@@ -143,7 +142,7 @@ class Floor:
         worth = bool(result.code) and TABLE[result.code].disposition is Disposition.RETRY
         result = replace(result, again=worth and left > 0 and not self._halt.is_set())
         line.emit(result)
-        return result, attempt.leave(result)
+        return result
 
     async def _ended_by(self, attempt: Attempt, found: Fault) -> UnitFinished:
         if isinstance(found, LineStop):

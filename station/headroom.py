@@ -7,82 +7,69 @@ this station knows; the signer's count is the one that binds. Never waits, never
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from station.events import Verdict
+from station.events import Step, UnitFinished, Verdict
 from station.faults import fault
+from station.held import of_the_unit
+from station.intents import refused
 from trust.identity import DeviceId
+
+_NAMED = 3
 
 
 class Headroom:
-    """Of one order: units that have passed, are held, and are in work now, against its quantity.
+    """Of one order: units that have passed, are held, may be completed, and are in work now, against its quantity.
 
-    `held` are also those whose completion may have been signed: nobody but the signer can tell, and it counts them.
+    At its making: `passed` units, those `held`, and those whose completion the signer may have signed and counted
+    (`completing`). A slot has one unit in work, and keeps its room between a failure and the attempt that follows.
     """
 
-    def __init__(self, quantity: int, *, passed: int, held: Iterable[DeviceId] = ()) -> None:
+    def __init__(
+        self, quantity: int, *, passed: int = 0, held: Iterable[DeviceId] = (), completing: Iterable[DeviceId] = ()
+    ) -> None:
         self._quantity = quantity
-        self._passed = passed
+        self._passed_before = passed
+        self._passed: set[DeviceId] = set()
         self._held = set(held)
-        self._in_work: dict[DeviceId, Place] = {}
+        self._completing = set(completing)
+        self._in_work: dict[str, DeviceId] = {}
 
-    def take(self, device: DeviceId, *, begun: bool) -> Place | None:
-        """One unit more, now in work; the faults `order-exhausted` or `order-full` if there is no room for it.
+    def enter(self, slot: str, device: DeviceId, *, intended: bool) -> None:
+        """The slot's unit is in work from now on; the fault `order-full` if there is no room for it.
 
-        `begun`: its statement is on record already, so it goes on in any case. None if another slot has the device.
+        `intended`: the signer may have signed for it, which only asking can tell, so it goes on in any case. An id that
+        another slot has in work takes no room twice.
         """
-        if device in self._in_work:
-            return None
-        taken = self._passed + len((self._held | self._in_work.keys()) - {device})
-        if not begun and taken >= self._quantity:
-            if self._passed >= self._quantity:
-                raise fault("order-exhausted", f"all {self._quantity} units have passed")
-            raise fault("order-full", f"{self._passed} of {self._quantity} have passed, the others are begun")
-        place = self._in_work[device] = Place(self, device)
-        return place
+        self._in_work.pop(slot, None)  # an attempt that follows at once, or another unit
+        passed = self._passed_before + len(self._passed)
+        others = (self._held | self._completing | set(self._in_work.values())) - self._passed - {device}
+        if not intended and passed + len(others) >= self._quantity:
+            begun = f"; begun: {_named(others)}" if others else ""
+            raise fault("order-full", f"{passed} of {self._quantity} have passed{begun}")
+        self._in_work[slot] = device
 
-    def leave(self, place: Place) -> bool:
-        """The unit is not in work any more; False if this place was left before."""
-        if self._in_work.get(place.device) is not place:
-            return False
-        del self._in_work[place.device]
-        return True
+    def completing(self, device: DeviceId) -> None:
+        """Its completion's intent is on record, and the signer is asked: from now on it may count the unit."""
+        self._completing.add(device)
 
-    def count(self, device: DeviceId) -> None:
-        """One more has passed."""
-        self._passed += 1
-        self._held.discard(device)
+    def passed(self, device: DeviceId) -> None:
+        """Its completion is on record: it counts, whatever becomes of lamp and verdict. Once, however often told."""
+        self._passed.add(device)
 
-    def hold(self, device: DeviceId, *, held: bool) -> None:
-        """Whether the unit is waited for though it is not in work."""
-        (self._held.add if held else self._held.discard)(device)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A unit's share of the room, kept from one attempt to the next that follows: only who took it gives it back."""
-
-    room: Headroom
-    device: DeviceId
-
-    def passed(self) -> None:
-        """Its completion is on record now: it counts, whatever becomes of lamp and verdict."""
-        self.room.leave(self)
-        self.room.count(self.device)
-
-    def give_back(self, verdict: Verdict, *, proved: bool, last_step: bool = False) -> None:
-        """The attempt has ended, and none follows at once.
-
-        `proved`: the unit has proved its key, so the verdict is on the unit itself; `last_step`: its completion may
-        have been signed.
-        """
-        if not self.room.leave(self):
+    def leave(self, slot: str, result: UnitFinished) -> None:
+        """The slot's unit has its verdict, and no attempt follows at once."""
+        device = self._in_work.pop(slot, None)
+        if device is None or result.device_id != str(device):  # another unit came in its stead, or nobody answered
             return
-        if verdict is Verdict.HELD or (last_step and verdict is not Verdict.QUARANTINE):
-            self.room.hold(self.device, held=True)
-        if verdict is Verdict.QUARANTINE and proved:
-            self.room.hold(self.device, held=False)
+        if result.verdict is Verdict.HELD:
+            self._held.add(device)
+        if result.verdict is Verdict.QUARANTINE and of_the_unit(result.code, result.step or ""):
+            self._held.discard(device)
+        if result.step is Step.PASSED and refused(Step.PASSED, result.code):
+            self._completing.discard(device)
 
-    def drop(self) -> None:
-        """Another unit came in its stead: nothing is known of this one."""
-        self.room.leave(self)
+
+def _named(devices: Iterable[DeviceId]) -> str:
+    names = sorted(str(each) for each in devices)
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest

@@ -1,11 +1,13 @@
-"""How far the units of each order got, as this station's ledger tells it. Reads only; believes no screen."""
+"""How far the units of each order got, and what is left of it, as this station's ledger tells. Believes no screen."""
 
 from __future__ import annotations
 
 import msgspec
 
-from station.events import Verdict
-from station.held import finish_me, standing
+from station.events import Step, Verdict
+from station.headroom import Headroom
+from station.held import finish_me, held_devices, standing
+from station.intents import may_be_signed
 from station.jobs import LedgerError
 from station.jobs.store import JobStore
 from trust.order import WorkOrder
@@ -42,6 +44,18 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
 async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
     """All orders of this station, oldest first. Raises LedgerError."""
     return tuple([await _report(store, order) for order in await store.orders()])
+
+
+async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
+    """The room that the batches before have left in an order. Raises LedgerError."""
+    told = await store.verdicts(work.order_id)
+    completing = [
+        job.device_id
+        for job in await store.completing(work.order_id)
+        if may_be_signed(Step.PASSED, [each for each in told if each.job == str(job.job_id)])
+    ]
+    passed, held = (await store.tally(work.order_id)).passed, await held_devices(store, work.order_id)
+    return Headroom(work.quantity, passed=passed, held=held, completing=completing)
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

@@ -25,7 +25,6 @@ from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError, PinRecord
 from station.events import Step
 from station.faults import fault
-from station.headroom import Place
 from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
@@ -42,7 +41,7 @@ from trust.statement import Closing, Completion, Origin, PinStatement, Verificat
 class Provisioning:
     """One attempt: one unit, one insertion."""
 
-    def __init__(self, line: Line, slot: Slot, place: Place | None = None) -> None:
+    def __init__(self, line: Line, slot: Slot) -> None:
         self.line = line
         self.slot = slot
         self.slot_name = slot.config.name
@@ -52,7 +51,6 @@ class Provisioning:
         self.before: Ahead[Sequence[OnRecord]] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
-        self.place = place  # kept from the attempt before
 
     async def run(self) -> evidence.Passed:
         """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
@@ -66,7 +64,6 @@ class Provisioning:
         else:
             vetted = await self.vet(proven)
             intended = await self.intend(vetted)
-            self.unit.write_anchor_ahead(anchor_of(self.line))  # signer and registry need not be waited for
             # — nothing beyond the slot has changed above this line —
             signed = await self.sign(intended)
             pinned = await self.pin(signed)
@@ -110,7 +107,7 @@ class Provisioning:
         identity, jobs = identified.identity, self.line.jobs
         adopt = checks.job_to_adopt(self.line, identity, identified.registered)
         # Judged before the job is opened: a unit that cannot begin here now is left as it is, and its job to others.
-        self.place = admit(self.line, identified, await self.before.take(), self.place)
+        admit(self.line, identified, await self.before.take(), self.slot_name)
         try:
             now = await jobs.begin(identity.device_id, self.line.work.order_id, slot=self.slot_name, adopt=adopt)
         except RecordConflictError as error:
@@ -174,8 +171,9 @@ class Provisioning:
 
     @step(Step.SIGNED)
     async def sign(self, intended: evidence.Intended) -> evidence.Signed:
-        """7: the signer signs the intended bytes; the envelope is durable and in the outbox."""
+        """7: the signer signs the intended bytes; the envelope is durable and in the outbox. 9 begins beside."""
         assigned, records = intended.assigned, intended.assigned.records
+        self.unit.write_anchor_ahead(anchor_of(self.line))  # it needs nothing of what signer and registry say
         pin = records.get(RecordKind.PIN)
         if pin is None:
             pin = await self.line.signer.sign_pin(intended.statement)
@@ -211,7 +209,7 @@ class Provisioning:
 
     @step(Step.ANCHORED)
     async def anchor(self, pinned: evidence.Pinned) -> evidence.Anchored:
-        """9: cloud key, authority key and address of the order in flash, read back from the chip; begun after 6."""
+        """9: cloud key, authority key and address of the order in flash, read back from the chip; begun with 7."""
         wanted = anchor_of(self.line)
         await self.unit.anchored(wanted)
         return evidence.Anchored(pinned=pinned, anchor=wanted)
@@ -282,8 +280,7 @@ class Provisioning:
 
     async def _pass(self, assigned: evidence.Assigned, done: Envelope) -> None:
         await self.line.jobs.record(assigned.job.job_id, RecordKind.COMPLETION, done)
-        if self.place is not None:
-            self.place.passed()
+        self.line.headroom.passed(assigned.identity.device_id)
 
     async def _signed(self, locked: evidence.Locked) -> Envelope:
         pinned, jobs = locked.verified.anchored.pinned, self.line.jobs
@@ -293,6 +290,7 @@ class Provisioning:
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
             await jobs.record(pinned.assigned.job.job_id, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.
+        self.line.headroom.completing(pinned.assigned.identity.device_id)
         done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
         return done

@@ -65,9 +65,12 @@ class Unit:
         await self._anchor.drop()
         await self._close_link()
 
-    async def settle(self) -> None:
-        """Nothing is being written when this returns: before a lamp says that the unit may be taken out."""
-        await self._anchoring.finish()
+    async def settle(self) -> BaseException | None:
+        """Nothing is being written when this returns, so that a lamp may say that the unit can be taken out.
+
+        What the write that was begun has raised, if its step did not come to tell it.
+        """
+        return await self._anchoring.finish()
 
     async def _close_link(self) -> None:
         device, self._device = self._device, None
@@ -171,7 +174,9 @@ class Unit:
 
     async def anchored(self, wanted: Anchor) -> None:
         """The anchor is in flash, read back from the chip: what was begun ahead, or now."""
-        await (self._anchoring.take() if self._anchoring.begun else self._write_anchor(wanted))
+        if not self._anchoring.begun:
+            self.write_anchor_ahead(wanted)
+        await self._anchoring.take()
 
     async def _write_anchor(self, wanted: Anchor) -> None:
         await make_so(

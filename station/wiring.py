@@ -22,8 +22,6 @@ from station.disk import enough_disk, usable
 from station.events import OutboxSent
 from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
-from station.headroom import Headroom
-from station.held import held_devices
 from station.history import Reader
 from station.jobs import LedgerError
 from station.jobs.schema import open_copy, open_database
@@ -31,6 +29,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leaves import LEAF_ERRORS, classify
 from station.line import Clock, Line
+from station.order_report import room_left
 from station.outbox import Outbox
 from station.plan import Plan
 from station.port import FloorPort
@@ -74,7 +73,7 @@ async def open_floor(
             cloud=cloud,
             indicators=NoIndicators(),
             emit=voice.say,
-            headroom=await room_left(plan, store),
+            headroom=await room_left(store, plan.work),
             max_attempts=plan.config.limits.max_attempts,
             generation_timeout_s=plan.config.limits.generation_timeout_s,
         )
@@ -83,13 +82,6 @@ async def open_floor(
             told(sent)
         yield Floor(line, slots, make_outbox, voice)
         await publish(plan, signer, store)
-
-
-async def room_left(plan: Plan, store: JobStore) -> Headroom:
-    """What the batches before this one have left of the order. Raises LedgerError."""
-    order = plan.work.order_id
-    waited_for = [*await held_devices(store, order), *[job.device_id for job in await store.completing(order)]]
-    return Headroom(plan.work.quantity, passed=(await store.tally(order)).passed, held=waited_for)
 
 
 async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: float) -> OutboxSent | None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ledger.audit import Finding, KnownHead, StoredLeaf, audit_file, audit_log
+from ledger.audit import NOT_STORED, Finding, KnownHead, StoredLeaf, audit_file, audit_log
 from ledger.engine import Connection, Engine, reading
 from station.audit.books import Books
 from station.audit.story import UNJUDGEABLE, Storyteller
@@ -34,6 +34,7 @@ from trust.printable import printable
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
 
+_NO_ROW = "-"  # of a checkpoint that there is none of
 __all__ = ["AuditReport", "Finding", "KnownHead", "audit"]
 
 
@@ -54,6 +55,15 @@ class AuditReport:
     emulated: int
 
     @property
+    def interrupted(self) -> bool:
+        """Whether all that was found is that the last checkpoint was asked for and is not stored.
+
+        So a batch leaves it whose signer or station ended before its end, and so does whoever removes one.
+        """
+        rest = [each for each in self.findings if each.text != NOT_STORED]
+        return len(rest) < len(self.findings) and all(each.row == _NO_ROW for each in rest)
+
+    @property
     def summary(self) -> str:
         """One line for people."""
         later = self.leaves - self.covered
@@ -65,18 +75,19 @@ class AuditReport:
 
 
 def audit(
-    engine: Engine, trusted: TrustedRoot, station: str, *, known: Sequence[KnownHead] = (), none_signed: bool = False
+    engine: Engine, trusted: TrustedRoot, station: str, *, known: Sequence[KnownHead] = (), signed: int | None = None
 ) -> AuditReport:
     """Audit a station's database against a trust root, and against the heads that others know of it.
 
-    `none_signed`: the signer itself says that it has signed no head yet, so none can be missing. Findings come in the
-    order of the leaves, then checkpoints, stray rows, schema, file, orders, heads. Raises RootError or NoteError when
-    the root names no usable keys for the station, StoreError when the file cannot be read at all.
+    `signed`: the size of the last head that the signer says it has signed (0: none, so none can be missing); None if it
+    was not asked. Findings come in the order of the leaves, then checkpoints, stray rows, schema, file, orders, heads.
+    Raises RootError or NoteError when the root names no usable keys for the station, StoreError when the file cannot be
+    read at all.
     """
     key = NoteKey(trusted.root.log_origin(station), trusted.root.station(station).log)
     with reading(engine) as connection:
         auditor = _Auditor(connection, Storyteller(trusted, station))
-        log = audit_log(connection, key, auditor.judge, known)
+        log = audit_log(connection, key, auditor.judge, known, signed=signed)
         rest = [
             *auditor.strays(),
             *_mismatches(schema_mismatches(connection), check=13),
@@ -84,7 +95,7 @@ def audit(
             *_miscounted(connection, auditor.storyteller.books),
         ]
     told = auditor.storyteller.counts
-    if told.passed and not log.covered and not none_signed:
+    if told.passed and not log.covered and signed != 0:
         rest.append(_unbound(told.passed))
     return AuditReport(
         findings=(*log.findings, *rest),
@@ -133,7 +144,7 @@ class _Auditor:
 
 def _unbound(passed: int) -> Finding:
     text = f"{passed} units have passed and no checkpoint covers a leaf: nothing binds the order of leaves, or an event"
-    return Finding(check=16, table="checkpoints", row="-", text=text)
+    return Finding(check=16, table="checkpoints", row=_NO_ROW, text=text)
 
 
 def _miscounted(connection: Connection, books: Books) -> Iterator[Finding]:

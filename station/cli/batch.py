@@ -104,12 +104,21 @@ async def _listen(
             stack.enter_context(progress)
             shows.append(progress.show)
         if not shows or not data_is_seen():
-            say = DataSoon(asyncio.get_running_loop().call_soon).say
-            shows.append(lambda event: _say(event, how, say))
+            lines = DataSoon(asyncio.get_running_loop().call_soon)
+            stack.callback(_close, lines, outcome)
+            shows.append(lambda event: _say(event, how, lines.say))
         async for told in events:
             event = outcome.take(told)
             for show in shows:
                 show(event if how.jsonl else _typeable(event, how.here))
+
+
+def _close(lines: DataSoon, outcome: Outcome) -> None:
+    lines.hand_over()
+    if lines.failed is not None:
+        why = lines.failed.strerror
+        note(f"station: stdout takes nothing more: {why}. The batch itself is on record: station ledger report")
+        outcome.codes.append(Exit.USAGE)
 
 
 def _typeable(event: AnyEvent, here: Here) -> AnyEvent:

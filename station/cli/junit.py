@@ -27,6 +27,10 @@ def junit(batch: BatchFinished, units: Sequence[UnitFinished], here: Here) -> by
     if batch.objected:
         case = ET.SubElement(suite, "testcase", name="outbox", classname="registry", time="0")
         ET.SubElement(case, "failure", type="objected", message=here.typeable(objected_lines(batch.objected)[0]))
+    if batch.interrupted:
+        case = ET.SubElement(suite, "testcase", name="batch", classname="interrupted", time="0")
+        text = "interrupted: no further unit was begun, so this is not the whole batch"
+        ET.SubElement(case, "failure", type="interrupted", message=text)
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

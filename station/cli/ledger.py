@@ -51,10 +51,19 @@ def verify(config_file: Path, checkpoint: Path | None, jsonl: bool) -> None:
     for finding in done.report.findings:
         data(_json(finding) if jsonl else f"BAD  {finding}")
     if done.report.findings:
-        note("the ledger was touched or damaged: keep a copy of the file, do not use it, call the security officer")
+        note(_what_next(done))
         sys.exit(Exit.AUDIT_FAILED)
     for line in [_counts(done)] if jsonl else _verified(done):
         data(line)
+
+
+def _what_next(done: Audited) -> str:
+    touched = "the ledger was touched or damaged: keep a copy of the file, do not use it, call the security officer"
+    if not done.report.interrupted:
+        return touched
+    if done.signer is None:
+        return "a batch whose signer ended leaves this, a removed checkpoint too: start the signer, verify again"
+    return f"the signer has signed it, and the end of a batch asks for it again: run one. If it stays, {touched}"
 
 
 def _counts(done: Audited) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
 
 from station.cli.called import Here
 from station.faults import Fault, SetupError
@@ -19,42 +21,65 @@ def data(line: str, *, flush: bool = True) -> None:
     try:
         print(printable(line), flush=flush)
     except BrokenPipeError:
-        _speak_to_nobody()
+        _speak_to_nobody(sys.stdout)
 
 
 class DataSoon:
     """Lines of data while an event loop runs: those said at one moment are handed over together, at its end.
 
-    `call_soon` is the running loop's.
+    `call_soon` is the running loop's. What stdout does not take stops no batch: `failed` tells it, and the rest goes
+    nowhere.
     """
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._waiting = False
+        self.failed: OSError | None = None
 
     def say(self, line: str) -> None:
         """One line; handed over before the loop waits for anything."""
-        data(line, flush=False)
+        try:
+            data(line, flush=False)
+        except OSError as error:
+            self._fail(error)
         if not self._waiting:
             self._waiting = True
-            self._call_soon(self._hand_over)
+            self._call_soon(self.hand_over)
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """All lines so far."""
         self._waiting = False
         try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _speak_to_nobody()
+            flush_data()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failed = self.failed or error
+        _speak_to_nobody(sys.stdout)
 
 
-def _speak_to_nobody() -> None:
+def flush_data() -> None:
+    """Hand over what has been said. Raises OSError, but not for a reader that has gone away."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _speak_to_nobody(sys.stdout)
+
+
+def _speak_to_nobody(stream: TextIO) -> None:
     """Everything from here on goes nowhere, Python's own last flush included."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(line: str) -> None:
-    """One line for people."""
-    print(printable(line), file=sys.stderr, flush=True)
+    """One line for people, after the lines of data that were said before it; whether anybody reads it or not."""
+    with suppress(OSError):  # told by whoever says data
+        flush_data()
+    try:
+        print(printable(line), file=sys.stderr, flush=True)
+    except OSError:
+        _speak_to_nobody(sys.stderr)
 
 
 def note_fault(error: Fault, here: Here) -> None:

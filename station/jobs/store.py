@@ -60,8 +60,9 @@ class JobStore:
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         """Put one step on record: leaf, record and outbox row in one transaction.
 
-        The same bytes again change nothing; other bytes, or a step before its turn, are RecordConflictError. INTENT
-        indexes fingerprint, modulus and each ECDSA r of its proof: DuplicateKeyError when another job has one of them.
+        The same payload again changes nothing; another, or a step before its turn, is RecordConflictError. INTENT
+        indexes fingerprint and modulus, both intents each ECDSA r of the device: DuplicateKeyError when another job has
+        one of them.
         """
         station = self._stamp.station
         await self._ledger.write(lambda connection: writes.record(connection, station, job, kind, envelope))

@@ -62,7 +62,7 @@ class _line:  # noqa: N801 - reads as a function where it is used
         }
         return Line(
             station=self._plan.config.station.name, root=self._plan.root, order=self._plan.order, work=self._plan.work,
-            indicators=wiring.NoIndicators(), emit=emit, headroom=Headroom(self._plan.work.quantity, passed=0), max_attempts=10,
+            indicators=wiring.NoIndicators(), emit=emit, headroom=Headroom(self._plan.work.quantity), max_attempts=10,
             generation_timeout_s=120.0, **parties,
         )  # fmt: skip
 

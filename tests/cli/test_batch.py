@@ -142,6 +142,28 @@ def test_a_reader_that_goes_away_stops_nothing(site: Site, first_batch: Done) ->
     assert (code, done.stderr) == ("0", "")
 
 
+def test_stdout_that_takes_nothing_more_stops_nothing_and_is_said(site: Site, first_batch: Done) -> None:
+    words = ["run", "--config", str(site.config), "--order", str(site.order("main")), "--slots", "ec-01,ec-02"]
+    with Path("/dev/full").open("w") as full:
+        for more in ([], ["--jsonl"]):
+            done = subprocess.run(
+                [STATION, *words, *more], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30
+            )
+            assert done.returncode == Exit.USAGE, done
+            told = "station: stdout takes nothing more: No space left on device. The batch itself is on record: "
+            assert done.stderr.startswith(told), done.stderr
+            assert len(done.stderr.splitlines()) == 1
+    assert station("ledger", "verify", "--config", site.config).code == Exit.PASSED, "the log was published"
+
+
+@pytest.mark.parametrize("where", ["2>&1", "2>&1 >/dev/null"])
+def test_nobody_reading_what_is_said_stops_nothing(site: Site, first_batch: Done, where: str) -> None:
+    words = shlex.join([STATION, "run", "--config", str(site.config), "--order", str(site.order("main")), "--verbose"])
+    script = f"{words} --slots ec-01,ec-02 {where} | head -n 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_another_products_order_fails_the_unit(site: Site, first_batch: Done) -> None:
     done = run(site, "other", "--slots", "ec-01", "--retries", "1", product='"lamp"', product_id="7")
     assert done.code == Exit.UNIT_FAILED, done
@@ -179,13 +201,14 @@ def test_a_unit_that_is_tried_again_has_one_verdict(site: Site, tmp_path: Path) 
     assert ET.fromstring((tmp_path / "junit.xml").read_bytes()).get("tests") == "1"
 
 
-def test_an_order_that_is_used_up_stops_the_line(site: Site) -> None:
+def test_an_order_that_is_used_up_turns_the_next_unit_away_and_nobody_else(site: Site) -> None:
     limits = {"quantity": "1", "allowance": "0"}
     assert run(site, "small", "--slots", "ec-04", type_it=typed, **limits).code == Exit.PASSED
-    done = run(site, "small", "--slots", "ec-05", "--jsonl", **limits)
-    stops = [event for event in events(done) if isinstance(event, LineStopped)]
-    assert [stop.code for stop in stops] == ["order-exhausted"]
-    assert (done.code, finished(done)[0].code, finished(done)[0].step) == (5, "order-exhausted", Step.ASSIGNED)
+    done = run(site, "small", "--slots", "ec-04,ec-05", "--jsonl", **limits)
+    assert [event for event in events(done) if isinstance(event, LineStopped)] == []
+    passed, other = sorted(finished(done), key=lambda each: each.slot)
+    assert (passed.verdict, passed.already) == (Verdict.PASS, True)
+    assert (done.code, other.code, other.step) == (Exit.ORDER_EXHAUSTED, "order-full", Step.ASSIGNED)
     assert site.pins(site.device("ec-05")) == 0
     following = run(site, "next", "--slots", "ec-05", type_it=typed)
     assert following.code == Exit.PASSED, "the unit after the last is a good one for the next order"

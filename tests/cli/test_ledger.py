@@ -122,17 +122,37 @@ def test_a_checkpoint_that_is_none_of_this_log(site: Site, first_batch: Done, tm
     assert (done.code, "No such file or directory" in done.err) == (Exit.USAGE, True)
 
 
+def make_triggers(site: Site, database: sqlite3.Connection) -> None:
+    """Those of the site's own ledger: nothing of the schema shows that somebody was at it."""
+    own = sqlite3.connect(site.state / "station" / "ledger.db")
+    for (sql,) in own.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'"):
+        database.execute(sql)
+    own.close()
+
+
+def test_a_checkpoint_that_is_not_stored_is_no_alarm_before_the_signer_was_asked(site: Site, first_batch: Done) -> None:
+    with tampered(site, "interrupted") as (config, database):
+        database.execute("DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)")
+        make_triggers(site, database)
+    done = station("ledger", "verify", "--config", config)
+    assert done.code == Exit.AUDIT_FAILED, done
+    assert "was asked for and is not stored" in done.lines[0]
+    assert done.err.startswith("the signer has signed it, and the end of a batch asks for it again")
+    with site.without("signer-factory"):
+        blind = station("ledger", "verify", "--config", config)
+    assert blind.code == Exit.AUDIT_FAILED
+    assert "start the signer, verify again" in blind.err
+    assert "security officer" not in blind.err
+
+
 def test_a_ledger_rewritten_whole(site: Site, first_batch: Done, tmp_path: Path) -> None:
     """All checkpoints dropped: the signer knows better, and so does who kept one."""
     kept = tmp_path / "kept.note"
     kept.write_text(typed("ledger", "checkpoint", "--config", site.config).out)
     with tampered(site, "rewritten") as (config, database):
-        triggers = sqlite3.connect(site.state / "station" / "ledger.db")
         database.execute("DELETE FROM checkpoints")
         database.execute("DELETE FROM checkpoint_intents")
-        for (sql,) in triggers.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'"):
-            database.execute(sql)
-        triggers.close()
+        make_triggers(site, database)
     done = station("ledger", "verify", "--config", config)
     assert (done.code, len(done.lines)) == (Exit.AUDIT_FAILED, 2), done
     assert "the last head that the signer has signed is over " in done.lines[0]

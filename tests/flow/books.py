@@ -65,7 +65,7 @@ def audited(bench: Bench, station: str = "st-01") -> list[str]:
     """What the audit finds; no batch ends here, so nothing has been signed over the log."""
     engine = bench.plant.ledger(station)
     try:
-        return [str(each) for each in audit(engine, bench.plant.root, station, none_signed=True).findings]
+        return [str(each) for each in audit(engine, bench.plant.root, station, signed=0).findings]
     finally:
         engine.dispose()
 

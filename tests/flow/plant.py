@@ -172,7 +172,7 @@ class Plant:
         return self.line_of(station, jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings)
 
     def line_of(self, station: str, **parts: Any) -> Line:
-        room = Headroom(self.work.quantity, passed=0)
+        room = Headroom(self.work.quantity)
         quick = {"headroom": room, "max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
         return Line(station=station, root=self.root, order=self.order, work=self.work, **{**quick, **parts})
 
@@ -193,14 +193,15 @@ class Plant:
 
 async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st-01", **changes: Any) -> UnitFinished:
     """One insertion, without a floor around it; keywords change the line."""
-    work = Attempt(plant.line(parties, station, **changes), slot)
+    line = plant.line(parties, station, **changes)
+    work = Attempt(line, slot)
     try:
         result = await work.passed()
     except Fault as found:
         result = await work.failed(found)
     finally:
         await work.close()
-    work.leave(result)
+    line.headroom.leave(slot.config.name, result)
     return result
 
 

@@ -13,16 +13,17 @@ from fixtures.device import NoAnswerError, RefusalReason, RefusedError
 from fixtures.families.smp.emulated.faults import Faults
 from hsm.signer import SignerUnavailableError
 from station.ahead import Ahead
-from station.cloud import CloudRefusedError, CloudUnreachableError
-from station.events import Verdict
-from station.faults import Fault
+from station.attempt import Attempt
+from station.cloud import CloudRefusedError
+from station.events import Step, Verdict
+from station.faults import Fault, fault
 from station.floor import Floor
 from station.jobs import LedgerError, RecordKind
-from station.line import Line
+from station.line import Line, StopSwitch
 from station.port import Batch
 from station.voice import Voice
 from station.wiring import outbox_maker
-from tests.flow.bench import Bench, WrappedSlot
+from tests.flow.bench import Bench, ShakyCloud, WrappedSlot
 from tests.flow.books import nothing_forgotten, store
 from trust.codes import Code
 
@@ -157,12 +158,14 @@ class SlowWrite:
 
     def __init__(self, device: Any, log: list[str], takes_s: float = 0.2, error: Exception | None = None) -> None:
         self.device, self.log, self.takes_s, self.error = device, log, takes_s, error
+        self.begun = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.device, name)
 
     async def write_anchor(self, anchor: Any) -> None:
         self.log.append("write begun")
+        self.begun.set()
         try:
             await asyncio.sleep(self.takes_s)
             if self.error is not None:
@@ -271,12 +274,92 @@ def test_a_write_that_fails_is_told_by_the_step_that_needs_it(tmp_path: Path, ta
             slot = WrappedSlot(bench.slot(), lambda device: SlowWrite(device, [], takes_s, error))
             result = await bench.insert(slot)
             assert (result.code, result.step) == ("device-refused", "anchored"), result
-            steady = bench.parties()
-            bench.change(cloud=Refusing(steady.cloud, "history", CloudUnreachableError("away")))
-            both = await bench.insert(slot)
-            assert both.verdict is not Verdict.PASS
-            bench.change(cloud=steady.cloud)
         assert (await bench.insert()).verdict is Verdict.PASS
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 0.2])
+def test_a_write_that_fails_beside_another_failure_is_told_by_nobody(tmp_path: Path, takes_s: float) -> None:
+    """The earlier step's fault is the verdict; the next insertion finds no anchor and writes it."""
+
+    async def story(bench: Bench) -> None:
+        steady = bench.parties()
+        bench.change(cloud=Refusing(steady.cloud, "pin", CloudRefusedError(Code.ORDER_REFUSES, "no")))
+        error = RefusedError(RefusalReason.FLASH_FAILED, "worn out")
+        async with nothing_forgotten():
+            result = await bench.insert(WrappedSlot(bench.slot(), lambda device: SlowWrite(device, [], takes_s, error)))
+        assert (result.code, result.step) == ("registry-refused", "pinned"), result
+        assert bench.flash().anchor is None
+        bench.change(cloud=steady.cloud)
+        assert (await bench.insert()).verdict is Verdict.PASS
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(("who", "wanted"), [("registry", "outcome-unknown"), ("signer", "signer-down")])
+def test_a_write_that_nobody_can_read_back_is_not_tried_again_whatever_failed_beside_it(
+    tmp_path: Path, who: str, wanted: str
+) -> None:
+    """Graver than what can be tried again or held; a line stop is told as it is, and the next insertion reads."""
+
+    class Deaf(SlowWrite):
+        """Takes the anchor, and answers nothing any more."""
+
+        async def write_anchor(self, anchor: Any) -> None:
+            await super().write_anchor(anchor)
+            raise NoAnswerError("deaf")
+
+        async def read_anchor(self) -> Any:
+            if "written" in self.log:
+                raise NoAnswerError("deaf")
+            return await self.device.read_anchor()
+
+    async def story(bench: Bench) -> None:
+        steady, log = bench.parties(), list[str]()
+        if who == "registry":
+            bench.change(cloud=ShakyCloud(steady.cloud, {"pin", "history"}))
+        else:
+            refuse(bench, who)
+        async with nothing_forgotten():
+            result = await bench.insert(WrappedSlot(bench.slot(), lambda device: Deaf(device, log)))
+        step = "anchored" if who == "registry" else "signed"
+        assert (result.code, result.step) == (wanted, step), result
+        bench.change(signer=steady.signer, cloud=steady.cloud)
+
+    play(tmp_path, story)
+
+
+def test_a_write_goes_on_when_whoever_waits_for_it_is_cancelled(tmp_path: Path) -> None:
+    """No caller does that today; the write does not depend on it."""
+
+    async def story(bench: Bench) -> None:
+        log: list[str] = []
+        devices: list[SlowWrite] = []
+
+        def slow(device: Any) -> SlowWrite:
+            devices.append(SlowWrite(device, log))
+            return devices[-1]
+
+        work = Attempt(bench.plant.line(bench.parties()), WrappedSlot(bench.slot(), slow))
+        waits = asyncio.create_task(work.passed())
+        await asyncio.sleep(0)  # its slot is open then
+        await devices[0].begun.wait()
+        await asyncio.sleep(0.1)  # the pin is done by now: the flow waits for the write
+        waits.cancel()
+        await asyncio.wait({waits})
+        await work.close()
+        assert log == ["write begun", "written", "link closed"]
+
+    play(tmp_path, story)
+
+
+def test_no_write_begins_once_the_line_has_stopped(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        stop = StopSwitch()
+        result = await bench.insert(stop=stop, emit=bench.at(Step.INTENDED, lambda: stop.set(fault("signer-wrong"))))
+        assert (result.code, result.step) == ("line-stopped", "signed"), result
+        assert bench.flash().anchor is None
 
     play(tmp_path, story)
 

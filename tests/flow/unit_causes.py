@@ -127,7 +127,7 @@ async def held(bench: Bench, **changes: Any) -> None:
 
 async def order_full(bench: Bench) -> UnitFinished:
     """The order's last unit is held."""
-    room = Headroom(1, passed=0)
+    room = Headroom(1)
     await held(bench, headroom=room)
     bench.plant.new_device("dev-2")
     return await bench.insert(bench.slot(name="dev-2"), headroom=room)

@@ -11,9 +11,10 @@ import pytest
 
 from hsm import client
 from hsm.client import ReceiptClient, SignerClient
-from hsm.messages import LENGTH, frame, refused
+from hsm.messages import LENGTH, Nothing, frame, refused
 from hsm.signer import Signer, SignerError, SignerUnavailableError
 from hsm.token import TokenPinWrongError, TokenUnavailableError
+from tests.flow.books import nothing_forgotten
 from tests.hsm.floor import Device, Floor
 from tests.hsm.local_signer import Parties
 from tests.hsm.served import served
@@ -105,6 +106,35 @@ async def _stalled(path: Path, say: bytes | None) -> asyncio.Server:
 
 
 NESTED = b'{"v":1,"id":1,"ok":%s}' % (b"[" * 30_000 + b"]" * 30_000)
+
+
+def test_a_signer_that_ends_leaves_no_error_that_nobody_has_seen() -> None:
+    """The connection ends while a request is still being written: the reader tells all who wait, and the write fails."""
+
+    class Slow:
+        def write(self, _: bytes) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+        async def drain(self) -> None:
+            await asyncio.sleep(0.02)
+            raise BrokenPipeError
+
+    async def main() -> None:
+        async with nothing_forgotten():
+            reader = asyncio.StreamReader()
+            connection = client._Connection(reader, Slow())  # type: ignore[arg-type]
+            asking = asyncio.create_task(connection.ask("status", Nothing()))
+            await asyncio.sleep(0)
+            reader.feed_eof()
+            with pytest.raises(ConnectionError):
+                await asking
+            await connection.close()
+            del connection, asking
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ def nothing(_: StoredLeaf) -> Iterator[Finding]:
     yield from ()
 
 
-def audited(engine: Engine, signer: LogSigner) -> LogReport:
+def audited(engine: Engine, signer: LogSigner, signed: int | None = None) -> LogReport:
     with reading(engine) as connection:
-        return audit_log(connection, signer.key, nothing)
+        return audit_log(connection, signer.key, nothing, signed=signed)
 
 
-def found(engine: Engine, signer: LogSigner) -> list[tuple[int, str, str]]:
-    return [(each.check, each.table, each.row) for each in audited(engine, signer).findings]
+def found(engine: Engine, signer: LogSigner, signed: int | None = None) -> list[tuple[int, str, str]]:
+    return [(each.check, each.table, each.row) for each in audited(engine, signer, signed).findings]
 
 
 def test_a_log_that_holds(log: Engine, signer: LogSigner) -> None:
@@ -163,6 +163,17 @@ def test_checkpoints_and_their_intents(
 ) -> None:
     tamper(change)
     assert found(log, signer) == wanted
+
+
+def test_what_was_asked_for_last_may_be_missing_if_the_signer_has_not_signed_it(
+    log: Engine, signer: LogSigner, tamper: Tamper
+) -> None:
+    """A batch whose signer ended leaves this; only the signer can tell it from a checkpoint that was removed."""
+    tamper("INSERT INTO checkpoint_intents VALUES (30, 25)")
+    assert found(log, signer, signed=25) == []
+    assert [found(log, signer, signed=each) for each in (None, 30)] == [[(6, "checkpoints", "30")]] * 2
+    tamper("DELETE FROM checkpoints WHERE size = 10")
+    assert found(log, signer, signed=25) == [(6, "checkpoints", "10")], "only the last one"
 
 
 def test_a_log_that_is_all_wrong_ends_early(log: Engine, signer: LogSigner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,10 +103,10 @@ def cut_at_the_first_checkpoint(database: sqlite3.Connection) -> None:
     database.execute('DELETE FROM leaves WHERE "index" >= 10')
 
 
-def found(path: Path, made: World, *known: KnownHead, none_signed: bool = False) -> list[tuple[int, str, str]]:
+def found(path: Path, made: World, *known: KnownHead, signed: int | None = None) -> list[tuple[int, str, str]]:
     engine = open_database(path, read_only=True)
     try:
-        findings = audit(engine, made.trusted, kit.STATION, known=known, none_signed=none_signed).findings
+        findings = audit(engine, made.trusted, kit.STATION, known=known, signed=signed).findings
     finally:
         engine.dispose()
     return [(each.check, each.table, each.row) for each in findings]
@@ -150,5 +150,5 @@ def test_dropped_checkpoints_alone(template: Path, tmp_path: Path, made: World, 
     """Not a leaf was touched, and yet nothing binds them any more."""
     path = edited(template, tmp_path / "bare.db", drop_checkpoints)
     assert found(path, made) == [(16, "checkpoints", "-")]
-    assert found(path, made, none_signed=True) == []  # the first batch, before its end
+    assert found(path, made, signed=0) == []  # the first batch, before its end
     assert (16, "checkpoint_intents", "35") in found(path, made, heads[1])

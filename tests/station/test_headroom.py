@@ -1,68 +1,140 @@
-"""Room in an order: who counts, who does not, and that only who took a place gives it back."""
+"""Room in an order: who counts, once each, and that a unit keeps its room until it has its verdict."""
+
+from typing import Any
 
 import pytest
 
-from station.events import Verdict
+from station.events import Step, UnitFinished, Verdict
+from station.exits import Exit
 from station.faults import Fault
 from station.headroom import Headroom
 from trust.identity import DeviceId
 
-A, B, C = (DeviceId(bytes([number]) * 12) for number in (1, 2, 3))
+A, B, C, D, E = (DeviceId(bytes([number]) * 12) for number in range(1, 6))
 
 
-def refusal(room: Headroom, device: DeviceId) -> str:
+def refusal(room: Headroom, device: DeviceId, slot: str = "2") -> str:
     with pytest.raises(Fault) as caught:
-        room.take(device, begun=False)
+        room.enter(slot, device, intended=False)
     return caught.value.code
 
 
+def ended(device: DeviceId | None, verdict: Verdict, *, code: str = "no-answer", step: Step = Step.VERIFIED) -> Any:
+    return UnitFinished(
+        at="2026-01-31T12:00:00Z", slot="1", verdict=verdict, order="order-1", device_id=str(device) if device else "",
+        emulated=True, job="", attempt=1, step=step, code=code, exit_code=Exit.UNIT_FAILED, seconds=1.0,
+    )  # fmt: skip
+
+
 def test_what_is_in_work_passed_or_held_leaves_no_room() -> None:
-    room = Headroom(1, passed=0)
-    place = room.take(A, begun=False)
-    assert place is not None
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
     assert refusal(room, B) == "order-full"
-    place.give_back(Verdict.HELD, proved=True)
+    room.leave("1", ended(A, Verdict.HELD))
     assert refusal(room, B) == "order-full"
-    again = room.take(A, begun=True)
-    assert again is not None
-    again.passed()
-    assert refusal(room, B) == "order-exhausted"
+    room.enter("1", A, intended=True)
+    room.passed(A)
+    room.leave("1", ended(A, Verdict.PASS))
+    assert refusal(room, B) == "order-full"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.QUARANTINE])
 def test_a_unit_that_fails_makes_room(verdict: Verdict) -> None:
-    room = Headroom(1, passed=0)
-    place = room.take(A, begun=False)
-    assert place is not None
-    place.give_back(verdict, proved=True)
-    assert room.take(B, begun=False) is not None
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.leave("1", ended(A, verdict))
+    room.enter("2", B, intended=False)
 
 
-def test_who_did_not_take_a_place_gives_none_back() -> None:
-    """A clone in the next slot, and a second end of the same attempt."""
-    room = Headroom(1, passed=0)
-    place = room.take(A, begun=False)
-    assert place is not None
-    assert room.take(A, begun=False) is None
+def test_a_unit_keeps_its_room_from_one_attempt_to_the_next() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
     assert refusal(room, B) == "order-full"
-    place.passed()
-    place.give_back(Verdict.FAIL, proved=True)
-    assert refusal(room, B) == "order-exhausted"
-
-
-def test_an_impostor_takes_no_place_from_a_held_unit() -> None:
-    room = Headroom(1, passed=0, held=[A])
-    impostor = room.take(A, begun=True)
-    assert impostor is not None
-    impostor.give_back(Verdict.QUARANTINE, proved=False)
+    room.enter("1", A, intended=False)
     assert refusal(room, B) == "order-full"
-    real = room.take(A, begun=True)
-    assert real is not None
-    real.give_back(Verdict.QUARANTINE, proved=True)
-    assert room.take(B, begun=False) is not None
+    room.leave("1", ended(A, Verdict.FAIL))
+    room.leave("1", ended(A, Verdict.HELD))  # a second end of the same
+    room.enter("2", B, intended=False)
 
 
-def test_what_is_begun_goes_on_in_a_full_order() -> None:
+def test_a_unit_that_is_moved_to_another_slot_between_two_attempts_keeps_its_room() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.enter("2", A, intended=False)
+    room.leave("1", ended(None, Verdict.FAIL))  # nobody answered there
+    assert refusal(room, B, "1") == "order-full"
+
+
+def test_another_unit_in_the_slot_takes_the_room_of_the_first() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.enter("1", B, intended=False)
+    assert refusal(room, A) == "order-full"
+
+
+@pytest.mark.parametrize("who", [B, None])
+def test_the_verdict_on_another_unit_or_on_nobody_says_nothing_of_the_first(who: DeviceId | None) -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.leave("1", ended(who, Verdict.HELD))
+    room.enter("2", C, intended=False)
+
+
+def test_a_clone_in_the_next_slot_takes_no_room_and_gives_none_back() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.enter("2", A, intended=False)
+    room.leave("2", ended(A, Verdict.FAIL))
+    assert refusal(room, B) == "order-full"
+
+
+def test_a_unit_counts_once_whoever_has_its_room_and_however_often_it_is_told() -> None:
+    room = Headroom(2)
+    room.enter("1", A, intended=False)  # a clone
+    room.enter("2", A, intended=False)
+    for _ in range(2):
+        room.passed(A)
+    room.enter("3", B, intended=False)
+    assert refusal(room, C, "4") == "order-full"
+
+
+def test_an_impostor_takes_no_room_from_a_held_unit() -> None:
+    room = Headroom(1, held=[A])
+    room.enter("1", A, intended=True)
+    room.leave("1", ended(A, Verdict.QUARANTINE, code="bad-proof", step=Step.PROVEN))
+    assert refusal(room, B) == "order-full"
+    room.enter("1", A, intended=True)
+    room.leave("1", ended(A, Verdict.QUARANTINE, code="key-changed"))
+    room.enter("2", B, intended=False)
+
+
+def test_what_may_be_signed_goes_on_in_a_full_order() -> None:
     room = Headroom(1, passed=1)
-    assert refusal(room, A) == "order-exhausted"
-    assert room.take(A, begun=True) is not None
+    assert refusal(room, A) == "order-full"
+    room.enter("1", A, intended=True)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.QUARANTINE, Verdict.HELD])
+@pytest.mark.parametrize("later", [Step.INSERTED, Step.VERIFIED, Step.PASSED])
+def test_what_may_be_completed_counts_whatever_ends_its_attempts(verdict: Verdict, later: Step) -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.completing(A)
+    room.leave("1", ended(A if later is not Step.INSERTED else None, verdict, code="unit-changed", step=later))
+    assert refusal(room, B) == "order-full"
+
+
+def test_what_the_signer_has_refused_to_complete_does_not() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.completing(A)
+    room.leave("1", ended(A, Verdict.QUARANTINE, code="challenge-unknown", step=Step.PASSED))
+    room.enter("2", B, intended=False)
+
+
+def test_the_fault_names_the_units_that_are_begun() -> None:
+    room = Headroom(4, held=[A, B], completing=[C, D])
+    with pytest.raises(Fault) as caught:
+        room.enter("1", E, intended=False)
+    assert all(str(each) in caught.value.detail for each in (A, B, C))
+    assert "and 1 more" in caught.value.detail
