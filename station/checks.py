@@ -19,7 +19,7 @@ from trust.differing import differing
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError, JobId
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.order import permits
+from trust.order import WorkOrder, permits
 from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError, TrustedRoot
 from trust.signed import device_key, nonce_problem, possession_problem, signed_in
@@ -124,11 +124,11 @@ def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:
         raise fault("signer-wrong", f"not signed by the root's key {key.fingerprint[:16]}… and by it alone")
 
 
-def right_unit(line: Line, identity: Identity) -> None:
+def right_unit(work: WorkOrder, identity: Identity) -> None:
     """The unit fits the order: product, firmware, healthy random numbers."""
-    if identity.product_id != line.work.product_id:
-        raise fault("wrong-product", f"unit has product id {identity.product_id}, the order {line.work.product_id}")
-    if identity.firmware_sha256.hex() not in line.work.firmware:
+    if identity.product_id != work.product_id:
+        raise fault("wrong-product", f"unit has product id {identity.product_id}, the order {work.product_id}")
+    if identity.firmware_sha256.hex() not in work.firmware:
         raise fault("firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {identity.firmware_sha256.hex()}")
     if not identity.rng_healthy:
         raise fault("rng-failed")

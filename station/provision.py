@@ -91,7 +91,7 @@ class Provisioning:
         """2: who it is, whether it fits the order, and what the registry says of it."""
         identity = self.seen = await self.unit.meet()
         self.line.emit(unit_seen(self.line, inserted.slot, identity))
-        checks.right_unit(self.line, identity)
+        checks.right_unit(self.line.work, identity)
         self.before.begin(self.line.jobs.of_device(identity.device_id))
         try:
             registered = await self.line.cloud.history(identity.device_id)

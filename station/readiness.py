@@ -12,8 +12,8 @@ from pathlib import Path
 from fixtures.device import DeviceError, NoAnswerError
 from fixtures.slot import SlotConfig
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
+from station import checks, wiring
 from station import config as settings
-from station import wiring
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.disk import enough_disk, free_at
 from station.events import Rehearsed
@@ -26,6 +26,7 @@ from station.plan import Plan, agree, chosen, for_this_station, load_order, load
 from station.root import load_root
 from station.same_log import require_same_log
 from station.usage import UsageError
+from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.order import WorkOrder
 from trust.root import TrustedRoot
@@ -70,7 +71,16 @@ class Readiness:
             known = Known(self.config, self.paths, load_root(self.paths.root))
             findings += await known.findings(self._order_file)
         findings.append(Finding("proxy", True, self.config.registry.proxy or "none"))
-        return [*findings, *await self._slots()]
+        return [*findings, *await self._slots(self._work() if findings[0].good else None)]
+
+    def _work(self) -> WorkOrder | None:
+        """The order to hold units against; None if there is none that can be read, which is a finding of its own."""
+        if self._order_file is None:
+            return None
+        try:
+            return read(load_order(self._order_file, load_root(self.paths.root)), WorkOrder)
+        except (Fault, UsageError):
+            return None
 
     async def _root(self) -> str:
         root = load_root(self.paths.root)
@@ -82,7 +92,7 @@ class Readiness:
         enough_disk(directory, self.config.limits.disk_reserve_mb)
         return f"{free_at(directory)} MB free"
 
-    async def _slots(self) -> list[Finding]:
+    async def _slots(self, work: WorkOrder | None) -> list[Finding]:
         try:
             there = load_slots(self.paths.slots) if self._slots_file is None else named_slots(self._slots_file)
             slots = chosen(there, self._names)
@@ -90,7 +100,7 @@ class Readiness:
             return [Finding("slots", False, _text(error))]
         except UsageError as error:
             return [Finding("slots", False, str(error))]
-        return list(await asyncio.gather(*(_slot(slot) for slot in slots)))
+        return list(await asyncio.gather(*(_slot(slot, work) for slot in slots)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +126,22 @@ class Known:
     async def _order(self, order_file: Path | None) -> str:
         if order_file is None:
             return "none given (--order FILE checks one)"
-        work = read(load_order(order_file, self.root), WorkOrder)
+        order = load_order(order_file, self.root)
+        work = read(order, WorkOrder)
         for_this_station(work, self.config)
-        return f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
+        passed = await self._passed(order) if wiring.begun(self.paths.database) else 0
+        total = f"{work.quantity} + {work.allowance} of {work.product}, {work.key_type}"
+        return f"{work.order_id}: {total}, unsigned order; {passed} have passed here"
+
+    async def _passed(self, order: Envelope) -> int:
+        store = wiring.read_store(self.config, self.paths, self.root)
+        try:
+            work = await wiring.require_same_order(store, order)
+            return (await store.tally(work.order_id)).passed
+        except LedgerError as error:
+            raise classify(error) from error
+        finally:
+            await store.close()
 
     async def _signer_and_ledger(self) -> tuple[SignerStatus | NotReadyError, Finding]:
         signer = await self._status()
@@ -210,7 +233,7 @@ def _in_words(age: dt.timedelta) -> str:
     return f"{minutes // _HOUR} h {minutes % _HOUR} min" if minutes < _DAY else f"{minutes // _DAY} days"
 
 
-async def _slot(slot: SlotConfig) -> Finding:
+async def _slot(slot: SlotConfig, work: WorkOrder | None) -> Finding:
     try:
         device = await wiring.open_slot(slot).open()
     except DeviceError as error:
@@ -223,6 +246,11 @@ async def _slot(slot: SlotConfig) -> Finding:
         return Finding(slot.name, False, f"{slot.port}: {error}")
     finally:
         await device.close()
+    if work is not None:
+        try:
+            checks.right_unit(work, identity)
+        except Fault as error:
+            return Finding(slot.name, False, f"{identity.device_id}: {_text(error)}")
     kind = ", emulated" if slot.emulated or identity.emulated else ""
     return Finding(slot.name, True, f"{identity.device_id}, {identity.hardware}, {identity.firmware_version}{kind}")
 

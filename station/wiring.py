@@ -36,8 +36,11 @@ from station.port import FloorPort
 from station.root import load_root
 from station.same_log import require_same_log
 from station.voice import Voice
+from trust.dsse import Envelope
+from trust.order import WorkOrder
 from trust.root import TrustedRoot
 from trust.signed_note import NoteKey
+from trust.statement import read
 
 
 def _unheard(_: OutboxSent) -> None:
@@ -148,13 +151,27 @@ async def continued(plan: Plan, status: SignerStatus) -> JobStore:
 
 
 async def rehearse_ledger(plan: Plan, status: SignerStatus) -> None:
-    """As `continued`, and makes nothing."""
+    """As `continued` and `admit_order`, and makes nothing."""
     store = read_store(plan.config, plan.paths, plan.root) if begun(plan.paths.database) else None
     try:
         await require_same_log(status, plan.root.root.log_origin(plan.config.station.name), store)
+        if store is not None:
+            await require_same_order(store, plan.order)
     finally:
         if store is not None:
             await store.close()
+
+
+async def require_same_order(store: JobStore, order: Envelope) -> WorkOrder:
+    """The fault `order-refuses` if the ledger knows the order's id with other bytes, as the signer would say."""
+    work = read(order, WorkOrder)
+    try:
+        there = await store.order(work.order_id)
+    except LedgerError as error:
+        raise classify(error) from error
+    if there is not None and not there.same_statement(order):
+        raise fault("order-refuses", f"{work.order_id} is known here with other bytes: give this one an id of its own")
+    return work
 
 
 async def admit_order(plan: Plan, signer: SignerClient, store: JobStore) -> None:

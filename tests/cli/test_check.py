@@ -128,6 +128,24 @@ def test_a_bad_order(site: Site, first_batch: Done) -> None:
     assert "quantity is 0" in found["order"]
 
 
+def test_an_order_that_the_batch_would_refuse(site: Site, first_batch: Done) -> None:
+    """The id is known with other bytes; and a unit of another product is in the slot."""
+    path = site.order("main", quantity="7")
+    try:
+        told = bad(typed("check", "--config", site.config, "--order", path))
+        dry = typed("run", "--config", site.config, "--order", path, "--dry-run")
+        run = typed("run", "--config", site.config, "--order", path, "--slots", "ec-01")
+    finally:
+        site.order("main")
+    assert list(told) == ["order"]
+    assert "is known here with other bytes: give this one an id of its own" in told["order"]
+    assert (dry.code, run.code) == (Exit.ORDER_EXHAUSTED, Exit.ORDER_EXHAUSTED)
+    other = site.order("checked-other", product='"lamp"', product_id="7")
+    told = bad(typed("check", "--config", site.config, "--order", other, "--slots", "ec-01"))
+    assert list(told) == ["ec-01"]
+    assert "another product than the order's" in told["ec-01"]
+
+
 def test_a_port_that_another_program_holds(site: Site, first_batch: Done) -> None:
     (port,) = re.findall(r'port = "([^"]+ec-02[^"]+)"', (site.state / "slots.toml").read_text())
     with serial.Serial(port, exclusive=True):

@@ -81,6 +81,13 @@ def test_what_the_registry_objects_to_is_a_failure() -> None:
     )
 
 
+def test_an_interrupted_batch_is_no_whole_one() -> None:
+    told = suite(PASS, batch=msgspec.structs.replace(BATCH, interrupted=True, under_way=1))
+    assert (told.get("tests"), told.get("failures")) == ("2", "1")
+    (failure,) = told.findall("testcase[@name='batch']/failure")
+    assert failure.get("type") == "interrupted"
+
+
 def test_verdicts_are_counted_as_they_are() -> None:
     units = [msgspec.structs.replace(HELD, verdict=verdict) for verdict in Verdict]
     assert suite(*units).get("failures") == str(len(Verdict) - 1)
