@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.device import DeviceError, NoAnswerError
+from fixtures.device import DeviceError, Identity, NoAnswerError
 from fixtures.slot import SlotConfig
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import checks, wiring
@@ -246,13 +246,18 @@ async def _slot(slot: SlotConfig, work: WorkOrder | None) -> Finding:
         return Finding(slot.name, False, f"{slot.port}: {error}")
     finally:
         await device.close()
-    if work is not None:
-        try:
-            checks.right_unit(work, identity)
-        except Fault as error:
-            return Finding(slot.name, False, f"{identity.device_id}: {_text(error)}")
     kind = ", emulated" if slot.emulated or identity.emulated else ""
-    return Finding(slot.name, True, f"{identity.device_id}, {identity.hardware}, {identity.firmware_version}{kind}")
+    there = f"{identity.device_id}, {identity.hardware}, {identity.firmware_version}{kind}"
+    return Finding(slot.name, True, there if work is None else f"{there}{_fit(work, identity)}")
+
+
+def _fit(work: WorkOrder, identity: Identity) -> str:
+    """What the order would say of the unit that is in now; another one may be put in, so it is no bad finding."""
+    try:
+        checks.right_unit(work, identity)
+    except Fault as error:
+        return f"; this order fails it ({error.code}: {error.detail})"
+    return ""
 
 
 async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
