@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
 from fixtures.slot import Restarted, Slot
+from hsm.signer import SignerUnavailableError
 from station.cloud import CloudUnreachableError
 from station.events import AnyEvent, Step, StepDone, UnitFinished
 from tests.flow.plant import Parties, Plant, attempt, make_order
@@ -161,3 +163,32 @@ class Meddled:
         if name == self.verb:
             self.meddle()
         return getattr(self.device, name)
+
+
+@dataclass(slots=True)
+class Down:
+    """A signer that is down for one verb."""
+
+    signer: Any
+    verb: str
+
+    def __getattr__(self, name: str) -> Any:
+        async def down(*_: Any) -> Any:
+            raise SignerUnavailableError("for a test")
+
+        return down if name == self.verb else getattr(self.signer, name)
+
+
+class Looking:
+    """A device that takes a moment to say who it is, so that the ledger is done first."""
+
+    def __init__(self, device: Any, looks: list[str]) -> None:
+        self._device, self._looks = device, looks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    async def identify(self) -> Any:
+        self._looks.append("look")
+        await asyncio.sleep(0.05)
+        return await self._device.identify()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from station.audit import audit
+from station.events import UnitFinished
 from station.faults import Fault
 from station.jobs import RecordKind
 from station.jobs.store import JobStore
 from station.order_report import OrderReport, order_reports
 from station.outbox import Drained, Outbox
 from tests.flow.bench import Bench
+from tests.flow.plant import attempt
 from trust.identity import DeviceId
+
+Story = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
 class Died(BaseException):
@@ -93,3 +98,19 @@ async def nothing_forgotten() -> AsyncIterator[list[dict[str, Any]]]:
     finally:
         loop.set_exception_handler(None)
         loop.set_debug(debug)
+
+
+def play(path: Path, story: Story, stations: tuple[str, ...] = ("st-01",), **order: Any) -> None:
+    async def whole() -> None:
+        async with Bench.make(path, stations, **order) as bench:
+            await keep_orders(bench)
+            await story(bench)
+
+    asyncio.run(whole())
+
+
+async def under(bench: Bench, name: str = "dev-1", **order: Any) -> UnitFinished:
+    """One insertion under the next order."""
+    following = bench.another_order(**order)
+    await store(bench).keep_order(following.order)
+    return await attempt(following, bench.parties(), bench.slot(name=name))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,46 +12,21 @@ import msgspec
 import pytest
 
 from fixtures.families.smp.emulated import device as emulated
-from hsm.signer import SignerUnavailableError
 from station import admission, held
 from station.cloud import PinRecord
-from station.events import Step, UnitFinished, Verdict
+from station.events import Step, Verdict
 from station.exits import Exit
 from station.faults import fault
 from station.line import StopSwitch
-from tests.flow.bench import Bench, ShakyCloud, WrappedSlot
-from tests.flow.books import drain, keep_orders, report, store
-from tests.flow.plant import PRODUCT, attempt
+from tests.flow.bench import Bench, Down, ShakyCloud, WrappedSlot
+from tests.flow.books import drain, play, report, under
+from tests.flow.plant import PRODUCT
 from tests.flow.test_forgotten_pin import Showing
 from tests.flow.unit_causes import held as hold
 from tests.flow.unit_causes import nonce_repeated
 from trust.statement import Receipt, read
 
-Story = Callable[[Bench], Coroutine[Any, Any, None]]
 COLLECTED: dict[str, Any] = {"origins": ("generated", "collected"), "unproven_origin": True}
-
-
-def play(path: Path, story: Story, stations: tuple[str, ...] = ("st-01",), **order: Any) -> None:
-    async def whole() -> None:
-        async with Bench.make(path, stations, **order) as bench:
-            await keep_orders(bench)
-            await story(bench)
-
-    asyncio.run(whole())
-
-
-@dataclasses.dataclass(slots=True)
-class Down:
-    """A signer that is down for one verb."""
-
-    signer: Any
-    verb: str
-
-    def __getattr__(self, name: str) -> Any:
-        async def down(*_: Any) -> Any:
-            raise SignerUnavailableError("for a test")
-
-        return down if name == self.verb else getattr(self.signer, name)
 
 
 class WrongProofs:
@@ -70,33 +44,11 @@ class WrongProofs:
         return bytes(signature)
 
 
-class Looking:
-    """A device that takes a moment to say who it is, so that the ledger is done first."""
-
-    def __init__(self, device: Any, looks: list[str]) -> None:
-        self._device, self._looks = device, looks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
-
-    async def identify(self) -> Any:
-        self._looks.append("look")
-        await asyncio.sleep(0.05)
-        return await self._device.identify()
-
-
 def make_impostor(bench: Bench, *, job: bytes | None) -> None:
     """A board that claims the unit's id, and its job if one is given, with a key of its own."""
     emulated.create(bench.plant.directory / "evil.flash", device_id=bench.flash().device_id, product=PRODUCT)
     if job is not None:
         bench.give_key("evil", job=job)
-
-
-async def under(bench: Bench, name: str = "dev-1", **order: Any) -> UnitFinished:
-    """One insertion under the next order."""
-    following = bench.another_order(**order)
-    await store(bench).keep_order(following.order)
-    return await attempt(following, bench.parties(), bench.slot(name=name))
 
 
 # ---- a key that was given away

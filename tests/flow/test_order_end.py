@@ -24,9 +24,8 @@ from station.order_report import room_left
 from station.port import Batch
 from station.voice import Voice
 from station.wiring import outbox_maker
-from tests.flow.bench import Bench, WrappedSlot
-from tests.flow.books import drain, report, store
-from tests.flow.test_good_units import Down, Looking, play, under
+from tests.flow.bench import Bench, Down, Looking, WrappedSlot
+from tests.flow.books import drain, play, report, store, under
 from trust.codes import Code
 from trust.identity import DeviceId
 
