@@ -18,20 +18,20 @@ _NAMED = 3
 
 
 class Headroom:
-    """Of one order: units that have passed, are held, may be completed, and are in work now, against its quantity.
+    """Of one order: units that have passed, are held, may be counted by the signer, or are in work, against quantity.
 
-    At its making: `passed` units, those `held`, and those whose completion the signer may have signed and counted
-    (`completing`). A slot has one unit in work, and keeps its room between a failure and the attempt that follows.
+    At its making: `passed` units, those `held`, and those that the signer was `asked` to sign for or to complete, its
+    answer not on record. A slot has one unit in work, and keeps its room between a failure and the next attempt.
     """
 
     def __init__(
-        self, quantity: int, *, passed: int = 0, held: Iterable[DeviceId] = (), completing: Iterable[DeviceId] = ()
+        self, quantity: int, *, passed: int = 0, held: Iterable[DeviceId] = (), asked: Iterable[DeviceId] = ()
     ) -> None:
         self._quantity = quantity
         self._passed_before = passed
         self._passed: set[DeviceId] = set()
         self._held = set(held)
-        self._completing = set(completing)
+        self._asked = set(asked)
         self._in_work: dict[str, DeviceId] = {}
 
     def enter(self, slot: str, device: DeviceId, *, intended: bool) -> None:
@@ -42,15 +42,19 @@ class Headroom:
         """
         self._in_work.pop(slot, None)  # an attempt that follows at once, or another unit
         passed = self._passed_before + len(self._passed)
-        others = (self._held | self._completing | set(self._in_work.values())) - self._passed - {device}
+        others = (self._held | self._asked | set(self._in_work.values())) - self._passed - {device}
         if not intended and passed + len(others) >= self._quantity:
             begun = f"; begun: {_named(others)}" if others else ""
             raise fault("order-full", f"{passed} of {self._quantity} have passed{begun}")
         self._in_work[slot] = device
 
-    def completing(self, device: DeviceId) -> None:
-        """Its completion's intent is on record, and the signer is asked: from now on it may count the unit."""
-        self._completing.add(device)
+    def asks(self, device: DeviceId) -> None:
+        """The signer is asked to sign for it, or to complete it: from now on it may count the unit."""
+        self._asked.add(device)
+
+    def signed(self, device: DeviceId) -> None:
+        """Its pin statement is on record: what becomes of it now is its own affair."""
+        self._asked.discard(device)
 
     def passed(self, device: DeviceId) -> None:
         """Its completion is on record: it counts, whatever becomes of lamp and verdict. Once, however often told."""
@@ -65,8 +69,8 @@ class Headroom:
             self._held.add(device)
         if result.verdict is Verdict.QUARANTINE and of_the_unit(result.code, result.step or ""):
             self._held.discard(device)
-        if result.step is Step.PASSED and refused(Step.PASSED, result.code):
-            self._completing.discard(device)
+        if result.step in {Step.SIGNED, Step.PASSED} and refused(result.step, result.code):
+            self._asked.discard(device)
 
 
 def _named(devices: Iterable[DeviceId]) -> str:

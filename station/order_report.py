@@ -8,7 +8,7 @@ from station.events import Step, Verdict
 from station.headroom import Headroom
 from station.held import finish_me, held_devices, standing
 from station.intents import may_be_signed
-from station.jobs import LedgerError
+from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
 from trust.order import WorkOrder
 from trust.statement import read
@@ -49,13 +49,14 @@ async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
 async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     """The room that the batches before have left in an order. Raises LedgerError."""
     told = await store.verdicts(work.order_id)
-    completing = [
+    asked = [
         job.device_id
-        for job in await store.completing(work.order_id)
-        if may_be_signed(Step.PASSED, [each for each in told if each.job == str(job.job_id)])
+        for intent, step in ((RecordKind.INTENT, Step.SIGNED), (RecordKind.COMPLETION_INTENT, Step.PASSED))
+        for job in await store.unanswered(work.order_id, intent)
+        if may_be_signed(step, [each for each in told if each.job == str(job.job_id)])
     ]
     passed, held = (await store.tally(work.order_id)).passed, await held_devices(store, work.order_id)
-    return Headroom(work.quantity, passed=passed, held=held, completing=completing)
+    return Headroom(work.quantity, passed=passed, held=held, asked=asked)
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

@@ -164,9 +164,13 @@ def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:
     return _between(connection, order_id, RecordKind.PIN, (RecordKind.COMPLETION, RecordKind.PIN_REFUSED))
 
 
-def completing(connection: Connection, order_id: str) -> tuple[Job, ...]:
-    """Jobs of an order with a completion's intent and no completion, oldest first: the signer may have counted them."""
-    return _between(connection, order_id, RecordKind.COMPLETION_INTENT, (RecordKind.COMPLETION,))
+def unanswered(connection: Connection, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
+    """Jobs of an order with this intent and nothing that was signed for it, oldest first."""
+    ends = {
+        RecordKind.INTENT: (RecordKind.PIN, RecordKind.PIN_REFUSED),
+        RecordKind.COMPLETION_INTENT: (RecordKind.COMPLETION,),
+    }
+    return _between(connection, order_id, intent, ends[intent])
 
 
 def _between(connection: Connection, order_id: str, after: RecordKind, ends: tuple[RecordKind, ...]) -> tuple[Job, ...]:

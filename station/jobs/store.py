@@ -79,9 +79,9 @@ class JobStore:
         """Jobs with a pin statement and no completion, and not refused: held, or left on the way."""
         return await self._ledger.read(lambda connection: queries.unfinished(connection, order_id))
 
-    async def completing(self, order_id: str) -> tuple[Job, ...]:
-        """Jobs whose completion may have been signed, and is not on record here."""
-        return await self._ledger.read(lambda connection: queries.completing(connection, order_id))
+    async def unanswered(self, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
+        """Jobs with this intent (INTENT or COMPLETION_INTENT) on record, and nothing that was signed for it."""
+        return await self._ledger.read(lambda connection: queries.unanswered(connection, order_id, intent))
 
     async def tally(self, order_id: str) -> Tally:
         """How many jobs of an order got how far."""

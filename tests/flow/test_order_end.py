@@ -90,7 +90,10 @@ def test_a_unit_with_an_intent_is_never_stranded_between_two_orders(tmp_path: Pa
         assert (await bench.insert(headroom=room)).code == "signer-down"
         bench.change(signer=steady)
         bench.plant.new_device("dev-2")
-        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).verdict is Verdict.PASS
+        for counted in (room, await room_left(store(bench), bench.plant.work)):
+            assert (await bench.insert(bench.slot(name="dev-2"), headroom=counted)).code == "order-full"
+        # with no count of its own
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=Headroom(1))).verdict is Verdict.PASS
         refused = await bench.insert(headroom=room)
         assert (refused.code, refused.step) == ("order-exhausted", Step.SIGNED)
         assert (await under(bench)).verdict is Verdict.PASS

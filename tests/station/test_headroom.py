@@ -119,7 +119,7 @@ def test_what_may_be_signed_goes_on_in_a_full_order() -> None:
 def test_what_may_be_completed_counts_whatever_ends_its_attempts(verdict: Verdict, later: Step) -> None:
     room = Headroom(1)
     room.enter("1", A, intended=False)
-    room.completing(A)
+    room.asks(A)
     room.leave("1", ended(A if later is not Step.INSERTED else None, verdict, code="unit-changed", step=later))
     assert refusal(room, B) == "order-full"
 
@@ -127,13 +127,28 @@ def test_what_may_be_completed_counts_whatever_ends_its_attempts(verdict: Verdic
 def test_what_the_signer_has_refused_to_complete_does_not() -> None:
     room = Headroom(1)
     room.enter("1", A, intended=False)
-    room.completing(A)
+    room.asks(A)
     room.leave("1", ended(A, Verdict.QUARANTINE, code="challenge-unknown", step=Step.PASSED))
     room.enter("2", B, intended=False)
 
 
+def test_what_the_signer_was_asked_for_counts_until_its_answer_is_on_record() -> None:
+    room = Headroom(1)
+    room.enter("1", A, intended=False)
+    room.asks(A)
+    room.leave("1", ended(A, Verdict.FAIL, code="signer-down", step=Step.SIGNED))
+    assert refusal(room, B) == "order-full"
+    room.enter("1", A, intended=True)
+    room.signed(A)
+    room.leave("1", ended(A, Verdict.FAIL))
+    room.enter("2", B, intended=False)
+    room.asks(B)
+    room.leave("2", ended(B, Verdict.FAIL, code="order-refuses", step=Step.SIGNED))
+    room.enter("3", C, intended=False)
+
+
 def test_the_fault_names_the_units_that_are_begun() -> None:
-    room = Headroom(4, held=[A, B], completing=[C, D])
+    room = Headroom(4, held=[A, B], asked=[C, D])
     with pytest.raises(Fault) as caught:
         room.enter("1", E, intended=False)
     assert all(str(each) in caught.value.detail for each in (A, B, C))
