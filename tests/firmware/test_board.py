@@ -133,7 +133,9 @@ def test_a_key_write_takes_a_real_chips_time(emulated: Device) -> None:
 
 
 @pytest.mark.parametrize("name", ["key", "anchor"])
-def test_every_tenth_prefix_boots_into_old_or_new(board: Path, native: Path, tmp_path: Path, name: str) -> None:
+def test_every_tenth_prefix_boots_into_old_or_new(
+    board: Path, native: Path, tmp_path: Path, name: str, record_property
+) -> None:
     """The trace is the host build's: same code, same operations, which the final comparison of images proves."""
     flash, trace = tmp_path / "flash.bin", tmp_path / "trace.txt"
     flash.write_bytes(blank_flash())
@@ -159,4 +161,4 @@ def test_every_tenth_prefix_boots_into_old_or_new(board: Path, native: Path, tmp
             assert flash.read_bytes() == images[-1]
     assert set(map(str, states)) <= {str(old), str(new)}
     assert states[0] == old
-    print(f"{name}: {len(states)} of {len(images)} prefixes booted on the board")
+    record_property("figures", f"flash {name}, emulated board: {len(states)} of {len(images)} prefixes booted")

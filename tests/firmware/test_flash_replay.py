@@ -64,6 +64,9 @@ def record(binary: Path, folder: Path, name: str) -> Recording:
     return Recording(before, operations, old, new)
 
 
+Told = Callable[[str, object], None]
+
+
 @contextmanager
 def replayer(binary: Path, folder: Path) -> Iterator[Callable[[bytes], State]]:
     flash = folder / "replayed.bin"
@@ -74,7 +77,7 @@ def replayer(binary: Path, folder: Path) -> Iterator[Callable[[bytes], State]]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_every_prefix_is_old_or_new(native: Path, tmp_path: Path, name: str) -> None:
+def test_every_prefix_is_old_or_new(native: Path, tmp_path: Path, name: str, record_property: Told) -> None:
     recording = record(native, tmp_path, name)
     with replayer(native, tmp_path) as boot:
         states = [boot(image) for image in prefixes(recording.before, recording.operations)]
@@ -83,18 +86,18 @@ def test_every_prefix_is_old_or_new(native: Path, tmp_path: Path, name: str) -> 
     turn = states.index(recording.new)
     assert states == [recording.old] * turn + [recording.new] * (len(states) - turn), "new, then old again"
     assert turn > 0
-    print(f"{name}: {len(states)} prefixes, new from operation {turn} on")
+    record_property("figures", f"flash {name}: {len(states)} prefixes booted, new from operation {turn} on")
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_half_done_operations_are_old_or_new(native: Path, tmp_path: Path, name: str) -> None:
+def test_half_done_operations_are_old_or_new(native: Path, tmp_path: Path, name: str, record_property: Told) -> None:
     recording = record(native, tmp_path, name)
     count = 0
     with replayer(native, tmp_path) as boot:
         for image in torn(recording.before, recording.operations, every=16):
             assert boot(image) in (recording.old, recording.new), f"torn image {count}"
             count += 1
-    print(f"{name}: {count} torn images")
+    record_property("figures", f"flash {name}: {count} torn operations booted")
 
 
 def test_a_replaced_key_is_gone_after_the_next_start_wherever_the_cut_was(native: Path, tmp_path: Path) -> None:
