@@ -28,15 +28,17 @@ def admit(line: Line, identified: Identified, begun: Iterable[OnRecord], slot: s
     refuse_if_exposed(begun)
     refuse_if_begun_elsewhere(begun, line.work.order_id)
     refuse_unless_keyable(line, identified, begun)
-    ours = [each.records for each in begun if each.job.order_id == line.work.order_id]
+    ours = [each for each in begun if each.job.order_id == line.work.order_id]
     there = identified.registered
-    if (there is not None and there.completion is not None) or any(RecordKind.COMPLETION in each for each in ours):
+    done = there is not None and there.completion is not None
+    if done or any(RecordKind.COMPLETION in each.records for each in ours):
         return
-    signed_for = there is not None or any(RecordKind.PIN in each for each in ours)
+    signed_for = there is not None or any(RecordKind.PIN in each.records for each in ours)
     # What the signer refuses of an intent the next order may take: only the signer can tell.
-    intended = not signed_for and any(RecordKind.INTENT in each for each in ours)
+    intended = any(RecordKind.INTENT in each.records and may_be_signed(Step.SIGNED, each) for each in ours)
+    device = identified.identity.device_id
     try:
-        line.headroom.enter(slot, identified.identity.device_id, intended=intended)
+        line.headroom.enter(slot, device, signed_for=signed_for, intended=intended and not signed_for)
     except Fault as full:
         # It has failed since, and given its room away: it takes none from those that have not.
         only_here = "; this one is signed for: no other order takes it" if signed_for else ""
@@ -95,4 +97,4 @@ def _live(begun: OnRecord) -> bool:
     """Whether a statement about the unit may still be signed or pinned."""
     if RecordKind.INTENT not in begun.records or RecordKind.PIN_REFUSED in begun.records:
         return False
-    return RecordKind.PIN in begun.records or may_be_signed(Step.SIGNED, begun.verdicts)
+    return RecordKind.PIN in begun.records or may_be_signed(Step.SIGNED, begun)

@@ -6,19 +6,15 @@ nothing; silence, a loss of the answer and what went wrong beside it say nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from station.events import Step
-from trust.statement import Event
+from station.jobs import OnRecord
 
+_ANYWHERE = frozenset({"order-exhausted", "order-refuses", "challenge-unknown", "unit-not-signed", "bad-proof"})
 _REFUSED: Mapping[Step, frozenset[str]] = MappingProxyType(
-    {
-        Step.SIGNED: frozenset({"order-exhausted", "order-refuses"}),
-        Step.PASSED: frozenset(
-            {"order-exhausted", "order-refuses", "challenge-unknown", "unit-not-signed", "bad-proof", "report-differs"}
-        ),
-    }
+    {Step.SIGNED: _ANYWHERE | {"key-weak"}, Step.PASSED: _ANYWHERE | {"report-differs"}}
 )
 
 
@@ -27,8 +23,16 @@ def refused(step: Step, code: str) -> bool:
     return code in _REFUSED[step]
 
 
-def may_be_signed(step: Step, verdicts: Iterable[Event]) -> bool:
-    """By the last verdict at that step; a line stop is none, it comes before the signer is asked."""
-    told = [each.details.get("code", "") for each in verdicts if each.details.get("step") == step]
-    asked = [code for code in told if code != "line-stopped"]
-    return not asked or not refused(step, asked[-1])
+def may_be_signed(step: Step, begun: OnRecord) -> bool:
+    """Of a job whose intent is on record and nothing that was signed for it.
+
+    An attempt without a verdict died, and may have asked; a line stop comes before the signer is asked.
+    """
+    answers = [
+        (told.attempt, told.details.get("code", ""))
+        for told in begun.verdicts
+        if told.details.get("step") == step and told.details.get("code") != "line-stopped"
+    ]
+    died = set(range(1, begun.attempts + 1)) - {told.attempt for told in begun.verdicts}
+    last, code = answers[-1] if answers else (0, "")
+    return any(attempt > last for attempt in died) or (bool(answers) and not refused(step, code))

@@ -10,6 +10,7 @@ from station.held import finish_me, held_devices, standing
 from station.intents import may_be_signed
 from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
+from trust.identity import DeviceId
 from trust.order import WorkOrder
 from trust.statement import read
 
@@ -48,15 +49,16 @@ async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
 
 async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     """The room that the batches before have left in an order. Raises LedgerError."""
-    told = await store.verdicts(work.order_id)
-    asked = [
-        job.device_id
-        for intent, step in ((RecordKind.INTENT, Step.SIGNED), (RecordKind.COMPLETION_INTENT, Step.PASSED))
-        for job in await store.unanswered(work.order_id, intent)
-        if may_be_signed(step, [each for each in told if each.job == str(job.job_id)])
-    ]
-    passed, held = (await store.tally(work.order_id)).passed, await held_devices(store, work.order_id)
-    return Headroom(work.quantity, passed=passed, held=held, asked=asked)
+    order = work.order_id
+    asked: dict[Step, list[DeviceId]] = {Step.SIGNED: [], Step.PASSED: []}
+    for intent, step in ((RecordKind.INTENT, Step.SIGNED), (RecordKind.COMPLETION_INTENT, Step.PASSED)):
+        for job in await store.unanswered(order, intent):
+            (begun,) = [each for each in await store.of_device(job.device_id) if each.job.job_id == job.job_id]
+            if may_be_signed(step, begun):
+                asked[step].append(job.device_id)
+    tally, held = await store.tally(order), await held_devices(store, order)
+    left = work.quantity + work.allowance - tally.signed_for
+    return Headroom(work.quantity, passed=tally.passed, held=held, asked=asked, signatures=left)
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

@@ -176,7 +176,7 @@ class Provisioning:
         self.unit.write_anchor_ahead(anchor_of(self.line))  # it needs nothing of what signer and registry say
         pin = records.get(RecordKind.PIN)
         if pin is None:
-            self.line.headroom.asks(assigned.identity.device_id)
+            self.line.headroom.asks(assigned.identity.device_id, Step.SIGNED)
             pin = await self.line.signer.sign_pin(intended.statement)
             # A crash here: the signer has counted and kept the signature; asking again gives the same bytes.
             checks.signed_exactly(intended.payload, pin, self.line.root.root.pin_key(self.line.station))
@@ -292,7 +292,7 @@ class Provisioning:
             intent = envelope(completion(self.line, locked, bench_emulated=self.slot.config.emulated))
             await jobs.record(pinned.assigned.job.job_id, RecordKind.COMPLETION_INTENT, intent)
         # A crash here: these bytes are the ones that will be signed.
-        self.line.headroom.asks(pinned.assigned.identity.device_id)
+        self.line.headroom.asks(pinned.assigned.identity.device_id, Step.PASSED)
         done = await self.line.signer.sign_completion(read(intent, Completion), pinned.pin, pinned.receipt)
         checks.signed_exactly(intent.payload, done, self.line.root.root.completion_key(self.line.station))
         return done

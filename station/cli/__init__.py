@@ -40,9 +40,10 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: what reaches here becomes plain lines and its exit code."""
-    from station.cli.output import note, note_fault  # noqa: PLC0415 - keeps --help fast
+    from station.cli.output import note, note_fault, somebody_listens  # noqa: PLC0415 - keeps --help fast
     from station.faults import TABLE, Fault, fault  # noqa: PLC0415
 
+    somebody_listens()
     here = Here()
     try:
         cli.main(prog_name=as_called(), standalone_mode=False, obj=here)

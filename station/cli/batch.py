@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +81,9 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
                 note("interrupted: units in work come to their end, no further unit is begun")
             floor.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a lost session interrupts, too, but not under nohup
+                asyncio.get_running_loop().add_signal_handler(number, interrupt)
         listening = asyncio.create_task(_listen(floor.events(), plan, batch, floor.slots, how, outcome))
         await floor.run(batch)
         await listening
@@ -94,7 +95,8 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
 async def _listen(
     events: AsyncIterator[AnyEvent], plan: Plan, batch: Batch, slots: tuple[str, ...], how: How, outcome: Outcome
 ) -> None:
-    with ExitStack() as stack:
+    # A screen that is gone shows nothing any more; the batch goes on, and its verdicts are on record.
+    with suppress(OSError), ExitStack() as stack:
         shows: list[Callable[[AnyEvent], None]] = []
         if is_terminal() and not how.jsonl and not how.verbose:
             progress = Progress(plan.work, slots, plan.config.limits.generation_timeout_s, count=batch.count)
@@ -109,8 +111,11 @@ async def _listen(
             shows.append(lambda event: _say(event, how, lines.say))
         async for told in events:
             event = outcome.take(told)
-            for show in shows:
-                show(event if how.jsonl else _typeable(event, how.here))
+            for show in tuple(shows):
+                try:
+                    show(event if how.jsonl else _typeable(event, how.here))
+                except OSError:
+                    shows.remove(show)
 
 
 def _close(lines: DataSoon, outcome: Outcome) -> None:

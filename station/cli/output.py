@@ -9,11 +9,18 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from station.cli.called import Here
 from station.faults import Fault, SetupError
 from trust.printable import printable
+
+
+def somebody_listens() -> None:
+    """Streams that were closed before the program began (`>&-`) go nowhere, and no error comes of them."""
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the program runs
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
 
 def data(line: str, *, flush: bool = True) -> None:

@@ -156,6 +156,17 @@ def test_stdout_that_takes_nothing_more_stops_nothing_and_is_said(site: Site, fi
     assert station("ledger", "verify", "--config", site.config).code == Exit.PASSED, "the log was published"
 
 
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)])
+def test_streams_that_were_closed_before_change_nothing(site: Site, first_batch: Done, closed: str, code: int) -> None:
+    words = shlex.join([STATION, "run", "--config", str(site.config), "--order", str(site.order("main")), "--jsonl"])
+    script = f"{words} --slots ec-01,ec-02 {closed}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (code, ""), done
+    assert all(line.startswith("{") for line in done.stdout.splitlines()), "nothing but events"
+    missing = subprocess.run(["bash", "-c", f"{STATION} check --config nosuch.toml {closed}"], check=False, timeout=30)
+    assert missing.returncode == Exit.USAGE
+
+
 @pytest.mark.parametrize("where", ["2>&1", "2>&1 >/dev/null"])
 def test_nobody_reading_what_is_said_stops_nothing(site: Site, first_batch: Done, where: str) -> None:
     words = shlex.join([STATION, "run", "--config", str(site.config), "--order", str(site.order("main")), "--verbose"])
@@ -299,7 +310,8 @@ def test_sigint_lets_units_in_work_end_and_begins_no_other(site: Site, faulty_sl
     assert (told[-1].interrupted, told[-1].under_way, told[-1].exit_code) == (True, 2, Exit.INTERRUPTED)
 
 
-def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_ends_the_wait_for_another_unit(site: Site, number: signal.Signals, first_batch: Done) -> None:
     argv = [
         "run",
         "--config",
@@ -316,7 +328,7 @@ def test_sigterm_ends_the_wait_for_another_unit(site: Site, first_batch: Done) -
     until(process, UnitFinished)
     time.sleep(0.3)
     assert process.poll() is None, "it waits for the unit to be taken out and another one to be put in"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     done = ended(process)
     assert done.code == Exit.INTERRUPTED
     (last,) = events(done)

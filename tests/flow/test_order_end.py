@@ -101,6 +101,72 @@ def test_a_unit_with_an_intent_is_never_stranded_between_two_orders(tmp_path: Pa
     play(tmp_path, story, quantity=1, allowance=1)
 
 
+def test_an_intent_that_nobody_was_asked_to_sign_binds_nobody(tmp_path: Path) -> None:
+    """The line stopped between the two steps, in the unit's first attempt."""
+
+    async def story(bench: Bench) -> None:
+        stop, room = StopSwitch(), Headroom(1)
+        stopped = await bench.insert(
+            stop=stop, emit=bench.at(Step.INTENDED, lambda: stop.set(fault("signer-down"))), headroom=room
+        )
+        assert (stopped.code, stopped.step) == ("line-stopped", Step.SIGNED)
+        (await room_left(store(bench), bench.plant.work)).enter("x", DeviceId(b"\x01" * 12))
+        assert (await under(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+@pytest.mark.parametrize("code", [Code.CHALLENGE_UNKNOWN, Code.STATEMENT_INVALID, Code.PROOF_INVALID, Code.KEY_WEAK])
+def test_what_the_signer_refuses_to_sign_leaves_room_for_another_unit(tmp_path: Path, code: Code) -> None:
+    class No(Down):
+        def __getattr__(self, name: str) -> Any:
+            async def refuse(*_: Any) -> Any:
+                raise SignerError(code, "for a test")
+
+            return refuse if name == self.verb else getattr(self.signer, name)
+
+    async def story(bench: Bench) -> None:
+        room, steady = Headroom(1), bench.parties().signer
+        bench.change(signer=No(steady, "sign_pin"))
+        assert (await bench.insert(headroom=room)).step is Step.SIGNED
+        bench.change(signer=steady)
+        bench.plant.new_device("dev-2")
+        (await room_left(store(bench), bench.plant.work)).enter("x", DeviceId(bench.flash("dev-2").device_id))
+        assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_a_unit_that_the_signer_has_refused_stops_no_line_when_it_comes_again(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.plant.new_device("dev-2")
+        assert (await bench.insert(bench.slot(name="dev-2"))).verdict is Verdict.PASS
+        assert (await bench.insert()).code == "order-exhausted"  # with no count of its own
+        again = await bench.insert(headroom=await room_left(store(bench), bench.plant.work))
+        assert (again.code, again.step) == ("order-full", Step.ASSIGNED), again
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
+def test_no_unit_is_begun_that_the_allowance_does_not_cover(tmp_path: Path) -> None:
+    class Broken(Down):
+        async def report(self, _: Any) -> None:
+            raise NoAnswerError("for a test")
+
+    async def story(bench: Bench) -> None:
+        room = await room_left(store(bench), bench.plant.work)
+        failed = await bench.insert(WrappedSlot(bench.slot(), wrap=lambda it: Broken(it, "")), headroom=room)
+        assert (failed.verdict, failed.step) == (Verdict.FAIL, Step.LOCKED), failed
+        bench.plant.new_device("dev-2")
+        for left in (room, await room_left(store(bench), bench.plant.work)):
+            refused = await bench.insert(bench.slot(name="dev-2"), headroom=left)
+            assert (refused.code, refused.step) == ("order-full", Step.ASSIGNED), refused
+        assert bench.flash("dev-2").key is None
+        assert (await bench.insert(headroom=room)).verdict is Verdict.PASS
+
+    play(tmp_path, story, quantity=1, allowance=0)
+
+
 def test_a_line_stop_before_the_signer_was_asked_binds_no_intent(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         bench.plant.new_device("dev-2")
@@ -154,7 +220,7 @@ async def _one_that_fails_once(bench: Bench) -> tuple[list[str], int]:
             slot.plug()
         if isinstance(event, AttemptBegan) and bench.flash().key is not None:
             try:
-                room.enter("elsewhere", other, intended=False)
+                room.enter("elsewhere", other)
                 let_in.append("let in")
             except Fault as turned_away:
                 let_in.append(turned_away.code)
@@ -204,7 +270,7 @@ def test_a_unit_that_has_failed_takes_no_room_from_one_that_has_not(tmp_path: Pa
         assert (failed.verdict, failed.step) == (Verdict.FAIL, Step.LOCKED), failed
         bench.plant.new_device("dev-2")
         other = DeviceId(bench.flash("dev-2").device_id)
-        room.enter("dev-2", other, intended=False)
+        room.enter("dev-2", other)
         again = await bench.insert(headroom=room)
         assert (again.code, again.step) == ("order-full", Step.ASSIGNED), again
         assert "no other order takes it" in again.detail
@@ -277,7 +343,7 @@ def test_a_completion_that_the_signer_refuses_leaves_room_for_another_unit(tmp_p
         bench.change(signer=steady)
         for number, left in ((2, room), (3, await room_left(store(bench), bench.plant.work))):
             bench.plant.new_device(f"dev-{number}")
-            left.enter(f"dev-{number}", DeviceId(bench.flash(f"dev-{number}").device_id), intended=False)
+            left.enter(f"dev-{number}", DeviceId(bench.flash(f"dev-{number}").device_id))
         assert (await bench.insert(bench.slot(name="dev-2"), headroom=room)).verdict is Verdict.PASS
 
     play(tmp_path, story, quantity=1, allowance=2)
