@@ -22,7 +22,7 @@ class Headroom:
     """Of one order: units that have passed, are held, may be counted by the signer, or are in work, against quantity.
 
     At its making: `passed` units, those `held`, and those that the signer was `asked` to sign for (`signed`) or to
-    complete (`passed`), its answer not on record; `signatures` is how many more devices it may sign for (None: no bound).
+    complete (`passed`), its answer not on record; `signatures` is how many more devices it may sign for (None: any).
     A slot has one unit in work, and keeps its room between a failure and the next attempt.
     """
 
