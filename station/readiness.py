@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.device import DeviceError, Identity, NoAnswerError
+from fixtures.device import DeviceError, NoAnswerError
 from fixtures.slot import SlotConfig
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import checks, wiring
@@ -75,12 +76,10 @@ class Readiness:
 
     def _work(self) -> WorkOrder | None:
         """The order to hold units against; None if there is none that can be read, which is a finding of its own."""
-        if self._order_file is None:
-            return None
-        try:
-            return read(load_order(self._order_file, load_root(self.paths.root)), WorkOrder)
-        except (Fault, UsageError):
-            return None
+        with contextlib.suppress(Fault, UsageError):
+            if self._order_file is not None:
+                return read(load_order(self._order_file, load_root(self.paths.root)), WorkOrder)
+        return None
 
     async def _root(self) -> str:
         root = load_root(self.paths.root)
@@ -129,11 +128,14 @@ class Known:
         order = load_order(order_file, self.root)
         work = read(order, WorkOrder)
         for_this_station(work, self.config)
-        passed = await self._passed(order) if wiring.begun(self.paths.database) else 0
-        total = f"{work.quantity} + {work.allowance} of {work.product}, {work.key_type}"
-        return f"{work.order_id}: {total}, unsigned order; {passed} have passed here"
+        total = (
+            f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
+        )
+        return f"{total}; {await self._passed(order)} have passed here"
 
     async def _passed(self, order: Envelope) -> int:
+        if not wiring.begun(self.paths.database):
+            return 0
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
             work = await wiring.require_same_order(store, order)
@@ -248,16 +250,12 @@ async def _slot(slot: SlotConfig, work: WorkOrder | None) -> Finding:
         await device.close()
     kind = ", emulated" if slot.emulated or identity.emulated else ""
     there = f"{identity.device_id}, {identity.hardware}, {identity.firmware_version}{kind}"
-    return Finding(slot.name, True, there if work is None else f"{there}{_fit(work, identity)}")
-
-
-def _fit(work: WorkOrder, identity: Identity) -> str:
-    """What the order would say of the unit that is in now; another one may be put in, so it is no bad finding."""
     try:
-        checks.right_unit(work, identity)
-    except Fault as error:
-        return f"; this order fails it ({error.code}: {error.detail})"
-    return ""
+        if work is not None:
+            checks.right_unit(work, identity)
+    except Fault as error:  # another unit may be put in: no bad finding
+        there += f"; this order fails it ({error.code}: {error.detail})"
+    return Finding(slot.name, True, there)
 
 
 async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:

@@ -81,9 +81,11 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
                 note("interrupted: units in work come to their end, no further unit is begun")
             floor.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # a lost session interrupts, too, but not under nohup
-                asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a lost session interrupts, too, but not under nohup
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
         listening = asyncio.create_task(_listen(floor.events(), plan, batch, floor.slots, how, outcome))
         await floor.run(batch)
         await listening
