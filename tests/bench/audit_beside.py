@@ -79,7 +79,7 @@ def beside(path: Path, made: World, open_it: Callable[[Path], Engine]) -> tuple[
 
 
 def main(units: int = 2600) -> None:
-    made = world()
+    made = world(quantity=units)
     with tempfile.TemporaryDirectory() as name:
         path, durable = Path(name) / "ledger.db", ledger_engine.durability
         ledger_engine.durability = lambda _: ("truncate", 0)  # while it is filled

@@ -181,6 +181,7 @@ def world(
     tls_root: bytes = b"",
     key_type: str = "ec-p256",
     receipt_spki: bytes | None = None,
+    quantity: int = 1000,
 ) -> World:
     stations = {"station-01": StationSigner(), "station-02": StationSigner()}
     receipt_key = ec_key()
@@ -192,7 +193,7 @@ def world(
     trusted = roots.parse(roots.wrap(root).to_json())
     order = WorkOrder(
         environment=environment, root_sha256=trusted.sha256, order_id="order-7", product="lamp", product_id=7, key_type=key_type,
-        origins=("generated", "collected"), quantity=1000, allowance=10, stations=(), cloud_key=public(ec_key()).spki,
+        origins=("generated", "collected"), quantity=quantity, allowance=10, stations=(), cloud_key=public(ec_key()).spki,
         authority_key=public(ec_key()).spki, service="udp", host="cloud.example", port=5684, firmware=(FIRMWARE,),
         handshake_waiver="not-built",
     )  # fmt: skip
