@@ -14,8 +14,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hsm import config, counters
+from hsm import config
 from hsm.config import SetupError, SignerConfig
+from hsm.counters import file as counters
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm

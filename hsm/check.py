@@ -30,9 +30,12 @@ def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]
             _require_mode(path, _NOT_OWNER, "0700" if path.is_dir() else "0600")
 
 
-def check_root(made: SignerConfig, trusted: TrustedRoot, keys: Mapping[str, bytes]) -> None:
+def check_root(made: SignerConfig, trusted: TrustedRoot, token: Token, keys: Mapping[str, bytes]) -> None:
     """The root is of this environment and names this signer with the very keys of its token; SetupError."""
     root = trusted.root
+    if made.environment != "demo" and token.model.startswith("SoftHSM") and not root.soft_tokens:
+        text = f"a soft token is not taken in environment {made.environment!r}, whose trust root does not allow it"
+        raise SetupError(f"{text}: use a hardware token")
     if root.environment != made.environment:
         raise SetupError(f"the trust root is of environment {root.environment!r}, this signer of {made.environment!r}")
     try:
@@ -57,20 +60,21 @@ def check_token(made: SignerConfig, token: Token) -> dict[str, bytes]:
     if others & labels:
         text = f"token {token.label!r} holds keys of the other role ({', '.join(sorted(others & labels))})"
         raise SetupError(f"{text}: factory and cloud never share a token")
-    if made.environment != "demo" and token.model.startswith("SoftHSM"):
-        raise SetupError(f"a soft token is not taken in environment {made.environment!r}: use a hardware token")
     return {label: token.public_key(label) for label in sorted(wanted)}
 
 
 def _factory_keys(trusted: TrustedRoot, name: str) -> dict[str, bytes]:
     station = trusted.root.station(name)
-    return {"pin": station.pin, "completion": station.completion, "log": station.log, "client": station.client}
+    return {purpose: getattr(station, purpose) for purpose in station.__struct_fields__}
 
 
 def _cloud_keys(trusted: TrustedRoot, name: str) -> dict[str, bytes]:
     if trusted.root.registry != name:
         raise RootError(f"the trust root's registry is {trusted.root.registry!r}, not {name!r}")
-    return {"receipt": trusted.root.registry_keys.receipt}
+    named = trusted.root.registry_keys
+    wanted = {purpose: getattr(named, purpose) for purpose in ("receipt", "revocation", "lease", "roster")}
+    wanted["handshake"] = trusted.root.cloud_keys.handshake
+    return {purpose: spki for purpose, spki in wanted.items() if spki}  # an empty one is nobody's
 
 
 def _require_mode(path: Path, forbidden: int, wanted: str) -> None:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from hsm.counters import Counters, StoreError
+from hsm.counters import Counters
+from hsm.counters.file import StoreError
 from hsm.signer import SignerError
 from hsm.token import TokenError, TokenPinWrongError, TokenUnavailableError
 

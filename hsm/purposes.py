@@ -28,7 +28,12 @@ class Purpose(StrEnum):
     COMPLETION = "completion"
     LOG = "log"
     CLIENT = "client"
+    ACCOUNT = "account"
     RECEIPT = "receipt"
+    REVOCATION = "revocation"
+    LEASE = "lease"
+    ROSTER = "roster"
+    HANDSHAKE = "handshake"
     CLOUD_UDP = "cloud-udp"
     CLOUD_TCP = "cloud-tcp"
     AUTHORITY = "authority"
@@ -42,11 +47,16 @@ KEYS: Final[Mapping[RoleName, Mapping[Purpose, KeyKind]]] = MappingProxyType(
                 Purpose.COMPLETION: KeyKind.EC_P256,
                 Purpose.LOG: KeyKind.LOG,
                 Purpose.CLIENT: KeyKind.EC_P256,
+                Purpose.ACCOUNT: KeyKind.EC_P256,
             }
         ),
         "cloud": MappingProxyType(
             {
                 Purpose.RECEIPT: KeyKind.EC_P256,
+                Purpose.REVOCATION: KeyKind.EC_P256,
+                Purpose.LEASE: KeyKind.EC_P256,
+                Purpose.ROSTER: KeyKind.EC_P256,
+                Purpose.HANDSHAKE: KeyKind.EC_P256,
                 Purpose.CLOUD_UDP: KeyKind.EC_P256,
                 Purpose.CLOUD_TCP: KeyKind.RSA_2048,
                 Purpose.AUTHORITY: KeyKind.EC_P256,

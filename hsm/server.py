@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from hsm import verbs
-from hsm.counters import StoreError
+from hsm.counters.file import StoreError
 from hsm.messages import LENGTH, FrameError, Request, accepted, body_length, frame, parse_request, refused
 from hsm.signatory import Signatory, refusal
 from hsm.signer import SignerError

@@ -19,7 +19,8 @@ import given
 from hsm import check, config
 from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
-from hsm.counters import Counters, StoreError
+from hsm.counters import Counters
+from hsm.counters.file import StoreError
 from hsm.records import Owner, keys_sha256
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
@@ -28,9 +29,9 @@ from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.pkcs11.session import Pkcs11Token
 from hsm.token.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
-from trust import root as roots
 from trust.printable import plainly
-from trust.root import RootError, TrustedRoot
+from trust.root import RootError, Seen, TrustedRoot, must_follow
+from trust.root_file import parse
 
 _SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE)
 _LOCK = "serving.lock"
@@ -75,16 +76,31 @@ def _signatory(
     directory: Path, made: SignerConfig, trusted: TrustedRoot, token: Pkcs11Token, open_things: ExitStack
 ) -> Signatory:
     keys = check.check_token(made, token)
-    check.check_root(made, trusted, keys)
+    check.check_root(made, trusted, token, keys)
     owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
     memory = Counters.open(directory / COUNTERS_FILE, owner)
     open_things.callback(memory.close)
+    take_up(memory, trusted, int(time.time()))
     return Signatory.over(token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time)
+
+
+def take_up(memory: Counters, trusted: TrustedRoot, now: int) -> None:
+    """Remember a root that is newer than the newest seen; SetupError for an older one, or another's."""
+    root, seen = trusted.root, memory.root_seen()
+    if seen is None and root.environment != "demo":
+        text = f"no trust root was taken up yet: its fingerprint is {trusted.sha256}"
+        raise SetupError(f"{text}. Compare it with the ceremony's, then: station-signer root import --help")
+    try:
+        newer = must_follow(trusted, seen)
+    except RootError as error:
+        raise SetupError(str(error)) from error
+    if newer:
+        memory.take_up_root(Seen(root.version, trusted.sha256), now)
 
 
 def _root(path: Path) -> TrustedRoot:
     try:
-        return roots.parse(given.read(path))
+        return parse(given.read(path))
     except OSError as error:
         raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
     except RootError as error:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from hsm.counters import Counters, StoreError
+from hsm.counters import Counters
+from hsm.counters.file import StoreError
 from hsm.orders import OrderBook
 from hsm.purposes import RoleName
 from hsm.signer import LogHead, SignerError, SignerStatus
@@ -19,7 +20,7 @@ from trust.statement import Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signatory:
-    """One signer: its role and name, the root it serves, its token and its memory. `now` gives Unix seconds."""
+    """One signer: its role and name, the root it serves, its token and its memory. `clock` gives Unix seconds."""
 
     role: RoleName
     name: str
@@ -28,7 +29,7 @@ class Signatory:
     keys: SigningKeys
     counters: Counters
     orders: OrderBook
-    now: Callable[[], float]
+    clock: Callable[[], float]
 
     @classmethod
     def over(
@@ -42,10 +43,14 @@ class Signatory:
         now: Callable[[], float],
     ) -> Self:
         """The signer over this token and these counters."""
-        keys, orders = SigningKeys(token), OrderBook(counters)
+        keys, orders = SigningKeys(token), OrderBook(counters, trusted)
         return cls(
-            role=role, name=name, trusted=trusted, token=token, keys=keys, counters=counters, orders=orders, now=now
+            role=role, name=name, trusted=trusted, token=token, keys=keys, counters=counters, orders=orders, clock=now
         )
+
+    def now(self) -> float:
+        """Unix seconds by the system's clock, and never earlier than the newest time that was seen signed."""
+        return max(self.clock(), self.counters.newest_time)
 
     def status(self) -> SignerStatus:
         """Role, keys and counts."""
@@ -72,7 +77,7 @@ class Signatory:
         if statement.environment != root.environment:
             text = f"{what} is of environment {statement.environment!r}, this signer of {root.environment!r}"
             raise SignerError(Code.WRONG_ENVIRONMENT, text)
-        if statement.root_sha256 != self.trusted.sha256:
+        if not self.trusted.knows(statement.root_sha256):
             text = f"{what} names trust root {statement.root_sha256[:16]}…, this signer has {self.trusted.sha256[:16]}…"
             raise SignerError(Code.WRONG_ROOT, text)
 

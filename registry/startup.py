@@ -20,7 +20,8 @@ from registry.opening import open_database
 from registry.pins.service import PinService
 from registry.settings import Home, RegistryConfig, SetupError
 from registry.tls import trusted_by
-from trust.root import RootError, TrustedRoot, parse
+from trust.root import RootError, TrustedRoot
+from trust.root_file import parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

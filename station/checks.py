@@ -46,7 +46,7 @@ def verified(root: TrustedRoot, record: PinRecord) -> PinStatement:
     Raises StatementError or RootError.
     """
     claimed = read(record.statement, PinStatement)
-    statement = verify(record.statement, PinStatement, root.root.pin_key(claimed.station))
+    statement = verify(record.statement, PinStatement, root.at(claimed.root_sha256).pin_key(claimed.station))
     _require(_pin_problem(root, statement))
     _require(receipts.problem(root, record.statement, record.receipt))
     _finished(root, record)
@@ -61,7 +61,6 @@ def _pin_problem(root: TrustedRoot, pin: PinStatement) -> str | None:
         return str(error)
     rows = [
         ("environment", pin.environment, root.root.environment),
-        ("trust root", pin.root_sha256, root.sha256),
         ("vetting", pin.vetting.verdict, "ok"),
     ]
     return (
@@ -86,7 +85,8 @@ def _finished(root: TrustedRoot, record: PinRecord) -> None:
 
 def signed_completion(root: TrustedRoot, completion: Envelope) -> Completion:
     """The completion, signed by the key that the root names for its station. Raises StatementError or RootError."""
-    return verify(completion, Completion, root.root.completion_key(read(completion, Completion).station))
+    claimed = read(completion, Completion)
+    return verify(completion, Completion, root.at(claimed.root_sha256).completion_key(claimed.station))
 
 
 def _require(problem: str | None) -> None:
@@ -128,7 +128,7 @@ def right_unit(work: WorkOrder, identity: Identity) -> None:
     """The unit fits the order: product, firmware, healthy random numbers."""
     if identity.product_id != work.product_id:
         raise fault("wrong-product", f"unit has product id {identity.product_id}, the order {work.product_id}")
-    if identity.firmware_sha256.hex() not in work.firmware:
+    if identity.firmware_sha256.hex() not in work.firmware_hashes:
         raise fault("firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {identity.firmware_sha256.hex()}")
     if not identity.rng_healthy:
         raise fault("rng-failed")

@@ -16,7 +16,7 @@ from trust.statement import read
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One order's units at this station, each counted once.
+    """One order's units at this station, each counted once; `quantity` and `allowance` are its allotment.
 
     quantity + allowance = passed + held + quarantined + lost + in_work + unused: the units that a pin statement was
     signed for; `emulated` of those are no real devices. `before_signing` ended or wait earlier and use nothing of the
@@ -57,23 +57,24 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
             if may_be_signed(step, begun):
                 asked[step].append(job.device_id)
     tally, held = await store.tally(order), await held_devices(store, order)
-    left = work.quantity + work.allowance - tally.signed_for
-    return Headroom(work.quantity, passed=tally.passed, held=held, asked=asked, signatures=left)
+    part = work.allotted(store.station)
+    left = part.quantity + part.allowance - tally.signed_for
+    return Headroom(part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left)
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:
     order = await store.order(order_id)
     if order is None:
         raise LedgerError(f"order {order_id} is listed and not in the log: run station ledger verify --config FILE")
-    work = read(order, WorkOrder)
+    part = read(order, WorkOrder).allotted(store.station)
     tally, held = await store.tally(order_id), await finish_me(store, order_id)
     told = await standing(store, order_id)
     unfinished = await store.unfinished(order_id)
     quarantined = sum(told.get(str(job.job_id)) == Verdict.QUARANTINE for job in unfinished)
     return OrderReport(
         order=order_id,
-        quantity=work.quantity,
-        allowance=work.allowance,
+        quantity=part.quantity,
+        allowance=part.allowance,
         passed=tally.passed,
         active=tally.active,
         not_taken=tally.not_taken,
@@ -81,7 +82,7 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         quarantined=quarantined,
         lost=tally.refused,
         in_work=len(unfinished) - len(held) - quarantined,
-        unused=work.quantity + work.allowance - tally.signed_for,
+        unused=part.quantity + part.allowance - tally.signed_for,
         before_signing=tally.opened + tally.intended,
         turned_away=await store.turned_away(order_id),
         emulated=await store.emulated(order_id),

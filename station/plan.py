@@ -14,8 +14,9 @@ from station import config as settings
 from station.faults import fault
 from station.root import load_root
 from station.usage import UsageError
-from trust.dsse import Envelope
+from trust.dsse import Envelope, EnvelopeError
 from trust.order import OrderError, WorkOrder
+from trust.order_approval import OrderRefusedError, admitted
 from trust.order_file import from_toml
 from trust.root import RootError, TrustedRoot
 from trust.statement import read
@@ -76,18 +77,25 @@ def agree(config: settings.Config, root: TrustedRoot) -> None:
 
 
 def load_order(path: Path, root: TrustedRoot) -> Envelope:
-    """The work order (plain TOML, environment `demo`) as an envelope without signatures; UsageError if it is none."""
+    """The work order, as approved or (environment `demo`) as plain TOML; UsageError if nothing may be made under it."""
     try:
-        return from_toml(given.read(path), environment=root.root.environment, root_sha256=root.sha256)
+        data = given.read(path)
+        order = (
+            Envelope.from_json(data.strip())
+            if data.lstrip().startswith(b"{")
+            else from_toml(data, environment=root.root.environment, root_sha256=root.sha256)
+        )
+        admitted(order, root)
     except OSError as error:
         raise UsageError(f"order {path}: {error.strerror}; name the order's file with --order") from error
-    except OrderError as error:
+    except (OrderError, EnvelopeError, OrderRefusedError) as error:
         raise UsageError(f"order {path}: {error}") from error
+    return order
 
 
 def for_this_station(work: WorkOrder, config: settings.Config) -> None:
     """The signer says the same, but only when the first device has got its key already."""
-    if work.stations and config.station.name not in work.stations:
+    if config.station.name not in work.stations:
         named = ", ".join(work.stations)
         raise fault("order-refuses", f"order {work.order_id} is for {named}, this is {config.station.name}")
 

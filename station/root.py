@@ -6,7 +6,8 @@ from pathlib import Path
 
 import given
 from station.faults import fault
-from trust.root import RootError, TrustedRoot, parse
+from trust.root import RootError, TrustedRoot
+from trust.root_file import parse
 
 
 def load_root(path: Path) -> TrustedRoot:

@@ -94,8 +94,11 @@ def _report(done: Completion, key: PublicKey, order: WorkOrder) -> str | None:
         return str(error)
     if not key.verifies(signed.signature, signed.message):
         return "the closing report is not signed by the pinned key"
-    if report.firmware_sha256 not in order.firmware:
+    if report.firmware_sha256 not in order.firmware_hashes:
         return f"closing report: firmware {report.firmware_sha256[:16]}… is not on the order's list"
+    missing = order.after_lock.missing(debug_closed=report.debug_closed, readout_protected=report.readout_protected)
+    if missing is not None:
+        return f"closing report: the order does not let the device leave like this: {missing}"
     return differing("closing report", _said(report, done))
 
 

@@ -20,6 +20,7 @@ class Code(StrEnum):
     ORDER_UNKNOWN = "order-unknown"  # import the order first
     ORDER_CONFLICT = "order-conflict"  # this order id is known with other bytes
     ORDER_REFUSES = "order-refuses"  # the order does not permit this statement
+    ORDER_NOT_APPROVED = "order-not-approved"  # too few approvals, or of people whom the root does not name
     ORDER_EXHAUSTED = "order-exhausted"  # quantity or allowance is used up
     KEY_WEAK = "key-weak"  # vetting did not say ok
     DEVICE_HAS_OTHER_KEY = "device-has-other-key"  # this device id is known with another key

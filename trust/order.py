@@ -1,21 +1,35 @@
 """Work orders: what may be made, how many, and what is written into devices.
 
 `permits` is the one pure answer to "does this order allow this statement", used by signer, registry, flow and audit.
-Never counts and never remembers: that is the signer's policy. How people write one is `trust.order_file`.
+Never counts and never remembers: that is the signer's policy. How people write one is `trust.order_file`, who must have
+approved one is `trust.order_approval`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
 from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.printable import quoted
-from trust.statement import Completion, Hex32, KeyTypeName, Name, Origin, PinStatement, Statement, encode
+from trust.statement import (
+    Completion,
+    DeviceHex,
+    Hex32,
+    KeyTypeName,
+    Name,
+    Origin,
+    PinStatement,
+    Statement,
+    Text,
+    Utc,
+    encode,
+)
 
-MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB
+MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB: some 1,000 devices by name
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -24,25 +38,66 @@ class OrderError(ValueError):
     """The order cannot be used; the text says which entry and what is expected."""
 
 
+class Allotment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One station's part of an order: good units, and pin statements beyond them for losses."""
+
+    quantity: Count
+    allowance: Count = 0
+
+
+class Firmware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One image that devices of the order may run: SHA-256 (hex), and what they must say of it, if anything is."""
+
+    sha256: Hex32
+    version: Text = ""
+    platform: Text = ""
+
+
+class SecurityState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device must say of itself at the least; false asks for nothing."""
+
+    debug_closed: bool = False
+    readout_protected: bool = False
+
+    def missing(self, *, debug_closed: bool, readout_protected: bool) -> str | None:
+        """What is asked for and not so; None if all is."""
+        if self.debug_closed and not debug_closed:
+            return "its debug port is open"
+        return "its memory can be read out" if self.readout_protected and not readout_protected else None
+
+
 class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
-    """Body of a work order. Keys are DER SubjectPublicKeyInfo; `firmware` lists SHA-256 of allowed images (hex)."""
+    """Body of a work order. Keys are DER SubjectPublicKeyInfo; without `devices` any device of the product may come.
+
+    `offline_allowance`: units that may wait for the registry before the line stops. `vetting` "basic": parameters,
+    duplicates and repeated nonces.
+    """
 
     PAYLOAD_TYPE = "application/vnd.keystation.order.v1+json"
     order_id: Name
     product: Name
     product_id: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    family: Name
     key_type: KeyTypeName
     origins: Annotated[tuple[Origin, ...], msgspec.Meta(min_length=1)]
     unproven_origin: bool = False
     quantity: Count
     allowance: Count
-    stations: tuple[Name, ...]
+    not_before: Utc
+    not_after: Utc
+    stations: dict[Name, Allotment]
     cloud_key: bytes
     authority_key: bytes
     service: Literal["tcp", "udp"]
     host: Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,63}\Z")]
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
-    firmware: tuple[Hex32, ...]
+    firmware: tuple[Firmware, ...]
+    before_lock: SecurityState = SecurityState()
+    after_lock: SecurityState = SecurityState()
+    label: Literal["none"] = "none"
+    vetting: Literal["basic"] = "basic"
+    offline_allowance: Count = 1000
+    devices: tuple[DeviceHex, ...] = ()
     handshake_waiver: Literal["not-built"]
 
     @property
@@ -55,16 +110,32 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
         """The key that signs re-key authorisations only."""
         return PublicKey.from_der(self.authority_key)
 
+    @property
+    def firmware_hashes(self) -> frozenset[str]:
+        """SHA-256 (hex) of each image that is allowed."""
+        return frozenset(image.sha256 for image in self.firmware)
+
+    def allotted(self, station: str) -> Allotment:
+        """The station's part; nothing for one that the order does not name."""
+        return self.stations.get(station, Allotment(quantity=0))
+
 
 def check(order: WorkOrder) -> None:
     """Whether the order makes sense in itself; OrderError says what does not and what to do."""
-    problem = _problem_of_keys(order) or _problem_of_lists(order)
+    problem = _problem_of_keys(order) or _problem_of_lists(order) or _problem_of_numbers(order)
     if problem is None and len(encode(order)) > MAX_ORDER_BYTES:
-        problem = f"more than {MAX_ORDER_BYTES} bytes; shorten the list of firmware"
-    if problem is None and order.quantity == 0:
-        problem = "quantity is 0; say how many units are to be made"
+        problem = f"more than {MAX_ORDER_BYTES} bytes; shorten the lists of firmware and devices"
     if problem is not None:
         raise OrderError(f"order {order.order_id}: {problem}")
+
+
+def window_problem(order: WorkOrder, at: datetime) -> str | None:
+    """Why nothing is begun under the order at this time; None inside its window."""
+    if at < datetime.fromisoformat(order.not_before):
+        return f"it begins at {order.not_before}; wait until then, or correct the clock"
+    if at > datetime.fromisoformat(order.not_after):
+        return f"it ended at {order.not_after}; have a new order made"
+    return None
 
 
 def _problem_of_keys(order: WorkOrder) -> str | None:
@@ -85,18 +156,34 @@ def _problem_of_keys(order: WorkOrder) -> str | None:
 def _problem_of_lists(order: WorkOrder) -> str | None:
     lists: dict[str, tuple[str, ...]] = {
         "origins": order.origins,
-        "stations": order.stations,
-        "firmware": order.firmware,
+        "firmware": tuple(image.sha256 for image in order.firmware),
+        "devices": order.devices,
     }
     for entry, values in lists.items():
         twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             return f"{entry} names {twice[0]} twice; name each once"
     if not order.firmware:
-        return "firmware is empty, so no device could be made; list the SHA-256 of each image that is allowed"
+        return "firmware is empty, so no device could be made; list each image that is allowed"
     if "injected" in order.origins:
         return "origin 'injected' is not built yet; use generated or collected"
     return None
+
+
+def _problem_of_numbers(order: WorkOrder) -> str | None:
+    if order.quantity == 0:
+        return "quantity is 0; say how many units are to be made"
+    if not order.stations:
+        return "stations is empty, so nobody could make it; allot it to one at least"
+    for entry in ("quantity", "allowance"):
+        allotted = sum(getattr(each, entry) for each in order.stations.values())
+        if allotted > getattr(order, entry):
+            return f"stations are allotted {entry} {allotted}, the order has {getattr(order, entry)}; correct one"
+    try:
+        begins, ends = datetime.fromisoformat(order.not_before), datetime.fromisoformat(order.not_after)
+    except ValueError:
+        return "not_before and not_after must be times that exist, such as 2026-01-31T06:00:00Z"
+    return None if begins < ends else "not_after is not after not_before; correct one"
 
 
 def permits(order: WorkOrder, order_sha256: str, statement: PinStatement | Completion) -> str | None:
@@ -104,7 +191,7 @@ def permits(order: WorkOrder, order_sha256: str, statement: PinStatement | Compl
     for name, found, wanted in _common(order, order_sha256, statement):
         if found != wanted:
             return f"{name} is {found!r}, the order says {wanted!r}"
-    if order.stations and statement.station not in order.stations:
+    if statement.station not in order.stations:
         return f"station {statement.station!r} is not named by the order"
     if isinstance(statement, Completion):
         return _permits_completion(order, statement)
@@ -116,7 +203,6 @@ def _common(
 ) -> list[tuple[str, object, object]]:
     return [
         ("environment", statement.environment, order.environment),
-        ("root", statement.root_sha256, order.root_sha256),
         ("order id", statement.order_id, order.order_id),
         ("order hash", statement.order_sha256, order_sha256),
     ]
@@ -130,12 +216,39 @@ def _permits_pin(order: WorkOrder, pin: PinStatement) -> str | None:
     ]:
         if found != wanted:
             return f"{name} is {found!r}, the order says {wanted!r}"
+    return _origin_problem(order, pin) or _device_problem(order, pin) or _firmware_problem(order, pin)
+
+
+def _origin_problem(order: WorkOrder, pin: PinStatement) -> str | None:
     if pin.origin not in order.origins:
         return f"key origin {pin.origin!r} is not among {', '.join(order.origins)}"
     if not pin.origin_proven and not order.unproven_origin:
         return "the key's origin is not proven and the order does not allow that (unproven_origin)"
-    if pin.declared.firmware_sha256 not in order.firmware:
-        return f"firmware {pin.declared.firmware_sha256[:16]}… is not on the order's list"
+    return None
+
+
+def _device_problem(order: WorkOrder, pin: PinStatement) -> str | None:
+    if order.devices and pin.device_id not in order.devices:
+        return f"device {pin.device_id} is not on the order's list"
+    if window_problem(order, datetime.fromisoformat(pin.made_at)) is not None:
+        return f"the statement was made at {pin.made_at}, outside {order.not_before} to {order.not_after}"
+    missing = order.before_lock.missing(
+        debug_closed=pin.declared.debug_closed, readout_protected=pin.declared.readout_protected
+    )
+    return None if missing is None else f"the device may not be keyed like this: {missing}"
+
+
+def _firmware_problem(order: WorkOrder, pin: PinStatement) -> str | None:
+    said = pin.declared
+    image = next((each for each in order.firmware if each.sha256 == said.firmware_sha256), None)
+    if image is None:
+        return f"firmware {said.firmware_sha256[:16]}… is not on the order's list"
+    for name, found, wanted in [
+        ("firmware version", said.firmware_version, image.version),
+        ("platform", said.hardware, image.platform),
+    ]:
+        if wanted and found != wanted:
+            return f"{name} is {found!r}, the order says {wanted!r} for {image.sha256[:16]}…"
     return None
 
 

@@ -1,7 +1,8 @@
 """Whether a receipt is the registry's word on this very statement.
 
 The one answer of signer, flow and outbox (docs/decisions/0015). Pure; answers with a sentence, never raises: what came
-from a network is judged, not trusted. The audit never asks here.
+from a network is judged, not trusted. The key is that of the root's version that the receipt names: whether it is still
+in force is a question for who lets something new happen (the signer). The audit never asks here.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ def problem(trusted: TrustedRoot, statement: Envelope, receipt: Envelope) -> str
     is_pin = statement.payload_type == PinStatement.PAYLOAD_TYPE
     wanted = _PIN if is_pin else _COMPLETION
     try:
-        told = verify(receipt, Receipt, trusted.root.receipt_key)
+        told = verify(receipt, Receipt, trusted.at(read(receipt, Receipt).root_sha256).receipt_key)
         about = read(statement, PinStatement) if is_pin else read(statement, Completion)
-    except (StatementError, RootError) as error:
+    except StatementError as error:
         return str(error)
+    except RootError as error:
+        return f"receipt: {error}"
     return differing(
         "receipt",
         [
             ("environment", told.environment, trusted.root.environment),
-            ("trust root", told.root_sha256, trusted.sha256),
             ("registry", told.registry, trusted.root.registry),
             ("subject", told.subject, wanted.subject),
             ("statement", told.statement_sha256, statement.payload_sha256),

@@ -1,25 +1,26 @@
 """The trust root: the one document that names trusted keys. No other setting can.
 
-Read from a file given at start; its fingerprint stands in every statement and is shown by `station check`.
-In environment `demo` it is an envelope without signatures, made by the demo itself. Never fetched, never merged.
+Statements carry the hash of the version that they were made under. Which version somebody has taken up already is
+theirs to keep; `must_follow` judges it. How a root's file is read and approved is `trust.root_file`. Pure; never
+fetched, never merged.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated
 
 import msgspec
-from cryptography import x509
 
-from trust.dsse import Envelope
-from trust.keys import KeyType, PublicKey, PublicKeyError
+from trust.approval import Approver
+from trust.keys import PublicKey, PublicKeyError
 from trust.printable import quoted
-from trust.signed_note import NoteError, NoteKey
-from trust.statement import Name
+from trust.statement import MaybeHex32, Name
 
-MAX_VERSION = 2**53 - 1  # what every JSON reader takes exactly (RFC 8259 §6)
-_REMEDY = "give the root file that was made for this environment"
+MAX_VERSION = 1000  # so many lines a file has at most
+REMEDY = "give the root file that was made for this environment"
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps://[!-~]{1,192}\Z")]
+Threshold = Annotated[int, msgspec.Meta(ge=2, le=16)]
 
 
 class RootError(ValueError):
@@ -33,25 +34,56 @@ class StationKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     completion: bytes
     log: bytes
     client: bytes
+    account: bytes
 
 
 class RegistryKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The registry's keys by purpose."""
+    """The registry's keys by purpose. An empty one: nothing of this kind is taken from anybody."""
 
     receipt: bytes
+    revocation: bytes = b""
+    lease: bytes = b""
+    roster: bytes = b""
+    log: bytes = b""
+
+
+class CloudKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys that orders may have written into devices, and the device service's key for handshake reports."""
+
+    device_service: tuple[bytes, ...] = ()
+    authority: tuple[bytes, ...] = ()
+    handshake: bytes = b""
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many different people approve: the next root, an order, a break-glass act."""
+
+    root: Threshold = 2
+    order: Threshold = 2
+    act: Threshold = 2
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="root"):
-    """Who is trusted for what in one environment. `tls_root` is a DER certificate, empty where nobody uses TLS."""
+    """Who is trusted for what in one environment. `tls_root` is a DER certificate, empty where nobody uses TLS.
+
+    `soft_tokens`: whether signers on SoftHSM are taken outside `demo`. `lease_units`: what one lease grants at most.
+    """
 
     v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     environment: Name
     version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
+    previous_sha256: MaybeHex32 = ""
     registry: Name
     registry_url: Url
     tls_root: bytes
+    soft_tokens: bool = False
+    lease_units: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
+    approvers: dict[Name, Approver] = {}
+    thresholds: Thresholds = Thresholds()
     stations: dict[Name, StationKeys]
     registry_keys: RegistryKeys
+    cloud_keys: CloudKeys = CloudKeys()
+    witnesses: dict[Name, bytes] = {}
 
     def station(self, name: str) -> StationKeys:
         """One station's keys; RootError if the root does not know it."""
@@ -68,6 +100,10 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The key whose signature makes a completion of that station."""
         return _key(self.station(station).completion)
 
+    def account_key(self, station: str) -> PublicKey:
+        """The key whose signature makes that station's signer's accounts: lease requests, returns, balances."""
+        return _key(self.station(station).account)
+
     def log_origin(self, station: str) -> str:
         """The origin line, and key name, of a station's log (C2SP tlog-checkpoint)."""
         return f"{self.environment}/{station}/log"
@@ -77,72 +113,64 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The key whose signature makes a receipt."""
         return _key(self.registry_keys.receipt)
 
+    @property
+    def lease_key(self) -> PublicKey | None:
+        """The key whose signature makes a lease; None where leases are not taken."""
+        return _key(self.registry_keys.lease) if self.registry_keys.lease else None
 
-ROOT_TYPE = "application/vnd.keystation.root.v1+json"
+    @property
+    def revocation_key(self) -> PublicKey | None:
+        """The key whose signature makes a revocation; None where none is taken."""
+        return _key(self.registry_keys.revocation) if self.registry_keys.revocation else None
 
 
 class TrustedRoot(msgspec.Struct, frozen=True):
-    """A root and the SHA-256 of its payload, which statements carry."""
+    """The newest version of a root, the SHA-256 of its payload, and the versions before it, oldest first."""
 
     root: Root
     sha256: str
+    earlier: tuple[tuple[str, Root], ...] = ()
+    signed: bool = False
+
+    def __hash__(self) -> int:
+        """Equal roots have one hash of their payload."""
+        return hash(self.sha256)
+
+    def knows(self, sha256: str) -> bool:
+        """Whether this is the hash of the newest version or of one before it."""
+        return sha256 == self.sha256 or any(sha256 == each for each, _ in self.earlier)
+
+    def at(self, sha256: str) -> Root:
+        """The version with this hash, for who judges what was made under it long ago; RootError."""
+        for known, root in chain([(self.sha256, self.root)], self.earlier):
+            if known == sha256:
+                return root
+        raise RootError(f"trust root {sha256[:16]}… is none of the versions of this one")
 
 
-def wrap(root: Root) -> Envelope:
-    """The root as an unsigned envelope (environment `demo`)."""
-    return Envelope(msgspec.json.encode(root, order="sorted"), ROOT_TYPE)
+class Seen(msgspec.Struct, frozen=True):
+    """The newest version of a root that somebody has taken up, which must never go back."""
+
+    version: int
+    sha256: str
 
 
-def parse(data: bytes) -> TrustedRoot:
-    """From the root file's bytes; RootError, and nothing else, for anything that is not a usable root.
-
-    Every key in it is read here: one that cannot be used is found at start, not at its first use.
-    Signed roots (threshold of the previous version) come with the trust-root work; until then only `demo` is taken.
-    """
-    try:
-        wrapped = Envelope.from_json(data.strip())
-        root = msgspec.json.decode(wrapped.payload, type=Root)
-    except (ValueError, msgspec.DecodeError, RecursionError) as error:
-        raise RootError(f"not a trust root: {quoted(error)}; {_REMEDY}") from error
-    if wrapped.payload_type != ROOT_TYPE or msgspec.json.encode(root, order="sorted") != wrapped.payload:
-        raise RootError(f"not a trust root: wrong type or not in canonical form; {_REMEDY}")
-    if root.environment != "demo":
-        raise RootError(f"an unsigned root is taken in environment 'demo' only, not in {root.environment!r}; {_REMEDY}")
-    if wrapped.signatures:
-        raise RootError(f"this root carries signatures, which are not looked at yet; {_REMEDY}")
-    _require_usable(root)
-    return TrustedRoot(root, wrapped.payload_sha256)
-
-
-def _require_usable(root: Root) -> None:
-    """Each key parses and is of the kind that its purpose signs with, and the certificate is one."""
-    for name, keys in root.stations.items():
-        for purpose in ("pin", "completion", "client"):
-            _require_es256(getattr(keys, purpose), f"{name}'s {purpose} key")
-        try:
-            NoteKey(root.log_origin(name), keys.log)
-        except NoteError as error:
-            raise RootError(f"trust root: {name}'s log key cannot be used: {quoted(error)}; {_REMEDY}") from error
-    _require_es256(root.registry_keys.receipt, "the registry's receipt key")
-    try:
-        if root.tls_root:
-            x509.load_der_x509_certificate(root.tls_root)
-    except ValueError as error:
-        raise RootError(f"trust root: tls_root is not one DER certificate: {quoted(error)}; {_REMEDY}") from error
-
-
-def _require_es256(spki: bytes, whose: str) -> None:
-    """Statements are signed with ECDSA P-256 (docs/statements.md)."""
-    try:
-        key_type = PublicKey.from_der(spki).key_type
-    except PublicKeyError as error:
-        raise RootError(f"trust root: {whose} cannot be used: {quoted(error)}; {_REMEDY}") from error
-    if key_type is not KeyType.EC_P256:
-        raise RootError(f"trust root: {whose} is {key_type.value}, ec-p256 is wanted; {_REMEDY}")
+def must_follow(trusted: TrustedRoot, seen: Seen | None) -> bool:
+    """Whether the root is newer than what was seen; RootError when it is older, or not the same one gone on."""
+    if seen is None:
+        return True
+    if trusted.root.version < seen.version:
+        text = f"trust root of version {trusted.root.version}: version {seen.version} was taken up here already"
+        raise RootError(f"{text}; {REMEDY}, the newest")
+    chain_of = [*(each for each, _ in trusted.earlier), trusted.sha256]
+    if chain_of[seen.version - 1] != seen.sha256:
+        text = f"trust root: its version {seen.version} is not the one ({seen.sha256[:16]}…) that was taken up here"
+        raise RootError(f"{text}; {REMEDY}, and find out who made this one")
+    return trusted.root.version > seen.version
 
 
 def _key(spki: bytes) -> PublicKey:
     try:
         return PublicKey.from_der(spki)
     except PublicKeyError as error:
-        raise RootError(f"trust root holds a key that cannot be used: {error}; {_REMEDY}") from error
+        raise RootError(f"trust root holds a key that cannot be used: {error}; {REMEDY}") from error

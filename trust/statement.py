@@ -17,6 +17,7 @@ from trust.printable import quoted
 
 # \A and \Z, not ^ and $: `$` would let a newline at the end through; \d would take the digits of every script.
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+MaybeHex32 = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
 DeviceHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
 JobHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]

@@ -71,11 +71,12 @@ def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envel
 def _pin(signatory: Signatory, envelope: Envelope) -> PinStatement:
     """The pin statement, signed by the pin key that the root names for its own station, this one or another."""
     try:
-        key = signatory.trusted.root.pin_key(read(envelope, PinStatement).station)
+        claimed = read(envelope, PinStatement)
+        signatory.require_here(claimed, "pin statement")
+        key = signatory.trusted.at(claimed.root_sha256).pin_key(claimed.station)
         pinned = verify(envelope, PinStatement, key)
     except (StatementError, RootError) as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
-    signatory.require_here(pinned, "pin statement")
     return pinned
 
 
@@ -86,6 +87,8 @@ def _require_receipt(signatory: Signatory, pin: Envelope, receipt: Envelope) -> 
     except StatementError as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
     wrong = receipts.problem(signatory.trusted, pin, receipt)
+    if wrong is None and not receipt.signed_by(signatory.trusted.root.receipt_key):
+        wrong = "the receipt's key is not the trust root's any more: send the pin statement to the registry again"
     if wrong is not None:
         raise SignerError(Code.STATEMENT_INVALID, wrong)
 
@@ -108,5 +111,6 @@ def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sh
         raise SignerError(Code.KEY_ON_OTHER_DEVICE, f"key {done.fingerprint[:16]}… was signed for under another device")
     use_challenge(signatory, done.closing.challenge, "report", done, payload_sha256)
     if not counters.take_unit("completion", done.order_id):
-        text = f"order {done.order_id}: all {order.body.quantity} units are completed: start the next order"
+        part = order.body.allotted(signatory.name)
+        text = f"order {done.order_id}: all {part.quantity} units of this station are completed: start the next order"
         raise SignerError(Code.ORDER_EXHAUSTED, text)

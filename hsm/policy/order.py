@@ -1,40 +1,49 @@
-"""May this order be made known? Once, byte for byte, in its right form; it is then the signer's for ever.
+"""May this order be made known? Approved, for this station; its body is then the signer's for ever.
 
-Never judges a statement: `trust.order.permits` does.
+Only its approvals may be replaced, by others that hold: people come and go. Never judges a statement:
+`trust.order.permits` does.
 """
 
 from __future__ import annotations
 
-from hsm.orders import order_body
+from datetime import UTC, datetime
+
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
-from trust import order as orders
 from trust.codes import Code
-from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
-from trust.order import OrderError
+from trust.dsse import Envelope
+from trust.order import WorkOrder, window_problem
+from trust.order_approval import OrderRefusedError, admitted
 
 
 def import_order(signatory: Signatory, envelope: Envelope) -> None:
     """Make an order known; the same bytes again change nothing."""
-    body = order_body(envelope)
-    signatory.require_here(body, f"order {body.order_id}")
     try:
-        orders.check(body)
-    except OrderError as error:
-        raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
-    if envelope.signatures:
-        text = f"order {body.order_id}: the root names no approvers to check its signatures by: import it without"
-        raise SignerError(Code.STATEMENT_INVALID, text)
-    if body.environment != "demo":
-        text = (
-            f"order {body.order_id}: an order without approvals is taken in environment 'demo' only: have it approved"
-        )
-        raise SignerError(Code.STATEMENT_INVALID, text)
-    counters, data = signatory.counters, envelope.to_json()
-    if len(data) > MAX_ENVELOPE_BYTES:
-        text = f"order {body.order_id}: envelope of {len(data)} bytes, at most {MAX_ENVELOPE_BYTES} are taken"
-        raise SignerError(Code.TOO_LARGE, text)
-    added = counters.add_order(body.order_id, data, pins=body.quantity + body.allowance, completions=body.quantity)
-    if not added and counters.order(body.order_id) != data:
-        text = f"order {body.order_id} is known with other bytes: an order never changes, give the new one a new id"
+        order = admitted(envelope, signatory.trusted)
+    except OrderRefusedError as error:
+        raise SignerError(error.code, str(error)) from error
+    what = f"order {order.order_id}"
+    if signatory.name not in order.stations:
+        raise SignerError(Code.ORDER_REFUSES, f"{what}: it does not name this station, {signatory.name!r}")
+    known = signatory.counters.order(order.order_id)
+    if known is None:
+        _add(signatory, order, envelope)
+        return
+    before = Envelope.from_json(known)
+    if not before.same_statement(envelope):
+        text = f"{what} is known with other bytes: an order never changes, give the new one a new id"
         raise SignerError(Code.ORDER_CONFLICT, text)
+    if before.signatures != envelope.signatures:
+        signatory.counters.approve_order(order.order_id, envelope.to_json())
+        signatory.orders.forget(order.order_id)
+
+
+def _add(signatory: Signatory, order: WorkOrder, envelope: Envelope) -> None:
+    now = datetime.fromtimestamp(signatory.now(), UTC)
+    ended = window_problem(order, now)
+    if ended is not None and now > datetime.fromisoformat(order.not_after):
+        raise SignerError(Code.ORDER_REFUSES, f"order {order.order_id}: {ended}")
+    part = order.allotted(signatory.name)
+    signatory.counters.add_order(
+        order.order_id, envelope.to_json(), pins=part.quantity + part.allowance, completions=part.quantity
+    )

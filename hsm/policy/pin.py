@@ -6,6 +6,8 @@ count.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hsm.orders import KnownOrder
 from hsm.policy.case import Case
 from hsm.policy.challenge import use_challenge
@@ -15,6 +17,7 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.keys import PublicKey, PublicKeyError
+from trust.order import window_problem
 from trust.signed import device_key
 from trust.statement import PinStatement
 
@@ -69,6 +72,9 @@ def _device_key(pin: PinStatement) -> PublicKey:
 def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_sha256: str) -> None:
     """Every rule that needs memory; runs inside the reserving transaction."""
     counters = signatory.counters
+    closed = window_problem(order.body, datetime.fromtimestamp(signatory.now(), UTC))
+    if closed is not None:
+        raise SignerError(Code.ORDER_REFUSES, f"order {pin.order_id}: {closed}")
     if counters.reserved_of_job("pin", pin.job) is not None:
         raise SignerError(Code.JOB_BYTES_DIFFER, f"job {pin.job} has another pin statement already: send that one")
     other = counters.pin_of_device(pin.device_id)
@@ -84,6 +90,7 @@ def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_s
         raise SignerError(Code.KEY_ON_OTHER_DEVICE, text)
     use_challenge(signatory, pin.possession.challenge, "pin", pin, payload_sha256)
     if not counters.take_unit("pin", pin.order_id):
-        limit = order.body.quantity + order.body.allowance
-        text = f"its {order.body.quantity} units are completed, or {limit} devices (with the allowance) are signed for"
+        part = order.body.allotted(signatory.name)
+        text = f"its {part.quantity} units are completed here, or {part.quantity + part.allowance} devices (with the"
+        text += " allowance) are signed for"
         raise SignerError(Code.ORDER_EXHAUSTED, f"order {pin.order_id}: {text}: start the next order")

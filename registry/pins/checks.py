@@ -17,7 +17,8 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
-from trust.order import OrderError, WorkOrder
+from trust.order import WorkOrder
+from trust.order_approval import OrderRefusedError, admitted
 from trust.root import RootError, TrustedRoot
 from trust.signed import device_key, nonce_problem, nonces, possession_problem, proof_signed, signed_in
 from trust.statement import Completion, PinStatement, Possession, Statement, StatementError, read
@@ -44,7 +45,7 @@ def check_pin(trusted: TrustedRoot, device: DeviceId, envelope: Envelope, order_
     pin, order = parsed(envelope, PinStatement), parsed_order(order_envelope)
     require_here(trusted, pin, "pin statement")
     require_here(trusted, order, "order")
-    _require_order(order, order_envelope, pin)
+    _require_order(order, order_envelope, pin, trusted)
     require_signature(envelope, trusted.root.pin_key, pin.station, "pin statement")
     require_device(device, pin.device_id)
     key = _key(pin)
@@ -77,7 +78,7 @@ def require_here(trusted: TrustedRoot, statement: Statement, what: str) -> None:
     if found != wanted:
         raise RefusedError(Code.WRONG_ENVIRONMENT, f"{what} is of environment {found!r}, this registry of {wanted!r}")
     made_under, own = statement.root_sha256[:16], trusted.sha256[:16]
-    if statement.root_sha256 != trusted.sha256:
+    if not trusted.knows(statement.root_sha256):
         raise RefusedError(Code.WRONG_ROOT, f"{what} was made under trust root {made_under}…, this registry has {own}…")
 
 
@@ -113,16 +114,16 @@ def require_permitted(reason: str | None) -> None:
         raise RefusedError(Code.ORDER_REFUSES, f"the order does not permit this: {reason}")
 
 
-def _require_order(order: WorkOrder, envelope: Envelope, pin: PinStatement) -> None:
-    if envelope.signatures or pin.order_signed:  # no root names approvers yet, so no approval can be checked
-        raise RefusedError(Code.ORDER_REFUSES, "a signed order cannot be verified yet: 'demo' takes unsigned ones")
-    if order.environment != "demo":
-        raise RefusedError(Code.ORDER_REFUSES, "an unsigned order is taken in 'demo' only: have it approved")
-    fault = _order_fault(order)
-    if fault is not None:
-        raise RefusedError(Code.ORDER_REFUSES, fault)
+def _require_order(order: WorkOrder, envelope: Envelope, pin: PinStatement, trusted: TrustedRoot) -> None:
+    refused = _order_refusal(envelope, trusted)
+    if refused is not None:
+        raise RefusedError(*refused)
+    if pin.order_signed != bool(envelope.signatures):
+        raise RefusedError(Code.ORDER_REFUSES, f"the statement says order_signed is {pin.order_signed}: it is not so")
     if pin.order_sha256 != envelope.payload_sha256:
         raise RefusedError(Code.ORDER_REFUSES, "the pin statement was made under another order than the one sent")
+    if order.order_id != pin.order_id:
+        raise RefusedError(Code.ORDER_REFUSES, "the pin statement names another order id than the order sent")
 
 
 @lru_cache(maxsize=_KNOWN_ORDERS)
@@ -131,12 +132,14 @@ def _parsed_order(envelope: Envelope) -> WorkOrder:
 
 
 @lru_cache(maxsize=_KNOWN_ORDERS)
-def _order_fault(order: WorkOrder) -> str | None:
-    """Why the order makes no sense in itself; None if it does."""
+def _order_refusal(envelope: Envelope, trusted: TrustedRoot) -> tuple[Code, str] | None:
+    """Why nothing may be made under the order; None if it may."""
     try:
-        orders.check(order)
-    except OrderError as error:
-        return str(error)
+        admitted(envelope, trusted)
+    except OrderRefusedError as error:
+        # What makes no sense in itself is, for who sends a pin statement, an order that does not permit it.
+        code = Code.ORDER_REFUSES if error.code is Code.STATEMENT_INVALID else error.code
+        return code, str(error)
     return None
 
 

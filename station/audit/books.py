@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from station.jobs import RecordKind
-from trust.order import WorkOrder
+from trust.order import Allotment, WorkOrder
 from trust.statement import Completion, PinStatement
 
 Problem = tuple[int, str]
@@ -64,8 +64,8 @@ class Books:
         units.add(body.device_id)
         if account.order is None:
             return  # a finding of its own: the order is not in the log before it
-        spare = account.order.allowance if isinstance(body, PinStatement) else 0
-        most = account.order.quantity + spare
+        part = account.order.stations.get(self._station, Allotment(quantity=0))
+        most = part.quantity + (part.allowance if isinstance(body, PinStatement) else 0)
         if len(units) > most:
             what = "signed for" if isinstance(body, PinStatement) else "completed"
             yield 15, f"{len(units)} devices are {what} under order {account.order.order_id}, it allows {most}"

@@ -29,8 +29,12 @@ def problems(done: Completion, pin: PinStatement, key: PublicKey, order: WorkOrd
     for name, found, wanted in _compared(done, pin, report):
         if found != wanted:
             yield f"closing report: {name} is {found!r}, expected {wanted!r}"
-    if order is not None and report.firmware_sha256 not in order.firmware:
+    if order is not None and not any(report.firmware_sha256 == image.sha256 for image in order.firmware):
         yield f"closing report: firmware {report.firmware_sha256} is not on the order's list"
+    if order is not None and order.after_lock.debug_closed and not report.debug_closed:
+        yield "closing report: the debug port is open, which the order does not allow"
+    if order is not None and order.after_lock.readout_protected and not report.readout_protected:
+        yield "closing report: the memory can be read out, which the order does not allow"
 
 
 def _compared(done: Completion, pin: PinStatement, report: ClosingReport) -> list[tuple[str, object, object]]:

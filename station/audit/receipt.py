@@ -31,13 +31,13 @@ def problems(
     try:
         said = read(receipt, Receipt)
         about = read(statement, PinStatement) if subject == "pin" else read(statement, Completion)
-        if not receipt.signed_by(trusted.root.receipt_key):
+        if not receipt.signed_by(trusted.at(said.root_sha256).receipt_key):
             yield "receipt: not signed by the key that the trust root names"
     except (StatementError, RootError) as error:
         yield str(error)
         return
     wanted = {
-        "environment": trusted.root.environment, "root_sha256": trusted.sha256, "registry": trusted.root.registry,
+        "environment": trusted.root.environment, "registry": trusted.root.registry,
         "subject": subject, "state": state, "statement_sha256": statement.payload_sha256, "order_id": about.order_id,
         "job": about.job, "device_id": about.device_id, "fingerprint": about.fingerprint,
     }  # fmt: skip

@@ -13,9 +13,10 @@ from station.audit import closing, device, receipt
 from station.jobs import RecordKind
 from station.jobs.leaf import JobLeaf
 from trust import order as orders
+from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
 from trust.dsse import Envelope
 from trust.order import OrderError, WorkOrder
-from trust.root import RootError, TrustedRoot
+from trust.root import Root, RootError, TrustedRoot
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
 Problem = tuple[int, str]
@@ -34,8 +35,8 @@ def belongs(leaf: JobLeaf, trust: Trust) -> Iterator[Problem]:
     body, trusted = leaf.body, trust.trusted
     if body.environment != trusted.root.environment:
         yield 8, f"environment {body.environment!r}, expected {trusted.root.environment!r}"
-    if body.root_sha256 != trusted.sha256:
-        yield 8, f"made under trust root {body.root_sha256[:16]}…, expected {trusted.sha256[:16]}…"
+    if not trusted.knows(body.root_sha256):
+        yield 8, f"made under trust root {body.root_sha256[:16]}…, which is no version of {trusted.sha256[:16]}…"
     if isinstance(body, Event):
         if body.station != trust.station:
             yield 8, f"event of station {body.station!r}, expected {trust.station!r}"
@@ -43,12 +44,19 @@ def belongs(leaf: JobLeaf, trust: Trust) -> Iterator[Problem]:
             yield 9, "an event carries a signature: nobody signs events"
 
 
-def order(body: WorkOrder) -> Iterator[Problem]:
-    """Check 11 of a work order's leaf. Approvals come with signed orders; `demo` has none."""
+def order(envelope: Envelope, trusted: TrustedRoot) -> Iterator[Problem]:
+    """Check 11 of a work order's leaf: approved by people whom the root named when it was made; `demo` needs none."""
     try:
+        body = read(envelope, WorkOrder)
         orders.check(body)
-    except OrderError as error:
+        _approved(envelope, trusted.at(body.root_sha256))
+    except (OrderError, StatementError, RootError, ApprovalError) as error:
         yield 11, str(error)
+
+
+def _approved(envelope: Envelope, root: Root) -> None:
+    if envelope.signatures or root.environment != "demo":
+        require_roles(approvals(envelope, root.approvers), ORDER_ROLES, at_least=root.thresholds.order)
 
 
 def signatures(leaf: JobLeaf, trust: Trust, *, adopted: bool) -> Iterator[Problem]:
@@ -56,7 +64,7 @@ def signatures(leaf: JobLeaf, trust: Trust, *, adopted: bool) -> Iterator[Proble
 
     Another station's pin statement stands only in an adopted job; its completion in any: the unit was finished there.
     """
-    body, root = leaf.body, trust.trusted.root
+    body = leaf.body
     if not isinstance(body, PinStatement | Completion):
         return  # a receipt's signature is part of `content`; the rest is signed by nobody
     finished_elsewhere = leaf.kind is RecordKind.COMPLETION
@@ -65,6 +73,7 @@ def signatures(leaf: JobLeaf, trust: Trust, *, adopted: bool) -> Iterator[Proble
     if not leaf.envelope.signatures:
         return  # an intent
     try:
+        root = trust.trusted.at(body.root_sha256)
         key = root.pin_key(body.station) if isinstance(body, PinStatement) else root.completion_key(body.station)
     except RootError as error:
         yield 9, str(error)

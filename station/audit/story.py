@@ -93,7 +93,7 @@ class Storyteller:
         elif isinstance(leaf.body, WorkOrder):
             self._orders[leaf.body.order_id] = leaf.envelope
             self.books.open(leaf.body)
-            yield from statements.order(leaf.body)
+            yield from statements.order(leaf.envelope, self._trust.trusted)
         elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
             yield from self._open(leaf.body)
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -25,11 +26,13 @@ from station.demo import processes
 from station.demo.bench import Bench, firmware_sha256, start_bench
 from station.faults import fault
 from trust.keys import PublicKey
-from trust.root import RegistryKeys, Root, StationKeys, wrap
+from trust.root import RegistryKeys, Root, StationKeys
+from trust.root_file import wrap
 
 REGISTRY = "registry-01"
 MARKER = ".keystation-demo"
 _READY_S = 30.0
+_ORDER_LASTS = timedelta(days=30)
 _Product = Literal["ec", "rsa"]
 
 
@@ -92,7 +95,7 @@ class Plant:
             tls_root=tls,
             stations={
                 self._config.station.name: StationKeys(
-                    pin=factory["pin"], completion=factory["completion"], log=factory["log"], client=factory["client"]
+                    **{purpose: factory[purpose] for purpose in StationKeys.__struct_fields__}
                 )
             },
             registry_keys=RegistryKeys(receipt=cloud["receipt"]),
@@ -155,6 +158,7 @@ class Plant:
         path = self._state / "orders" / f"{product}.toml"
         path.parent.mkdir(exist_ok=True)
         firmware = firmware_sha256(self._board)
+        allowance, now = max(1, quantity // 10), datetime.now(UTC)
         path.write_text(
             f'order_id = "demo-{product}-{hashlib.sha256(self._paths.root.read_bytes()).hexdigest()[:6]}"\n'
             f'product = "demo-{product}"\n'
@@ -162,15 +166,18 @@ class Plant:
             f'key_type = "{"ec-p256" if udp else "rsa-2048"}"\n'
             f'origins = ["generated"]\n'
             f"quantity = {quantity}\n"
-            f"allowance = {max(1, quantity // 10)}\n"
-            f'stations = ["{self._config.station.name}"]\n'
+            f"allowance = {allowance}\n"
+            f'not_before = "{now:%Y-%m-%dT%H:%M:%SZ}"\n'
+            f'not_after = "{now + _ORDER_LASTS:%Y-%m-%dT%H:%M:%SZ}"\n'
+            f'family = "smp"\n'
             f'service = "{"udp" if udp else "tcp"}"\n'
             f'host = "{"udp" if udp else "tcp"}.devices.example"\n'
             f"port = {5684 if udp else 5683}\n"
-            f'firmware = ["{firmware}"]\n'
             f'handshake_waiver = "not-built"\n'
             f'cloud_key = """\n{key}"""\n'
             f'authority_key = """\n{authority}"""\n'
+            f'\n[[firmware]]\nsha256 = "{firmware}"\n'
+            f"\n[stations.{self._config.station.name}]\nquantity = {quantity}\nallowance = {allowance}\n"
         )
         return path
 

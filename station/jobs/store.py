@@ -32,6 +32,11 @@ class JobStore:
         # Every outbox row below this leaf is answered, for ever: answers are never taken back. Only saves a scan.
         self._answered_below = 0
 
+    @property
+    def station(self) -> str:
+        """Whose ledger this is."""
+        return self._stamp.station
+
     async def close(self) -> None:
         """Let the running transaction end, then close the file."""
         await self._ledger.close()

@@ -36,7 +36,8 @@ from hsm.messages import LENGTH, MAX_FRAME_BYTES, CompletionBody, PinBody, Reque
 from hsm.schema import PRAGMAS
 from tests.hsm.floor import Device, Floor, ec_key, make_order, public
 from trust.dsse import Envelope, Signature, pae
-from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
+from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.root_file import parse, wrap
 from trust.statement import Receipt, encode, envelope
 
 CLIENTS, PER_CLIENT, ALONE = 16, 125, 200

@@ -16,7 +16,8 @@ from station.exits import Exit
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site, changed
 from trust.dsse import Envelope
-from trust.root import Root, wrap
+from trust.root import Root
+from trust.root_file import wrap
 
 pytestmark = pytest.mark.xdist_group("site")
 DO = "Correct this, then start again."

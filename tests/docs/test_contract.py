@@ -17,7 +17,8 @@ from station.jobs import RecordKind
 from tests.docs.pages import TOP, page, quoted, rows, section
 from trust.codes import Code
 from trust.order import WorkOrder
-from trust.root import ROOT_TYPE, Root
+from trust.root import Root
+from trust.root_file import ROOT_TYPE
 from trust.statement import Completion, Event, PinStatement, Receipt, Statement
 
 STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")

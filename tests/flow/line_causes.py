@@ -21,8 +21,8 @@ from tests.flow.bench import Bench, ShakyCloud, new_private
 from tests.flow.plant import LocalCloud, attempt
 from tests.flow.unit_causes import one_nonce_for_all
 from trust.identity import DeviceId
-from trust.root import parse
-from trust.root import wrap as wrap_root
+from trust.root_file import parse
+from trust.root_file import wrap as wrap_root
 
 
 async def key_duplicate(bench: Bench) -> UnitFinished:

@@ -12,10 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
 from fixtures.families.smp.emulated import verbs
@@ -43,11 +39,13 @@ from station.jobs.store import JobStore
 from station.line import Line
 from tests.hsm.local_signer import LocalSigner, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
+from tests.trust import orders
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.order import WorkOrder
-from trust.root import TrustedRoot, parse
-from trust.root import wrap as wrap_root
+from trust.root import TrustedRoot
+from trust.root_file import parse
+from trust.root_file import wrap as wrap_root
 from trust.statement import envelope, read
 
 REGISTRY = "reg-01"
@@ -207,16 +205,4 @@ async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st
 
 def make_order(root: TrustedRoot, stations: tuple[str, ...], **changes: Any) -> WorkOrder:
     """An order that holds; RSA devices with `key_type="rsa-2048"`."""
-    base = WorkOrder(
-        environment="demo", root_sha256=root.sha256, order_id="order-1", product="lamp", product_id=PRODUCT,
-        key_type="ec-p256", origins=("generated",), quantity=1000, allowance=10, stations=stations,
-        cloud_key=_public(ec.generate_private_key(ec.SECP256R1())),
-        authority_key=_public(ec.generate_private_key(ec.SECP256R1())),
-        service="udp", host="udp.devices.example", port=5684,
-        firmware=(verbs.IMAGE.hex(),), handshake_waiver="not-built",
-    )  # fmt: skip
-    return msgspec.structs.replace(base, **changes)
-
-
-def _public(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return orders.make(root.sha256, stations, verbs.IMAGE.hex(), **{"host": "udp.devices.example", **changes})

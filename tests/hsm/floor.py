@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm.signer import ChallengeRequest
 from tests.hsm.local_signer import CloudVerbs, FactoryVerbs
+from tests.trust import orders
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
@@ -90,15 +91,10 @@ class Device:
 
 
 def make_order(trusted: TrustedRoot, **changes: Any) -> WorkOrder:
-    return msgspec.structs.replace(
-        WorkOrder(
-            environment="demo", root_sha256=trusted.sha256, order_id="order-1", product="lamp", product_id=7,
-            key_type="ec-p256", origins=("generated",), quantity=3, allowance=1, stations=(), cloud_key=CLOUD_KEY.spki,
-            authority_key=AUTHORITY_KEY.spki, service="udp", host="cloud.example", port=5684, firmware=(FIRMWARE,),
-            handshake_waiver="not-built",
-        ),
-        **changes,
-    )  # fmt: skip
+    keys = {"cloud_key": CLOUD_KEY.spki, "authority_key": AUTHORITY_KEY.spki}
+    return orders.make(
+        trusted.sha256, trusted.root.stations, FIRMWARE, **{"quantity": 3, "allowance": 1, **keys, **changes}
+    )
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from hsm import messages, verbs
-from hsm.counters import Counters, StoreError, create
+from hsm.counters import Counters
+from hsm.counters.file import StoreError, create
 from hsm.group_commit import Errand, settle
 from hsm.records import Owner, keys_sha256
 from hsm.signatory import Signatory, refusal
@@ -23,7 +24,8 @@ from hsm.signer import ChallengeRequest, SignerError, SignerStatus
 from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
-from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
+from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.root_file import parse, wrap
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -166,7 +168,7 @@ class Parties:
 
 def make_root(stations: dict[str, SoftwareToken], registry: str, cloud: SoftwareToken) -> TrustedRoot:
     """An unsigned `demo` root over these tokens' public keys."""
-    names = ("pin", "completion", "log", "client")
+    names = ("pin", "completion", "log", "client", "account")
     root = Root(
         environment="demo",
         version=1,

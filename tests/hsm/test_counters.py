@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm.counters import Counters, StoreError, create
+from hsm.counters import Counters
+from hsm.counters.file import StoreError, create
 from hsm.records import Owner
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor

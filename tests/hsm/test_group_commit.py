@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from hsm import group_commit
-from hsm.counters import Counters, StoreError
+from hsm.counters import Counters
+from hsm.counters.file import StoreError
 from hsm.group_commit import Errand, settle
 from hsm.policy.challenge import ChallengeErrand
 from hsm.policy.completion import CompletionCase

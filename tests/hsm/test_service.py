@@ -24,7 +24,8 @@ from tests.hsm.local_signer import Parties
 from trust import signed_note
 from trust.dsse import Envelope
 from trust.merkle import EMPTY_ROOT
-from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot, parse, wrap
+from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.root_file import parse, wrap
 from trust.signed_note import Head
 from trust.statement import envelope
 

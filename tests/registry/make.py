@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm.signer import SignerStatus
+from tests.trust.orders import changed
+from tests.trust.orders import make as make_order
 from trust import order as orders
-from trust import root as roots
+from trust import root_file as roots
 from trust import statement as statements
 from trust.dsse import Envelope, Signature
 from trust.identity import DeviceId, JobId
@@ -75,11 +77,12 @@ class StationSigner:
     completion: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
     log: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
     client: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
+    account: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
 
     @property
     def keys(self) -> StationKeys:
         return StationKeys(
-            **{name: public(getattr(self, name)).spki for name in ("pin", "completion", "log", "client")}
+            **{name: public(getattr(self, name)).spki for name in ("pin", "completion", "log", "client", "account")}
         )
 
 
@@ -172,7 +175,7 @@ class World:
         return SoftwareReceiptSigner(self.trusted, self.receipt_key)
 
     def with_order(self, **changes: Any) -> World:
-        return replace(self, order=msgspec.structs.replace(self.order, **changes))
+        return replace(self, order=changed(self.order, **changes))
 
 
 def world(
@@ -191,11 +194,9 @@ def world(
         registry_keys=RegistryKeys(receipt=receipt_spki or public(receipt_key).spki),
     )  # fmt: skip
     trusted = roots.parse(roots.wrap(root).to_json())
-    order = WorkOrder(
-        environment=environment, root_sha256=trusted.sha256, order_id="order-7", product="lamp", product_id=7, key_type=key_type,
-        origins=("generated", "collected"), quantity=quantity, allowance=10, stations=(), cloud_key=public(ec_key()).spki,
-        authority_key=public(ec_key()).spki, service="udp", host="cloud.example", port=5684, firmware=(FIRMWARE,),
-        handshake_waiver="not-built",
+    order = make_order(
+        trusted.sha256, stations, FIRMWARE, environment=environment, order_id="order-7", key_type=key_type,
+        origins=("generated", "collected"), quantity=quantity,
     )  # fmt: skip
     orders.check(order)
     return World(stations, receipt_key, trusted, order)

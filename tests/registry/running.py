@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from registry import setup
 from registry.settings import RegistryConfig
 from tests.registry.make import World, world
-from trust import root as roots
+from trust import root_file as roots
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

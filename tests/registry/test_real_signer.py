@@ -21,7 +21,7 @@ from station.cloud import CloudUnreachableError
 from station.cloud.http import HttpCloud
 from tests.registry.make import Device, World, world
 from tests.registry.running import REPOSITORY
-from trust import root as roots
+from trust import root_file as roots
 from trust.statement import Receipt, verify
 
 

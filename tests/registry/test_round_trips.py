@@ -14,7 +14,7 @@ from registry.pins import checks, store
 from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World, world
-from trust import root as roots
+from trust import root_file as roots
 from trust.codes import Code
 from trust.root import TrustedRoot
 

@@ -29,8 +29,9 @@ def order_entries() -> dict[str, str]:
     return {
         "order_id": '"order-1"', "product": '"lamp-1"', "product_id": "7", "key_type": '"ec-p256"',
         "origins": '["generated"]', "unproven_origin": "false", "quantity": "10", "allowance": "1",
-        "stations": '["st-01"]', "service": '"udp"', "host": '"udp.example"', "port": "5684",
-        "firmware": f'["{"ab" * 32}"]', "handshake_waiver": '"not-built"',
+        "family": '"smp"', "not_before": '"2026-11-01T00:00:00Z"', "not_after": '"2026-12-31T00:00:00Z"',
+        "stations": "{ st-01 = { quantity = 10, allowance = 1 } }", "service": '"udp"', "host": '"udp.example"', "port": "5684",
+        "firmware": f'[{{ sha256 = "{"ab" * 32}" }}]', "handshake_waiver": '"not-built"',
         "cloud_key": f'"""\n{pem(ec_key())}"""', "authority_key": f'"""\n{pem(ec_key())}"""',
     }  # fmt: skip
 
@@ -40,7 +41,7 @@ def order_file(entries: Mapping[str, str]) -> str:
 
 
 def root() -> Root:
-    keys = {name: spki(ec_key()) for name in ("pin", "completion", "log", "client")}
+    keys = {name: spki(ec_key()) for name in ("pin", "completion", "log", "client", "account")}
     return Root(
         environment="demo", version=1, registry="reg-01", registry_url="https://registry.example", tls_root=b"",
         stations={"st-01": StationKeys(**keys)}, registry_keys=RegistryKeys(receipt=spki(ec_key())),

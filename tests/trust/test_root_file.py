@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.trust.documents import ec_key, root, spki
 from trust.dsse import Envelope, EnvelopeError, Signature
-from trust.root import ROOT_TYPE, Root, RootError, parse, wrap
+from trust.root import Root, RootError
+from trust.root_file import ROOT_TYPE, parse, wrap
 
 RIGHT = root()
 WHOLE = wrap(RIGHT).to_json()

@@ -1,0 +1,82 @@
+"""May anything be made under this order? Its form, environment, root, keys and approvals, by one rule for everybody.
+
+Signer, registry, station and audit ask here (docs/decisions/0019). Pure: the order's window is judged where something
+is begun (`trust.order.window_problem`), its counts where they are kept.
+"""
+
+from __future__ import annotations
+
+from trust import order as orders
+from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
+from trust.codes import Code
+from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
+from trust.order import OrderError, WorkOrder
+from trust.root import Root, TrustedRoot
+from trust.statement import StatementError, read
+
+
+class OrderRefusedError(Exception):
+    """Nothing may be made under this order; `code` says what kind of reason, the text which and what to do."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def admitted(envelope: Envelope, trusted: TrustedRoot) -> WorkOrder:
+    """The order inside, if it may be worked under; OrderRefusedError."""
+    order = body(envelope)
+    what = f"order {order.order_id}"
+    if order.environment != trusted.root.environment:
+        text = f"{what} is of environment {order.environment!r}, expected {trusted.root.environment!r}"
+        raise OrderRefusedError(Code.WRONG_ENVIRONMENT, text)
+    if not trusted.knows(order.root_sha256):
+        text = f"{what} names trust root {order.root_sha256[:16]}…, which is no version of {trusted.sha256[:16]}…"
+        raise OrderRefusedError(Code.WRONG_ROOT, f"{text}: give the newest root file, or have the order made again")
+    try:
+        orders.check(order)
+    except OrderError as error:
+        raise OrderRefusedError(Code.STATEMENT_INVALID, str(error)) from error
+    _require_approved(envelope, trusted.root, what)
+    _require_keys(order, trusted)
+    if len(envelope.to_json()) > MAX_ENVELOPE_BYTES:
+        raise OrderRefusedError(Code.TOO_LARGE, f"{what}: more than {MAX_ENVELOPE_BYTES} bytes with its approvals")
+    return order
+
+
+def body(envelope: Envelope) -> WorkOrder:
+    """The order inside, nothing judged but its form; OrderRefusedError."""
+    try:
+        return read(envelope, WorkOrder)
+    except StatementError as error:
+        raise OrderRefusedError(Code.STATEMENT_INVALID, str(error)) from error
+
+
+def _require_approved(envelope: Envelope, root: Root, what: str) -> None:
+    """By people whom the root names *now*: an approver who has left approves nothing any more."""
+    if not envelope.signatures and root.environment == "demo":
+        return
+    try:
+        given = approvals(envelope, root.approvers)
+        require_roles(given, ORDER_ROLES, at_least=root.thresholds.order)
+    except ApprovalError as error:
+        text = f"{what}: {error}; next: station-signer order approve"
+        raise OrderRefusedError(Code.ORDER_NOT_APPROVED, text) from error
+
+
+def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
+    """What is written into devices is what the root names; a root without signatures names nobody (`demo`)."""
+    if not trusted.signed:
+        return
+    named = trusted.root.cloud_keys
+    for what, key, known in (
+        ("cloud key", order.cloud_key, named.device_service),
+        ("authority key", order.authority_key, named.authority),
+    ):
+        if key not in known:
+            text = f"order {order.order_id}: its {what} is none that the trust root names"
+            raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
+    missing = sorted(set(order.stations) - set(trusted.root.stations))
+    if missing:
+        text = f"order {order.order_id}: station {missing[0]!r} is not in the trust root"
+        raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
