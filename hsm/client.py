@@ -21,12 +21,15 @@ from hsm.messages import (
     Answer,
     AssertionBody,
     CompletionBody,
+    EnvelopeBody,
     FrameError,
+    LeaseBody,
     Nothing,
     OrderBody,
     PinBody,
     ReceiptBody,
     Request,
+    ReturnBody,
     body_length,
     frame,
     parse_answer,
@@ -35,6 +38,7 @@ from hsm.messages import (
 from hsm.signer import ChallengeRequest, SignerError, SignerStatus, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.lease import Lease
 from trust.printable import plainly
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
@@ -80,6 +84,30 @@ class SignerClient:
     async def client_assertion(self, audience: str) -> str:
         """A client assertion for the registry."""
         return await self._call("client_assertion", AssertionBody(audience), str)
+
+    async def lease_request(self) -> Envelope:
+        """What was signed since the last lease."""
+        return await self._call("lease_request", Nothing(), Envelope)
+
+    async def import_lease(self, lease: Envelope) -> None:
+        """Take the registry's answer."""
+        await self._call("import_lease", EnvelopeBody(lease), type(None))
+
+    async def import_revocation(self, revocation: Envelope) -> None:
+        """Nothing more is signed for this device."""
+        await self._call("import_revocation", EnvelopeBody(revocation), type(None))
+
+    async def return_allotment(self, order_id: str) -> Envelope:
+        """Zero what is unused of an order."""
+        return await self._call("return_allotment", ReturnBody(order_id), Envelope)
+
+    async def perform_act(self, act: Envelope) -> None:
+        """Do what officers have approved."""
+        await self._call("perform_act", EnvelopeBody(act), type(None))
+
+    async def balance(self) -> Envelope:
+        """The signer's books."""
+        return await self._call("balance", Nothing(), Envelope)
 
     async def close(self) -> None:
         """Close the connection; the next call opens a new one."""
@@ -134,6 +162,10 @@ class ReceiptClient:
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         """The receipt, signed."""
         return self._call("sign_receipt", ReceiptBody(receipt), Envelope)
+
+    def sign_lease(self, lease: Lease) -> Envelope:
+        """The lease, signed."""
+        return self._call("sign_lease", LeaseBody(lease), Envelope)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""

@@ -14,6 +14,7 @@ import msgspec
 from hsm.signer import SignerError, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.lease import Lease
 from trust.printable import printable
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -71,6 +72,24 @@ class CompletionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     completion: Completion
     pin: Envelope
     receipt: Envelope
+
+
+class EnvelopeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`import_lease`, `import_revocation`, `perform_act`: a statement that somebody else has signed."""
+
+    envelope: Envelope
+
+
+class ReturnBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`return_allotment`."""
+
+    order_id: str
+
+
+class LeaseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_lease`."""
+
+    lease: Lease
 
 
 class AssertionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,8 +34,16 @@ CREATE TABLE orders (
     pins INTEGER NOT NULL CHECK (pins BETWEEN 0 AND pin_limit),
     completions INTEGER NOT NULL CHECK (completions >= 0),
     scrapped INTEGER NOT NULL CHECK (scrapped BETWEEN 0 AND completions),
-    returned BLOB,
+    raised INTEGER NOT NULL CHECK (raised >= 0),
+    returned TEXT REFERENCES documents (payload_sha256),
     CHECK (completions - scrapped <= completion_limit)
+) STRICT;
+CREATE TABLE documents (
+    payload_sha256 TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    envelope BLOB,
+    resigned INTEGER NOT NULL CHECK (resigned >= 0)
 ) STRICT;
 CREATE TABLE roots (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, taken_up_at INTEGER NOT NULL) STRICT;
 CREATE TABLE times (id INTEGER PRIMARY KEY CHECK (id = 1), newest INTEGER NOT NULL) STRICT;
@@ -47,13 +55,19 @@ CREATE TABLE scraps (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE leases (
     serial INTEGER PRIMARY KEY CHECK (serial >= 1),
-    request BLOB NOT NULL,
+    request_sha256 TEXT NOT NULL REFERENCES documents (payload_sha256),
     signed INTEGER NOT NULL CHECK (signed >= 0),
     head BLOB NOT NULL CHECK (length(head) = 32),
     lease BLOB,
     up_to INTEGER CHECK (up_to > signed),
     expires_at INTEGER
 ) STRICT;
+CREATE TABLE granted (
+    station TEXT NOT NULL,
+    serial INTEGER NOT NULL CHECK (serial >= 1),
+    payload_sha256 TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (station, serial)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE acts (
     payload_sha256 TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -123,6 +137,12 @@ CREATE TRIGGER log_never_shrinks BEFORE INSERT ON checkpoints
 CREATE TRIGGER counts_never_fall BEFORE UPDATE OF pins, completions, scrapped ON orders
     WHEN new.pins < old.pins OR new.completions < old.completions OR new.scrapped < old.scrapped
     BEGIN SELECT raise(ABORT, 'counts never fall'); END;
+CREATE TRIGGER document_is_for_ever BEFORE UPDATE OF payload_sha256, kind, payload ON documents
+    BEGIN SELECT raise(ABORT, 'a document never changes'); END;
+CREATE TRIGGER document_is_signed_once BEFORE UPDATE OF envelope ON documents WHEN old.envelope IS NOT NULL
+    BEGIN SELECT raise(ABORT, 'a signed document never changes'); END;
+CREATE TRIGGER document_stays BEFORE DELETE ON documents BEGIN SELECT raise(ABORT, 'documents stay'); END;
+CREATE TRIGGER grant_stays BEFORE DELETE ON granted BEGIN SELECT raise(ABORT, 'grants stay'); END;
 CREATE TRIGGER order_stays BEFORE DELETE ON orders BEGIN SELECT raise(ABORT, 'orders stay'); END;
 CREATE TRIGGER root_stays BEFORE DELETE ON roots BEGIN SELECT raise(ABORT, 'roots stay'); END;
 CREATE TRIGGER roots_never_go_back BEFORE INSERT ON roots WHEN new.version <= (SELECT max(version) FROM roots)

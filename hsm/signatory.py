@@ -10,7 +10,7 @@ from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.orders import OrderBook
 from hsm.purposes import RoleName
-from hsm.signer import LogHead, SignerError, SignerStatus
+from hsm.signer import SignerError
 from hsm.token import Token, TokenError, TokenPinWrongError
 from hsm.token.signing import SigningKeys
 from trust.codes import Code
@@ -51,25 +51,6 @@ class Signatory:
     def now(self) -> float:
         """Unix seconds by the system's clock, and never earlier than the newest time that was seen signed."""
         return max(self.clock(), self.counters.newest_time)
-
-    def status(self) -> SignerStatus:
-        """Role, keys and counts."""
-        counts = self.counters.signatures()
-        return SignerStatus(
-            role=self.role,
-            name=self.name,
-            environment=self.trusted.root.environment,
-            root_sha256=self.trusted.sha256,
-            token_label=self.token.label,
-            token_model=self.token.model,
-            keys={label: self.token.public_key(label) for label in sorted(self.token.labels())},
-            signatures={purpose: payloads for purpose, (payloads, _) in counts.items()},
-            resigned=sum(again for _, again in counts.values()),
-            checkpoints={
-                origin: LogHead(size=head.size, root_hash=head.root_hash)
-                for origin, head in self.counters.heads().items()
-            },
-        )
 
     def require_here(self, statement: Statement, what: str) -> None:
         """Refuse another environment's or another root's statement."""

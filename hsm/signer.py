@@ -10,8 +10,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from trust.account import OrderCount, Tier
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.lease import Lease
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -44,11 +46,20 @@ class LogHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     root_hash: bytes
 
 
+class LeaseState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The newest lease: pin statements are made up to number `up_to`, until `expires_at` (RFC 3339)."""
+
+    serial: int
+    up_to: int
+    expires_at: str
+
+
 class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a signer says of itself: keys (DER SubjectPublicKeyInfo) and distinct payloads signed, by purpose.
 
     `resigned` counts payloads signed once more after a crash; `checkpoints` is the last head signed, or that
-    will be before any other (a crash came in between), by log origin.
+    will be before any other (a crash came in between), by log origin. `pins` made by this signer in all orders;
+    `lease` None: there is none yet, or the root wants none (`tier`). `stopped`: why nothing is signed for devices.
     """
 
     role: Literal["factory", "cloud"]
@@ -61,6 +72,12 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     signatures: dict[str, int]
     resigned: int
     checkpoints: dict[str, LogHead] = {}
+    root_version: int = 1
+    tier: Tier = "none"
+    pins: int = 0
+    lease: LeaseState | None = None
+    orders: tuple[OrderCount, ...] = ()
+    stopped: str = ""
 
 
 class Signer(Protocol):
@@ -91,6 +108,24 @@ class Signer(Protocol):
     async def client_assertion(self, audience: str) -> str:
         """A `private_key_jwt` client assertion (RFC 7523, RFC 10070) for the registry's issuer."""
 
+    async def lease_request(self) -> Envelope:
+        """What was signed since the last lease, for the registry; the same request until its lease is imported."""
+
+    async def import_lease(self, lease: Envelope) -> None:
+        """Take the registry's answer; LEASE_CONFLICT when it is none to this signer's open request."""
+
+    async def import_revocation(self, revocation: Envelope) -> None:
+        """Nothing more is signed for this device; a completed one frees a place in its order's quantity."""
+
+    async def return_allotment(self, order_id: str) -> Envelope:
+        """Zero what is unused of an order; the statement that says so."""
+
+    async def perform_act(self, act: Envelope) -> None:
+        """Do, once, what officers have approved."""
+
+    async def balance(self) -> Envelope:
+        """The signer's books as they are now."""
+
 
 class ReceiptSigner(Protocol):
     """The cloud role, as the registry uses it (blocking: the registry's routes run in threads)."""
@@ -100,3 +135,6 @@ class ReceiptSigner(Protocol):
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         """The receipt, signed. The same receipt gives the same bytes."""
+
+    def sign_lease(self, lease: Lease) -> Envelope:
+        """The lease, signed. The same lease gives the same bytes; LEASE_CONFLICT for another of its number."""

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hsm import checkpoints, client_assertion
+from hsm import accounts, acts, checkpoints, client_assertion, leases, revocations
 from hsm.group_commit import Errand
 from hsm.messages import (
     AssertionBody,
     CompletionBody,
+    EnvelopeBody,
     FrameError,
+    LeaseBody,
     Nothing,
     OrderBody,
     PinBody,
     ReceiptBody,
     Request,
+    ReturnBody,
     decoded,
 )
 from hsm.policy.case import Case
@@ -53,7 +56,7 @@ class _Alone:
 
 _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
-        "status": _Alone(Nothing, lambda signatory, _: signatory.status()),
+        "status": _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "import_order": _Alone(OrderBody, lambda signatory, body: import_order(signatory, body.order)),
         "challenge": _Joins(ChallengeRequest, ChallengeErrand),
         "sign_pin": _Joins(PinBody, lambda signatory, body: PinCase(signatory, body.statement)),
@@ -66,12 +69,23 @@ _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
         "client_assertion": _Alone(
             AssertionBody, lambda signatory, body: client_assertion.client_assertion(signatory, body.audience)
         ),
+        "lease_request": _Alone(Nothing, lambda signatory, _: leases.lease_request(signatory)),
+        "import_lease": _Alone(EnvelopeBody, lambda signatory, body: leases.import_lease(signatory, body.envelope)),
+        "import_revocation": _Alone(
+            EnvelopeBody, lambda signatory, body: revocations.import_revocation(signatory, body.envelope)
+        ),
+        "return_allotment": _Alone(
+            ReturnBody, lambda signatory, body: accounts.return_allotment(signatory, body.order_id)
+        ),
+        "perform_act": _Alone(EnvelopeBody, lambda signatory, body: acts.perform(signatory, body.envelope)),
+        "balance": _Alone(Nothing, lambda signatory, _: accounts.balance(signatory)),
     }
 )
 _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
-        "status": _Alone(Nothing, lambda signatory, _: signatory.status()),
+        "status": _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "sign_receipt": _Joins(ReceiptBody, lambda signatory, body: ReceiptCase(signatory, body.receipt)),
+        "sign_lease": _Alone(LeaseBody, lambda signatory, body: leases.sign_lease(signatory, body.lease)),
     }
 )
 

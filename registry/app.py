@@ -22,15 +22,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from registry import openapi
+from registry.leases.service import LeaseService
 from registry.limits import BodyLimit
 from registry.messages import (
     CompletionRequest,
     HistoryAnswer,
+    LeaseAnswer,
+    LeaseDemand,
     PinAnswer,
     PinRequest,
     StatusAnswer,
     error_answer,
     history_answer,
+    lease_answer,
     pin_answer,
     read_device,
     read_envelope,
@@ -51,6 +55,7 @@ _STATUS = {
     Code.KEY_ON_OTHER_DEVICE: 409,
     Code.PINNED_UNDER_OTHER_JOB: 409,
     Code.NOT_PINNED: 409,
+    Code.LEASE_CONFLICT: 409,
 }
 _REFUSED = 403
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
@@ -69,6 +74,7 @@ class Routes:
     """The API's operations over one service."""
 
     service: PinService
+    leases: LeaseService
     status: bytes
     threads: Executor
 
@@ -83,6 +89,11 @@ class Routes:
     async def get_pin(self, request: Request) -> Response:
         """What the registry holds about a device, and how it came to be so."""
         return await self._in_thread(self._find, request)
+
+    async def post_lease(self, request: Request) -> Response:
+        """Grant a station's signer its next lease. The same request again gives the same lease."""
+        body = await request.body()
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._lease, body)
 
     async def get_status(self, _request: Request) -> Response:
         """Which registry this is, of which environment and trust root."""
@@ -102,6 +113,10 @@ class Routes:
         completion = read_envelope(request.completion, "completion")
         return _json(200, pin_answer(self.service.complete(device, completion)))
 
+    def _lease(self, body: bytes) -> Response:
+        asked = read_envelope(read_request(body, LeaseDemand).request, "request")
+        return _json(200, lease_answer(self.leases.grant(asked)))
+
     def _find(self, device_id: str) -> Response:
         device = read_device(device_id)
         record = self.service.find(device)
@@ -110,7 +125,7 @@ class Routes:
         return _json(200, history_answer(record))
 
 
-def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
+def create_app(service: PinService, leases: LeaseService, status: StatusAnswer) -> FastAPI:
     """The ASGI application. The interactive documentation stays out: it would load scripts from elsewhere."""
     app = FastAPI(
         title="keystation registry", version=status.version, docs_url=None, redoc_url=None, redirect_slashes=False
@@ -118,7 +133,7 @@ def create_app(service: PinService, status: StatusAnswer) -> FastAPI:
     app.router.route_class = _BytesRoute
     app.add_middleware(BodyLimit)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    _add_routes(app, Routes(service=service, status=msgspec.json.encode(status), threads=threads))
+    _add_routes(app, Routes(service=service, leases=leases, status=msgspec.json.encode(status), threads=threads))
     _add_refusals(app)
     openapi.install(app)
     return app
@@ -138,6 +153,10 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     app.add_api_route(
         "/v1/pins/{device_id}", routes.get_pin, openapi_extra=openapi.of_device(),
         responses=openapi.answers(HistoryAnswer, 400, 404),
+    )  # fmt: skip
+    app.add_api_route(
+        "/v1/leases", routes.post_lease, methods=["POST"], openapi_extra=openapi.with_body(LeaseDemand),
+        responses=openapi.answers(LeaseAnswer, 400, 403, 409, 413),
     )  # fmt: skip
     app.add_api_route("/v1/status", routes.get_status, responses=openapi.answers(StatusAnswer))
 

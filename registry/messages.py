@@ -33,7 +33,19 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     completion: RawEnvelope
 
 
-R = TypeVar("R", PinRequest, CompletionRequest)
+class LeaseDemand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /v1/leases: a signer's signed request."""
+
+    request: RawEnvelope
+
+
+class LeaseAnswer(msgspec.Struct, frozen=True):
+    """The lease that answers it."""
+
+    lease: RawEnvelope
+
+
+R = TypeVar("R", PinRequest, CompletionRequest, LeaseDemand)
 
 
 class PinAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +123,11 @@ def read_device(text: str) -> DeviceId:
 def pin_answer(record: PinRecord) -> bytes:
     """Answer to a PUT."""
     return msgspec.json.encode(_held(record))
+
+
+def lease_answer(lease: Envelope) -> bytes:
+    """Answer to a signer's request."""
+    return msgspec.json.encode(LeaseAnswer(lease=_raw(lease)))
 
 
 def history_answer(record: PinRecord) -> bytes:

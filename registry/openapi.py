@@ -10,11 +10,23 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from registry.messages import CompletionRequest, ErrorAnswer, HistoryAnswer, PinAnswer, PinRequest, StatusAnswer
+from registry.messages import (
+    CompletionRequest,
+    ErrorAnswer,
+    HistoryAnswer,
+    LeaseAnswer,
+    LeaseDemand,
+    PinAnswer,
+    PinRequest,
+    StatusAnswer,
+)
 from trust.dsse import Envelope
 
 _REF = "#/components/schemas/{name}"
-_STRUCTS = (PinRequest, CompletionRequest, PinAnswer, HistoryAnswer, StatusAnswer, ErrorAnswer, Envelope)
+_STRUCTS = (
+    PinRequest, CompletionRequest, LeaseDemand, PinAnswer, HistoryAnswer, LeaseAnswer, StatusAnswer, ErrorAnswer,
+    Envelope,
+)  # fmt: skip
 
 
 def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -25,10 +37,12 @@ def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
 def of_device(body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
     """What an operation's function does not show: the device of the path, and the request body if any."""
     device = {"name": "device_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Device Id"}}
-    described: dict[str, Any] = {"parameters": [device]}
-    if body is not None:
-        described["requestBody"] = {"required": True, "content": content(body)}
-    return described
+    return {"parameters": [device], **({} if body is None else with_body(body))}
+
+
+def with_body(body: type[msgspec.Struct]) -> dict[str, Any]:
+    """An operation's request body."""
+    return {"requestBody": {"required": True, "content": content(body)}}
 
 
 def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[str, Any]]:

@@ -15,6 +15,7 @@ import given
 from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailableError
 from registry.app import create_app
 from registry.database import Database
+from registry.leases.service import LeaseService
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.pins.service import PinService
@@ -55,7 +56,8 @@ def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Re
         root_sha256=trusted.sha256,
         version=own_version(),
     )
-    return Ready(app=create_app(PinService(database, trusted, signer), status), database=database, status=status)
+    app = create_app(PinService(database, trusted, signer), LeaseService(database, trusted, signer), status)
+    return Ready(app=app, database=database, status=status)
 
 
 def require_own_root(config: RegistryConfig, trusted: TrustedRoot) -> None:

@@ -8,7 +8,21 @@ rows itself.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+_Number = BigInteger().with_variant(Integer(), "sqlite")  # a STRICT table of SQLite knows INTEGER only
 
 metadata = MetaData(
     naming_convention={
@@ -35,7 +49,7 @@ pins = Table(
     "pins",
     metadata,
     Column("device_id", Text, primary_key=True),
-    Column("station", Text, nullable=False),
+    Column("station", Text, nullable=False, index=True),
     Column("job", Text, nullable=False),
     Column("fingerprint", Text, nullable=False, unique=True),
     Column("modulus", LargeBinary, nullable=True, unique=True),
@@ -86,4 +100,59 @@ signature_r = Table(
 )
 """Each r of an ECDSA signature that a device made (32 bytes, big-endian): seen twice, a nonce was repeated."""
 
-APPEND_ONLY = (orders, pins, completions, receipts, signature_r)
+leases = Table(
+    "leases",
+    metadata,
+    Column("station", Text, primary_key=True),
+    Column("serial", _Number, primary_key=True),
+    Column("request_sha256", Text, nullable=False, unique=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("lease", LargeBinary, nullable=False),
+    Column("signed", _Number, nullable=False),
+    Column("up_to", _Number, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("log_size", _Number, nullable=False),
+    Column("log_root_hash", LargeBinary, nullable=False),
+    Column("granted_at", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What was granted to a station's signer; `lease` is the envelope before it is signed."""
+
+lease_signatures = Table(
+    "lease_signatures",
+    metadata,
+    Column("station", Text, primary_key=True),
+    Column("serial", _Number, primary_key=True),
+    Column("envelope", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["station", "serial"], ["leases.station", "leases.serial"]),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The signed envelope of a lease."""
+
+reported_pins = Table(
+    "reported_pins",
+    metadata,
+    Column("station", Text, primary_key=True),
+    Column("number", _Number, primary_key=True),
+    Column("statement_sha256", Text, nullable=False),
+    UniqueConstraint("station", "statement_sha256", name="uq_reported_pins_station"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Pin statements that a station's signer says it has made, in its own order."""
+
+station_counts = Table(
+    "station_counts",
+    metadata,
+    Column("station", Text, primary_key=True),
+    Column("pins", _Number, nullable=False),
+    Column("up_to", _Number, nullable=False),
+    CheckConstraint("pins <= up_to", name="within_lease"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""How many pins a station has here, and may have by its leases: the one table whose rows change, upwards only."""
+
+APPEND_ONLY = (orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins)

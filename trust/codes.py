@@ -22,6 +22,14 @@ class Code(StrEnum):
     ORDER_REFUSES = "order-refuses"  # the order does not permit this statement
     ORDER_NOT_APPROVED = "order-not-approved"  # too few approvals, or of people whom the root does not name
     ORDER_EXHAUSTED = "order-exhausted"  # quantity or allowance is used up
+    LEASE_NEEDED = "lease-needed"  # the lease is used up or over: renew it at the registry
+    LEASE_CONFLICT = "lease-conflict"  # the signer's memory is not what the registry has seen of it
+    LEASE_EXCEEDED = "lease-exceeded"  # more pins of this station than its leases allow
+    DEVICE_SCRAPPED = "device-scrapped"  # revoked for good
+    ACT_NOT_APPROVED = "act-not-approved"  # too few officers
+    ACT_EXPIRED = "act-expired"  # its time is over, or has not come
+    ACT_USED = "act-used"  # done before
+    STOPPED = "stopped"  # the signer signs nothing for devices until an act lifts its stop
     KEY_WEAK = "key-weak"  # vetting did not say ok
     DEVICE_HAS_OTHER_KEY = "device-has-other-key"  # this device id is known with another key
     KEY_ON_OTHER_DEVICE = "key-on-other-device"  # this key is known under another device id

@@ -63,10 +63,17 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     act: Threshold = 2
 
 
+class LeaseTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one lease grants a signer at most: pin statements, and days. A copied signer does no more than that."""
+
+    units: Annotated[int, msgspec.Meta(ge=1, le=500)] = 500
+    days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 7
+
+
 class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="root"):
     """Who is trusted for what in one environment. `tls_root` is a DER certificate, empty where nobody uses TLS.
 
-    `soft_tokens`: whether signers on SoftHSM are taken outside `demo`. `lease_units`: what one lease grants at most.
+    `soft_tokens`: whether signers on SoftHSM are taken outside `demo`.
     """
 
     v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
@@ -77,7 +84,7 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     registry_url: Url
     tls_root: bytes
     soft_tokens: bool = False
-    lease_units: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
+    lease: LeaseTerms = LeaseTerms()
     approvers: dict[Name, Approver] = {}
     thresholds: Thresholds = Thresholds()
     stations: dict[Name, StationKeys]

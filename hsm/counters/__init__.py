@@ -8,8 +8,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Literal
 
+from hsm.counters.documents import Documents
 from hsm.counters.file import CounterFile
 from hsm.records import Binding, Kind, KnownHead, Reserved
+from trust.account import OrderCount
+from trust.dsse import Envelope
 from trust.root import Seen
 
 _SWEEP_EVERY_S = 3600
@@ -36,7 +39,7 @@ class Counters(CounterFile):
 
     def add_order(self, order_id: str, envelope: bytes, *, pins: int, completions: int) -> bool:
         """Remember an order and its limits; False if the id is known."""
-        sql = "INSERT INTO orders VALUES (?, ?, ?, ?, 0, 0, 0, NULL) ON CONFLICT DO NOTHING"
+        sql = "INSERT INTO orders VALUES (?, ?, ?, ?, 0, 0, 0, 0, NULL) ON CONFLICT DO NOTHING"
         return self.run(sql, order_id, envelope, pins, completions).rowcount == 1
 
     def approve_order(self, order_id: str, envelope: bytes) -> None:
@@ -62,6 +65,72 @@ class Counters(CounterFile):
         """Remember a time that was seen signed, if it is newer."""
         if newest > self.newest_time:
             self.run("INSERT INTO times VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET newest = excluded.newest", newest)
+
+    @property
+    def documents(self) -> Documents:
+        """Leases, returns, acts and stops."""
+        return Documents(self)
+
+    def order_counts(self) -> list[OrderCount]:
+        """Every order with its counts and limits, in the order of their import."""
+        sql = (
+            "SELECT id, envelope, pins, pin_limit, completions, completion_limit, scrapped, raised, returned "
+            "FROM orders ORDER BY rowid"
+        )
+        return [
+            OrderCount(
+                order_id=name, order_sha256=Envelope.from_json(envelope).payload_sha256, pins=counts[0],
+                pin_limit=counts[1], completions=counts[2], completion_limit=counts[3], scrapped=counts[4],
+                raised=counts[5], returned=counts[6] is not None,
+            )
+            for name, envelope, *counts in self.run(sql)
+        ]  # fmt: skip
+
+    def raise_limit(self, order_id: str, units: int) -> bool:
+        """Allow so many pin statements more; False without such an order, or when its rest was returned."""
+        sql = "UPDATE orders SET pin_limit = pin_limit + ?, raised = raised + ? WHERE id = ? AND returned IS NULL"
+        return self.run(sql, units, units, order_id).rowcount == 1
+
+    def return_rest(self, order_id: str, payload_sha256: str, *, pin_limit: int, completion_limit: int) -> None:
+        """Set the limits to what is used; the document says what was given back."""
+        sql = "UPDATE orders SET pin_limit = ?, completion_limit = ?, returned = ? WHERE id = ?"
+        self.run(sql, pin_limit, completion_limit, payload_sha256, order_id)
+
+    def returned(self, order_id: str) -> str | None:
+        """Hash of the document by which the rest of the order was returned."""
+        row = self.run("SELECT returned FROM orders WHERE id = ?", order_id).fetchone()
+        return None if row is None else row[0]
+
+    def scrap(self, device_id: str, order_id: str, revocation: bytes) -> bool:
+        """Take a device out for good; a completed one frees a place of its order. False if it was out already."""
+        sql = "SELECT count(*) FROM statements WHERE kind = 'completion' AND order_id = ? AND device_id = ?"
+        completed = int(self.run(sql, order_id, device_id).fetchone()[0])
+        row = (device_id, order_id, completed, revocation)
+        if self.run("INSERT INTO scraps VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", *row).rowcount == 0:
+            return False
+        self.run("UPDATE orders SET scrapped = scrapped + ? WHERE id = ?", completed, order_id)
+        return True
+
+    def scrapped(self, device_id: str) -> bool:
+        """Whether the device is out for good."""
+        return self.run("SELECT 1 FROM scraps WHERE device_id = ?", device_id).fetchone() is not None
+
+    def scraps_of(self, order_id: str) -> int:
+        """How many devices of the order that were signed for here are out for good."""
+        sql = (
+            "SELECT count(*) FROM scraps JOIN statements USING (device_id) "
+            "WHERE statements.kind = 'pin' AND statements.order_id = ?"
+        )
+        return int(self.run(sql, order_id).fetchone()[0])
+
+    def pins_made(self) -> int:
+        """Pin statements of this signer, in all orders."""
+        return int(self.run("SELECT coalesce(max(number), 0) FROM statements").fetchone()[0])
+
+    def pins_after(self, number: int, most: int) -> list[bytes]:
+        """Payload hashes (32 bytes) of the pin statements after this number, oldest first."""
+        sql = "SELECT payload_sha256 FROM statements WHERE number > ? ORDER BY number LIMIT ?"
+        return [bytes.fromhex(payload_sha256) for (payload_sha256,) in self.run(sql, number, most)]
 
     def add_challenge(self, challenge: bytes, binding: Binding, *, now: int, forget_before: int) -> None:
         """Remember a challenge; about once an hour, unused ones issued before `forget_before` are dropped (Unix s)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from hsm.acts import require_running
 from hsm.orders import KnownOrder
 from hsm.policy.case import Case
 from hsm.policy.challenge import use_challenge
@@ -96,6 +97,9 @@ def _require_receipt(signatory: Signatory, pin: Envelope, receipt: Envelope) -> 
 def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sha256: str) -> None:
     """Every rule that needs memory; runs inside the reserving transaction."""
     counters = signatory.counters
+    require_running(signatory)
+    if counters.scrapped(done.device_id):
+        raise SignerError(Code.DEVICE_SCRAPPED, f"device {done.device_id} was scrapped: destroy it")
     if counters.reserved_of_job("completion", done.job) is not None:
         raise SignerError(Code.JOB_BYTES_DIFFER, f"job {done.job} has another completion already: send that one")
     if counters.completion_of_device(done.order_id, done.device_id) is not None:

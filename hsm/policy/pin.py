@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from hsm.acts import require_running
+from hsm.leases import require_lease
 from hsm.orders import KnownOrder
 from hsm.policy.case import Case
 from hsm.policy.challenge import use_challenge
@@ -72,11 +74,14 @@ def _device_key(pin: PinStatement) -> PublicKey:
 def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_sha256: str) -> None:
     """Every rule that needs memory; runs inside the reserving transaction."""
     counters = signatory.counters
+    require_running(signatory)
     closed = window_problem(order.body, datetime.fromtimestamp(signatory.now(), UTC))
     if closed is not None:
         raise SignerError(Code.ORDER_REFUSES, f"order {pin.order_id}: {closed}")
     if counters.reserved_of_job("pin", pin.job) is not None:
         raise SignerError(Code.JOB_BYTES_DIFFER, f"job {pin.job} has another pin statement already: send that one")
+    if counters.scrapped(pin.device_id):
+        raise SignerError(Code.DEVICE_SCRAPPED, f"device {pin.device_id} was scrapped: destroy it")
     other = counters.pin_of_device(pin.device_id)
     if other is not None and other.fingerprint != pin.fingerprint:
         text = f"device {pin.device_id} was signed for with key {other.fingerprint[:16]}… under order {other.order_id}"
@@ -89,6 +94,7 @@ def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_s
         text = f"key {pin.fingerprint[:16]}… was signed for under device {owner}: two devices have the same key"
         raise SignerError(Code.KEY_ON_OTHER_DEVICE, text)
     use_challenge(signatory, pin.possession.challenge, "pin", pin, payload_sha256)
+    require_lease(signatory)
     if not counters.take_unit("pin", pin.order_id):
         part = order.body.allotted(signatory.name)
         text = f"its {part.quantity} units are completed here, or {part.quantity + part.allowance} devices (with the"

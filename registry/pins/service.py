@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner
 from registry.database import Database
+from registry.leases.store import count_pin
 from registry.pins import clash, store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.clash import Clash
@@ -88,8 +89,13 @@ class PinService:
             return self._try_insert(checked)
 
     def _try_insert(self, checked: CheckedPin) -> StoredPin:
+        station = checked.statement.station
         with self._database.write() as connection:
-            return store.insert_pin(connection, checked, self._timestamp())
+            stored = store.insert_pin(connection, checked, self._timestamp())
+            if self._trusted.root.lease_key is not None and not count_pin(connection, station):
+                text = f"station {station} has no lease, or as many pins as its leases allow: renew its signer's lease"
+                raise RefusedError(Code.LEASE_EXCEEDED, f"{text}; if that is refused, there are two of its signer")
+        return stored
 
     def _pinned_before(self, checked: CheckedPin, error: IntegrityError) -> bool:
         """True if this very statement is stored, False if nothing stored explains the refusal; raises what does."""

@@ -1,0 +1,103 @@
+"""Leases: what was granted to each station's signer, what its signer reported, and how many pins it may have.
+
+Frozen once released: the tables are spelt out here and never imported, so that a later change of `registry.tables`
+cannot change what this revision made.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_APPEND_ONLY = {
+    "leases": ("station", "serial"),
+    "lease_signatures": ("station", "serial"),
+    "reported_pins": ("station", "number"),
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("station", sa.Text(), nullable=False),
+        sa.Column("serial", _NUMBER, nullable=False),
+        sa.Column("request_sha256", sa.Text(), nullable=False),
+        sa.Column("request", sa.LargeBinary(), nullable=False),
+        sa.Column("lease", sa.LargeBinary(), nullable=False),
+        sa.Column("signed", _NUMBER, nullable=False),
+        sa.Column("up_to", _NUMBER, nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.Column("log_size", _NUMBER, nullable=False),
+        sa.Column("log_root_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("granted_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("station", "serial", name="pk_leases"),
+        sa.UniqueConstraint("request_sha256", name="uq_leases_request_sha256"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "lease_signatures",
+        sa.Column("station", sa.Text(), nullable=False),
+        sa.Column("serial", _NUMBER, nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("station", "serial", name="pk_lease_signatures"),
+        sa.ForeignKeyConstraint(
+            ["station", "serial"], ["leases.station", "leases.serial"], name="fk_lease_signatures_station"
+        ),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "reported_pins",
+        sa.Column("station", sa.Text(), nullable=False),
+        sa.Column("number", _NUMBER, nullable=False),
+        sa.Column("statement_sha256", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("station", "number", name="pk_reported_pins"),
+        sa.UniqueConstraint("station", "statement_sha256", name="uq_reported_pins_station"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "station_counts",
+        sa.Column("station", sa.Text(), nullable=False),
+        sa.Column("pins", _NUMBER, nullable=False),
+        sa.Column("up_to", _NUMBER, nullable=False),
+        sa.PrimaryKeyConstraint("station", name="pk_station_counts"),
+        sa.CheckConstraint("pins <= up_to", name="ck_station_counts_within_lease"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_pins_station", "pins", ["station"])
+    for table, key in _APPEND_ONLY.items():
+        _make_append_only(table, key)
+    op.execute(
+        "CREATE TRIGGER station_counts_no_delete BEFORE DELETE ON station_counts "
+        "BEGIN SELECT RAISE(ABORT, 'station_counts stay'); END"
+    )
+    op.execute(
+        "CREATE TRIGGER station_counts_never_fall BEFORE UPDATE ON station_counts "
+        "WHEN NEW.pins < OLD.pins OR NEW.up_to < OLD.up_to "
+        "BEGIN SELECT RAISE(ABORT, 'counts never fall'); END"
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what was granted stays granted: restore a backup into another place instead")
+
+
+def _make_append_only(table: str, key: tuple[str, ...]) -> None:
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+    taken = " AND ".join(f"{each} = NEW.{each}" for each in key)
+    op.execute(
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
+    )

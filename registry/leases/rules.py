@@ -1,0 +1,83 @@
+"""Whether a signer's request fits what the registry has seen of it: pure, every rule by value.
+
+A signer whose memory was restored or copied asks with a serial number, a lease or a head that the registry has gone
+beyond; that is named, never mended. Never looks anything up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.pins.errors import RefusedError
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.lease import NO_PINS, LeaseRequest, chained
+from trust.root import RootError, TrustedRoot
+from trust.statement import StatementError, read
+
+_REMEDY = "stop the line and call the security officer: its signer was restored from a backup, or there are two of it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The newest lease of a station, and the request that it answered."""
+
+    serial: int
+    request_sha256: str
+    lease_sha256: str
+    signed: int
+    up_to: int
+    head: bytes
+    log_size: int
+    log_root_hash: bytes
+    granted_at: str
+
+
+def authentic(trusted: TrustedRoot, envelope: Envelope) -> LeaseRequest:
+    """The request, signed by the account key that the root names now for its station; RefusedError."""
+    try:
+        request = read(envelope, LeaseRequest)
+        if request.environment != trusted.root.environment:
+            text = f"lease request of environment {request.environment!r}, expected {trusted.root.environment!r}"
+            raise RefusedError(Code.WRONG_ENVIRONMENT, text)
+        if not trusted.knows(request.root_sha256):
+            text = (
+                f"lease request under trust root {request.root_sha256[:16]}…, this registry has {trusted.sha256[:16]}…"
+            )
+            raise RefusedError(Code.WRONG_ROOT, text)
+        key = trusted.root.account_key(request.station)
+    except (StatementError, RootError) as error:
+        raise RefusedError(Code.STATEMENT_INVALID, str(error)) from error
+    if not envelope.signed_by(key):
+        text = f"lease request: not signed by the account key that the trust root gives {request.station!r}"
+        raise RefusedError(Code.STATEMENT_INVALID, text)
+    return request
+
+
+def require_next(request: LeaseRequest, last: Granted | None) -> None:
+    """The request continues exactly what was granted last; LEASE_CONFLICT otherwise."""
+    wanted = (1, "") if last is None else (last.serial + 1, last.lease_sha256)
+    if (request.serial, request.previous_sha256) != wanted:
+        raise _conflict(request, f"asks for lease {request.serial}, and {wanted[0] - 1} were granted, or another one")
+    before, head = (0, NO_PINS) if last is None else (last.signed, last.head)
+    if request.signed != before + len(request.pins) or chained(head, request.pins) != request.head:
+        raise _conflict(request, f"reports {request.signed} pin statements that do not continue the {before} reported")
+    if last is None:
+        return
+    if request.signed > last.up_to:
+        raise _conflict(request, f"has made {request.signed} pin statements, its lease was for {last.up_to}")
+    if request.log_size < last.log_size or (
+        request.log_size == last.log_size and request.log_root_hash != last.log_root_hash
+    ):
+        raise _conflict(request, f"has signed its log at {request.log_size}, and at {last.log_size} before")
+
+
+def require_reported(request: LeaseRequest, strangers: list[str]) -> None:
+    """Every pin that was here before the last lease was reported by its signer since; LEASE_CONFLICT names devices."""
+    if strangers:
+        named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")  # noqa: PLR2004
+        raise _conflict(request, f"does not report the pin statements of {named}, which carry its signature")
+
+
+def _conflict(request: LeaseRequest, what: str) -> RefusedError:
+    return RefusedError(Code.LEASE_CONFLICT, f"the signer of station {request.station} {what}: {_REMEDY}")

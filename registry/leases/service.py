@@ -1,0 +1,122 @@
+"""Granting leases: judge the request, store what is granted, have it signed. Unique constraints decide who was first.
+
+Signs outside any transaction, and only what a committed row says: a crash or a silent signer loses nothing, the same
+request again gets exactly the lease that was due. Never answers without the signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
+from registry.database import Database
+from registry.leases import rules, store
+from registry.leases.rules import Granted
+from registry.pins.errors import ReceiptUnavailableError, RefusedError
+from registry.pins.service import utc_now
+from trust import lease as leases
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.lease import Lease, LeaseRequest
+from trust.root import TrustedRoot
+from trust.statement import StatementError, envelope, read
+
+_CLOCKS = timedelta(seconds=60)  # what two processes of one registry may differ by
+
+
+class LeaseService:
+    """The registry's answer to a signer's request. Safe to call from many threads."""
+
+    def __init__(
+        self, database: Database, trusted: TrustedRoot, signer: ReceiptSigner, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._database = database
+        self._trusted = trusted
+        self._signer = signer
+        self._now = now
+
+    def grant(self, asked: Envelope) -> Envelope:
+        """The lease for this request; the same request again gives the same lease.
+
+        Raises RefusedError, or ReceiptUnavailableError when it is granted and its signature must be asked for again.
+        """
+        if self._trusted.root.lease_key is None:
+            raise RefusedError(Code.NOT_AUTHORISED, "the trust root names no lease key: no lease is needed here")
+        request = rules.authentic(self._trusted, asked)
+        try:
+            with self._database.write() as connection:
+                lease = self._granted(connection, request, asked)
+        except IntegrityError as error:  # another request of the same number was faster
+            with self._database.read() as connection:
+                before = store.same(connection, request.station, request.serial, asked.payload_sha256)
+            if before is None:
+                raise RefusedError(Code.LEASE_CONFLICT, f"lease {request.serial} was granted just now") from error
+            lease = before
+        # A crash right here leaves a lease without its signature; the same request again has it signed.
+        return self._signed(lease, request)
+
+    def _granted(self, connection: Connection, request: LeaseRequest, asked: Envelope) -> Envelope:
+        before = store.same(connection, request.station, request.serial, asked.payload_sha256)
+        if before is not None:
+            return before
+        last = store.last(connection, request.station)
+        rules.require_next(request, last)
+        if last is not None and request.signed == request.total:
+            since = datetime.fromisoformat(last.granted_at) - _CLOCKS
+            known = {*(each.hex() for each in request.pins)}
+            strangers = store.strangers(connection, request.station, since=_time(since), but=known)
+            rules.require_reported(request, strangers)
+        lease = self._lease(request, asked, last)
+        store.insert_lease(connection, request, asked, lease)
+        return envelope(lease)
+
+    def _lease(self, request: LeaseRequest, asked: Envelope, last: Granted | None) -> Lease:
+        root, now = self._trusted.root, self._now()
+        if last is not None:  # a clock that was set back does not make a lease older than the one before it
+            now = max(now, datetime.fromisoformat(last.granted_at))
+        return Lease(
+            environment=root.environment,
+            root_sha256=self._trusted.sha256,
+            registry=root.registry,
+            station=request.station,
+            serial=request.serial,
+            request_sha256=asked.payload_sha256,
+            signed=request.signed,
+            up_to=request.signed + root.lease.units,
+            granted_at=_time(now),
+            expires_at=_time(now + timedelta(days=root.lease.days)),
+        )
+
+    def _signed(self, unsigned: Envelope, request: LeaseRequest) -> Envelope:
+        if unsigned.signatures:
+            return unsigned
+        wanted = read(unsigned, Lease)
+        try:
+            signed = self._signer.sign_lease(wanted)
+            _require_same(wanted, leases.granted(self._trusted, signed))
+        except (SignerUnavailableError, SignerError, StatementError) as error:
+            text = f"granted, but the lease cannot be signed now ({error}): send the same request again"
+            raise ReceiptUnavailableError(text) from error
+        return self._keep(signed, request)
+
+    def _keep(self, signed: Envelope, request: LeaseRequest) -> Envelope:
+        try:
+            with self._database.write() as connection:
+                store.keep(connection, request.station, request.serial, signed)
+        except IntegrityError:  # another thread was faster: its signature is the one
+            with self._database.read() as connection:
+                return store.kept(connection, request.station, request.serial)
+        return signed
+
+
+def _require_same(wanted: Lease, found: Lease) -> None:
+    if found != wanted:
+        raise StatementError("the signer signed another lease than was asked for")
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
