@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from station import checks
 from station.events import Step
 from station.evidence import Identified
-from station.faults import TABLE, Disposition, Fault, fault
+from station.fault_table import TABLE, Disposition
+from station.faults import Fault, fault
 from station.intents import may_be_signed
 from station.jobs import OnRecord, RecordKind
 from station.line import Line

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from fixtures.slot import Slot
 from station.events import Step, UnitFinished, Verdict
-from station.faults import Disposition, Fault, fault
+from station.fault_table import Disposition
+from station.faults import Fault, fault
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
 from station.line import Line

@@ -14,6 +14,7 @@ from pathlib import Path
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import config as settings
 from station import wiring
+from station.agreement import check_signer, log_key
 from station.audit import AuditReport, KnownHead, audit
 from station.faults import Fault
 from station.root import load_root
@@ -39,7 +40,7 @@ async def audit_ledger(config_file: Path, checkpoint: Path | None = None) -> Aud
     """
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
-    key = wiring.log_key(root, config.station.name)
+    key = log_key(root, config.station.name)
     kept = [] if checkpoint is None else [_kept(checkpoint, key)]
     status = await _status(config, paths, root)
     signers = [] if isinstance(status, str) else _signers(status, key.name)
@@ -76,7 +77,7 @@ async def _status(config: settings.Config, paths: settings.Paths, root: TrustedR
     signer = wiring.open_signer(paths)
     try:
         status = await signer.status()
-        wiring.check_signer(config, root, status)
+        check_signer(config, root, status)
     except (SignerError, SignerUnavailableError) as error:
         return str(error)
     except Fault as error:

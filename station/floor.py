@@ -18,7 +18,8 @@ from fixtures.slot import Slot
 from station.attempt import Attempt
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
 from station.exits import Exit, worst
-from station.faults import TABLE, Disposition, Fault, LineStop, fault
+from station.fault_table import TABLE, Disposition
+from station.faults import Fault, LineStop, fault
 from station.held import finish_me
 from station.jobs import LedgerError
 from station.leaves import classify

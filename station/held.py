@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from station.events import Step, Verdict
-from station.faults import TABLE, Disposition
+from station.fault_table import TABLE, Disposition
 from station.jobs import Jobs, OnRecord, RecordKind
 from trust.identity import DeviceId
 from trust.statement import Event

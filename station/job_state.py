@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from station.events import Verdict
-from station.faults import TABLE
+from station.fault_table import TABLE
 from station.held import last_verdict
 from station.jobs import Jobs, OnRecord, RecordKind
 from trust.dsse import Envelope

@@ -63,6 +63,11 @@ _SIGNER_CODES = {
     Code.CHALLENGE_UNKNOWN: "challenge-unknown",
     Code.STATEMENT_INVALID: "unit-not-signed",
     Code.TOKEN_UNAVAILABLE: "signer-down",
+    Code.LEASE_NEEDED: "lease-needed",
+    Code.LEASE_CONFLICT: "lease-refused",
+    Code.STOPPED: "signer-stopped",
+    Code.DEVICE_SCRAPPED: "device-scrapped",
+    Code.ORDER_NOT_APPROVED: "order-refuses",
 }
 _CLOUD_CODES = {
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
@@ -70,6 +75,9 @@ _CLOUD_CODES = {
     Code.PINNED_UNDER_OTHER_JOB: "job-conflict",
     Code.JOB_BYTES_DIFFER: "pin-refused",
     Code.TOKEN_UNAVAILABLE: "registry-unreachable",
+    Code.LEASE_CONFLICT: "lease-refused",
+    Code.LEASE_EXCEEDED: "lease-refused",
+    Code.ORDER_NOT_APPROVED: "order-refuses",
 }
 
 

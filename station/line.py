@@ -6,6 +6,7 @@ step boundary, never in the middle of a write.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class Line:
     emit: Callable[[AnyEvent], None]
     clock: Clock = field(default_factory=Clock)
     stop: StopSwitch = field(default_factory=StopSwitch)
+    renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
     in_work: set[JobId] = field(default_factory=set)
     headroom: Headroom
     max_attempts: int

@@ -59,7 +59,9 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     tally, held = await store.tally(order), await held_devices(store, order)
     part = work.allotted(store.station)
     left = part.quantity + part.allowance - tally.signed_for
-    return Headroom(part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left)
+    return Headroom(
+        part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance
+    )
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

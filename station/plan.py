@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,7 @@ from station.faults import fault
 from station.root import load_root
 from station.usage import UsageError
 from trust.dsse import Envelope, EnvelopeError
-from trust.order import OrderError, WorkOrder
+from trust.order import OrderError, WorkOrder, window_problem
 from trust.order_approval import OrderRefusedError, admitted
 from trust.order_file import from_toml
 from trust.root import RootError, TrustedRoot
@@ -98,6 +99,9 @@ def for_this_station(work: WorkOrder, config: settings.Config) -> None:
     if config.station.name not in work.stations:
         named = ", ".join(work.stations)
         raise fault("order-refuses", f"order {work.order_id} is for {named}, this is {config.station.name}")
+    closed = window_problem(work, datetime.now(UTC))
+    if closed is not None:
+        raise fault("order-refuses", f"order {work.order_id}: {closed}")
 
 
 def load_slots(path: Path) -> tuple[SlotConfig, ...]:

@@ -26,6 +26,7 @@ from station.cloud import CloudUnreachableError, PinRecord
 from station.events import Step
 from station.faults import fault
 from station.jobs import OnRecord, RecordConflictError, RecordKind
+from station.leasing import sign_pin
 from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
@@ -177,7 +178,7 @@ class Provisioning:
         pin = records.get(RecordKind.PIN)
         if pin is None:
             self.line.headroom.asks(assigned.identity.device_id, Step.SIGNED)
-            pin = await self.line.signer.sign_pin(intended.statement)
+            pin = await sign_pin(self.line, intended.statement)
             # A crash here: the signer has counted and kept the signature; asking again gives the same bytes.
             checks.signed_exactly(intended.payload, pin, self.line.root.root.pin_key(self.line.station))
             await self.line.jobs.record(assigned.job.job_id, RecordKind.PIN, pin)

@@ -15,15 +15,15 @@ from fixtures.slot import SlotConfig
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import checks, wiring
 from station import config as settings
+from station.agreement import check_signer, require_same_order
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.disk import enough_disk, free_at
-from station.events import Rehearsed
-from station.faults import Fault, LineStop, SetupError, fault
+from station.faults import Fault, SetupError
 from station.jobs import LedgerError, OutboxItem, RecordKind
 from station.jobs.store import JobStore
 from station.leaves import classify
 from station.line import Clock
-from station.plan import Plan, agree, chosen, for_this_station, load_order, load_slots, named_slots
+from station.plan import agree, chosen, for_this_station, load_order, load_slots, named_slots
 from station.root import load_root
 from station.same_log import require_same_log
 from station.usage import UsageError
@@ -84,7 +84,9 @@ class Readiness:
     async def _root(self) -> str:
         root = load_root(self.paths.root)
         agree(self.config, root)
-        return f"{root.sha256} (version {root.root.version}, environment {root.root.environment}, unsigned)"
+        return (
+            f"{root.sha256} (version {root.root.version}, environment {root.root.environment}, {_signed(root.signed)})"
+        )
 
     async def _disk(self) -> str:
         directory = self.paths.database.parent
@@ -128,17 +130,16 @@ class Known:
         order = load_order(order_file, self.root)
         work = read(order, WorkOrder)
         for_this_station(work, self.config)
-        total = (
-            f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product}, {work.key_type}, unsigned order"
-        )
-        return f"{total}; {await self._passed(order)} have passed here"
+        part = work.allotted(self.config.station.name)
+        total = f"{work.order_id}: {part.quantity} + {part.allowance} of {work.product}, {work.key_type}"
+        return f"{total}, {_signed(bool(order.signatures))}; {await self._passed(order)} have passed here"
 
     async def _passed(self, order: Envelope) -> int:
         if not wiring.begun(self.paths.database):
             return 0
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
-            work = await wiring.require_same_order(store, order)
+            work = await require_same_order(store, order)
             return (await store.tally(work.order_id)).passed
         except LedgerError as error:
             raise classify(error) from error
@@ -154,7 +155,7 @@ class Known:
         signer = wiring.open_signer(self.paths)
         try:
             status = await signer.status()
-            wiring.check_signer(self.config, self.root, status)
+            check_signer(self.config, self.root, status)
         except (SignerError, SignerUnavailableError) as error:
             return NotReadyError(f"{error}. Start it: station-signer serve --dir DIR --root ROOT")
         except Fault as error:
@@ -206,7 +207,7 @@ class Known:
     async def _registry(self) -> str:
         cloud = wiring.open_cloud(self.config, self.root)
         try:
-            await _greet(cloud)
+            await greet(cloud)
         finally:
             await cloud.close()
         return f"{self.root.root.registry_url} answers, TLS certificate is the root's"
@@ -258,28 +259,8 @@ async def _slot(slot: SlotConfig, work: WorkOrder | None) -> Finding:
     return Finding(slot.name, True, there)
 
 
-async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
-    """What `station run` does before the first device, except writing; raises the fault that would stop it."""
-    slots = plan.chosen(names)
-    enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
-    signer = wiring.open_signer(plan.paths)
-    cloud = wiring.open_cloud(plan.config, plan.root)
-    try:
-        try:
-            await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
-        except LineStop:  # a batch may have ended between the two looks
-            await wiring.rehearse_ledger(plan, await wiring.known_signer(plan, signer))
-        await _greet(cloud)
-    except NotReadyError as error:
-        raise fault("setup", str(error)) from error
-    finally:
-        await cloud.close()
-        await signer.close()
-    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=tuple(slot.name for slot in slots))
-
-
-async def _greet(cloud: Cloud) -> None:
-    """Ask the registry for a device that nobody has."""
+async def greet(cloud: Cloud) -> None:
+    """Ask the registry for a device that nobody has; NotReadyError."""
     try:
         await cloud.history(DeviceId(secrets.token_bytes(12)))
     except (CloudUnreachableError, CloudRefusedError) as error:
@@ -293,6 +274,10 @@ async def _ask(subject: str, question: Callable[[], Awaitable[str]]) -> Finding:
         return Finding(subject, False, str(error))
     except Fault as error:
         return Finding(subject, False, _text(error))
+
+
+def _signed(yes: bool) -> str:  # noqa: FBT001 - a word for a fact
+    return "approved" if yes else "unsigned"
 
 
 def _text(error: Fault) -> str:

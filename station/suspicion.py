@@ -6,7 +6,7 @@ A unit cannot tell its own fault from its slot's, a row of units can. Never look
 from __future__ import annotations
 
 from station.events import SlotSuspect, UnitFinished, Verdict
-from station.faults import TABLE, Disposition
+from station.fault_table import TABLE, Disposition
 
 UNITS = 3
 _REMEDY = "Check this slot's contacts, cable and power with a unit known to be good, then start the batch again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +14,17 @@ from hsm.client import SignerClient
 from hsm.signer import SignerStatus
 from ledger.engine import Engine
 from ledger.faults import StoreError
-from ledger.publish import PublishError
 from station import config as settings
+from station.agreement import (
+    admit_order,
+    hold_hourly,
+    keep_leased,
+    known_signer,
+    publish,
+    require_no_surplus,
+    require_same_order,
+    take_up_root,
+)
 from station.alone import alone_with
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, usable
@@ -27,7 +36,7 @@ from station.jobs import LedgerError
 from station.jobs.schema import open_copy, open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
-from station.leaves import LEAF_ERRORS, classify
+from station.leaves import classify
 from station.line import Clock, Line
 from station.order_report import room_left
 from station.outbox import Outbox
@@ -36,11 +45,18 @@ from station.port import FloorPort
 from station.root import load_root
 from station.same_log import require_same_log
 from station.voice import Voice
-from trust.dsse import Envelope
-from trust.order import WorkOrder
 from trust.root import TrustedRoot
-from trust.signed_note import NoteKey
-from trust.statement import read
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run this beside the block, and end it with the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _unheard(_: OutboxSent) -> None:
@@ -62,9 +78,13 @@ async def open_floor(
         signer, cloud = open_signer(plan.paths), open_cloud(plan.config, plan.root)
         for party in (signer, cloud):
             stack.push_async_callback(party.close)
-        store = await continued(plan, await known_signer(plan, signer))
+        status = await known_signer(plan, signer)
+        store = await continued(plan, status)
         stack.push_async_callback(store.close)
+        await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
         await admit_order(plan, signer, store)
+        await keep_leased(status, signer, cloud, plan, store)
+        await require_no_surplus(status.orders, store)
         voice = Voice()
         line = Line(
             station=plan.config.station.name,
@@ -83,7 +103,8 @@ async def open_floor(
         make_outbox = outbox_maker(line, store, stamp_of(plan.config, plan.root))
         if (sent := await send_left_over(store, make_outbox, plan.config.registry.timeout_s)) is not None:
             told(sent)
-        yield Floor(line, slots, make_outbox, voice)
+        async with alongside(hold_hourly(signer, store, plan.root, line.stop.set)):
+            yield Floor(line, slots, make_outbox, voice)
         await publish(plan, signer, store)
 
 
@@ -126,16 +147,6 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
     return make
 
 
-async def known_signer(plan: Plan, signer: SignerClient) -> SignerStatus:
-    """What the signer says of itself; it is the root's."""
-    try:
-        status = await signer.status()
-    except LEAF_ERRORS as error:
-        raise classify(error) from error
-    check_signer(plan.config, plan.root, status)
-    return status
-
-
 async def continued(plan: Plan, status: SignerStatus) -> JobStore:
     """The station's ledger, which goes on from the signer's last head; a new one only if the signer knows of none."""
     origin = plan.root.root.log_origin(plan.config.station.name)
@@ -160,56 +171,6 @@ async def rehearse_ledger(plan: Plan, status: SignerStatus) -> None:
     finally:
         if store is not None:
             await store.close()
-
-
-async def require_same_order(store: JobStore, order: Envelope) -> WorkOrder:
-    """The fault `order-refuses` if the ledger knows the order's id with other bytes, as the signer would say."""
-    work = read(order, WorkOrder)
-    try:
-        there = await store.order(work.order_id)
-    except LedgerError as error:
-        raise classify(error) from error
-    if there is not None and not there.same_statement(order):
-        raise fault("order-refuses", f"{work.order_id} is known here with other bytes: give this one an id of its own")
-    return work
-
-
-async def admit_order(plan: Plan, signer: SignerClient, store: JobStore) -> None:
-    """The signer knows the order; the order is in the log."""
-    try:
-        await signer.import_order(plan.order)
-        await store.keep_order(plan.order)
-    except LEAF_ERRORS as error:
-        raise classify(error) from error
-
-
-def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatus) -> None:
-    """Environment, root and every key are those of the trust root."""
-    name = config.station.name
-    keys = root.root.station(name)
-    wanted = (name, config.station.environment, root.sha256)
-    if (status.name, status.environment, status.root_sha256) != wanted:
-        raise fault(
-            "setup",
-            f"the signer serves {status.name}/{status.environment} under root {status.root_sha256},\n"
-            f"this is {name}/{config.station.environment} under root {root.sha256}",
-        )
-    differing = [purpose for purpose in keys.__struct_fields__ if status.keys.get(purpose) != getattr(keys, purpose)]
-    if differing:
-        raise fault("setup", f"the signer's keys are not the trust root's: {', '.join(differing)}")
-
-
-async def publish(plan: Plan, signer: SignerClient, store: JobStore) -> None:
-    """Have the log's head signed."""
-    try:
-        await store.publish(log_key(plan.root, plan.config.station.name), signer.sign_checkpoint)
-    except (*LEAF_ERRORS, PublishError) as error:
-        raise classify(error) from error
-
-
-def log_key(root: TrustedRoot, station: str) -> NoteKey:
-    """The station's log key by its origin."""
-    return NoteKey(root.root.log_origin(station), root.root.station(station).log)
 
 
 def begun(database: Path) -> bool:

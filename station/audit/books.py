@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from station.jobs import RecordKind
+from station.jobs.papers import Paper
+from trust.account import AllotmentReturn, Balance
+from trust.act import Act
 from trust.order import Allotment, WorkOrder
+from trust.revocation import Revocation
 from trust.statement import Completion, PinStatement
 
 Problem = tuple[int, str]
@@ -21,6 +25,9 @@ class Account:
     """One order: devices that this station signed for and completed; jobs by how far their records say they got."""
 
     order: WorkOrder | None = None
+    raised: int = 0
+    returned: AllotmentReturn | None = None
+    scrapped: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
     completed: set[str] = field(default_factory=set)
     signed_for: set[str] = field(default_factory=set)
@@ -57,6 +64,36 @@ class Books:
             case RecordKind.PIN_REFUSED, _:
                 account.lost.add(job)
 
+    def change(self, paper: Paper) -> Iterator[Problem]:
+        """A paper that changes an order's numbers, or holds them: a signer's balance covers every leaf before it."""
+        match paper:
+            case Act() if paper.kind == "raise-allowance":
+                self.accounts.setdefault(paper.order_id, Account()).raised += paper.units
+            case AllotmentReturn():
+                self.accounts.setdefault(paper.order_id, Account()).returned = paper
+            case Revocation():
+                account = self.accounts.setdefault(paper.order_id, Account())
+                if paper.device_id in account.completed:
+                    account.scrapped.add(paper.device_id)
+            case Balance():
+                yield from self._hold(paper)
+            case _:
+                return
+
+    def _hold(self, balance: Balance) -> Iterator[Problem]:
+        for count in balance.orders:
+            account = self.accounts.get(count.order_id, Account())
+            for what, told, found in (
+                ("signed for", count.pins, len(account.pinned)),
+                ("completed", count.completions, len(account.completed)),
+            ):
+                if told < found:
+                    text = f"the signer has {what} {told} devices under order {count.order_id}, the log has {found}"
+                    yield 15, f"{text}: its memory is older than the log"
+        signed = sum(each.payloads + each.resigned for each in balance.signatures.values())
+        if balance.by_token is not None and balance.by_token > signed:
+            yield 15, f"the token has made {balance.by_token} signatures, its signer knows of {signed}"
+
     def _count(self, account: Account, units: set[str], body: PinStatement | Completion) -> Iterator[Problem]:
         """One more unit of this station's, if it is one."""
         if body.station != self._station or body.device_id in units:
@@ -65,7 +102,8 @@ class Books:
         if account.order is None:
             return  # a finding of its own: the order is not in the log before it
         part = account.order.stations.get(self._station, Allotment(quantity=0))
-        most = part.quantity + (part.allowance if isinstance(body, PinStatement) else 0)
+        spare = part.allowance + account.raised if isinstance(body, PinStatement) else len(account.scrapped)
+        most = part.quantity + spare
         if len(units) > most:
             what = "signed for" if isinstance(body, PinStatement) else "completed"
             yield 15, f"{len(units)} devices are {what} under order {account.order.order_id}, it allows {most}"

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec import MsgspecError
 
-from station.audit import device, statements
+from station.audit import device, papers, statements
 from station.audit.books import Books
 from station.audit.statements import Trust
 from station.jobs import RecordKind
 from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError
+from station.jobs.papers import Paper
 from station.jobs.projection import Known, Recorded, Row, problem, rows
 from trust.dsse import Envelope
 from trust.order import WorkOrder
@@ -94,6 +95,10 @@ class Storyteller:
             self._orders[leaf.body.order_id] = leaf.envelope
             self.books.open(leaf.body)
             yield from statements.order(leaf.envelope, self._trust.trusted)
+        elif isinstance(leaf.body, Paper):
+            told = papers.problems(leaf.body, leaf.envelope, self._trust.trusted, self._trust.station)
+            yield from ((9, text) for text in told)
+            yield from self.books.change(leaf.body)
         elif isinstance(leaf.body, Event) and leaf.body.kind == JOB_OPENED:
             yield from self._open(leaf.body)
 

@@ -41,7 +41,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point: what reaches here becomes plain lines and its exit code."""
     from station.cli.output import note, note_fault, somebody_listens  # noqa: PLC0415 - keeps --help fast
-    from station.faults import TABLE, Fault, fault  # noqa: PLC0415
+    from station.fault_table import TABLE  # noqa: PLC0415
+    from station.faults import Fault, fault  # noqa: PLC0415
 
     somebody_listens()
     here = Here()

@@ -29,7 +29,7 @@ from station.exits import Exit, worst
 from station.faults import Fault
 from station.plan import Plan
 from station.port import Batch
-from station.readiness import rehearse
+from station.rehearsal import rehearse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The operator guide's table of faults, made from `station.faults.TABLE`, so that guide and screen say the same.
+"""The operator guide's table of faults, made from `station.fault_table.TABLE`, so that guide and screen say the same.
 
 `python -m station.cli.guide` prints it; with a file's name, docs/operator.md, it goes between that file's markers.
 Must never say anything of a fault that the table does not.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from station.cli.output import data, note
 from station.exits import Exit
-from station.faults import TABLE, Disposition, Row
+from station.fault_table import TABLE, Disposition, Row
 from trust.printable import plainly
 
 BEGIN = "<!-- faults: made by `python -m station.cli.guide docs/operator.md` -->"

@@ -48,5 +48,8 @@ class Cloud(Protocol):
     async def complete(self, device: DeviceId, completion: Envelope) -> PinRecord:
         """Make the pin active; the same completion again gives the same receipt."""
 
+    async def lease(self, request: Envelope) -> Envelope:
+        """The lease for a signer's request; the same request again gives the same lease."""
+
     async def history(self, device: DeviceId) -> PinRecord | None:
         """What the registry holds about this device; None if it has no pin."""

@@ -35,6 +35,10 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
     completion_receipt: msgspec.Raw
 
 
+class _Granted(msgspec.Struct, frozen=True, kw_only=True):
+    lease: msgspec.Raw
+
+
 class _Detail(msgspec.Struct, frozen=True, kw_only=True):
     code: Code
     message: str
@@ -79,6 +83,18 @@ class HttpCloud:
             if error.code is Code.NOT_PINNED:
                 return None
             raise
+
+    async def lease(self, request: Envelope) -> Envelope:
+        """POST /v1/leases."""
+        asked = f"POST {self._url}/v1/leases"
+        status, answer = await self._ask(asked, "POST", "/v1/leases", b'{"request":%s}' % request.to_json())
+        if status != _OK:
+            raise _refusal(asked, status, answer)
+        try:
+            return Envelope.from_json(bytes(msgspec.json.decode(answer, type=_Granted).lease))
+        except _UNREADABLE as error:
+            text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+            raise CloudUnreachableError(text) from error
 
     async def close(self) -> None:
         """Close the connections."""

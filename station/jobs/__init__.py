@@ -99,6 +99,9 @@ class Jobs(Protocol):
     async def note(self, event: Event) -> None:
         """Append an event leaf (attempt begun, key replaced, verdict …); each (job, attempt, kind) once."""
 
+    async def keep_paper(self, paper: Envelope) -> None:
+        """Put a statement that is about no job in the log: a lease, an act; the same again changes nothing."""
+
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from station.jobs import RecordKind
+from station.jobs.papers import PAPERS, Paper, place
+from trust.account import AllotmentReturn, Balance
+from trust.act import Act
 from trust.dsse import Envelope, EnvelopeError
+from trust.lease import Lease
 from trust.order import WorkOrder
+from trust.revocation import Revocation
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
 JOB_OPENED = "job"
@@ -18,8 +23,8 @@ VERDICT = "verdict"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
 
-Body = PinStatement | Completion | Receipt | Event | WorkOrder
-_BODIES: tuple[type[Body], ...] = (PinStatement, Completion, Receipt, Event, WorkOrder)
+Body = PinStatement | Completion | Receipt | Event | WorkOrder | Paper
+_BODIES: tuple[type[Body], ...] = (PinStatement, Completion, Receipt, Event, WorkOrder, *PAPERS)
 
 
 class LeafError(ValueError):
@@ -39,7 +44,7 @@ class JobLeaf:
     @property
     def job(self) -> str:
         """The job it belongs to (32 hex digits), or empty."""
-        return "" if isinstance(self.body, WorkOrder) else self.body.job
+        return "" if isinstance(self.body, WorkOrder | Paper) else self.body.job
 
 
 def parse_entry(entry: bytes) -> JobLeaf:
@@ -82,6 +87,8 @@ def _place(body: Body, kind: RecordKind | None, envelope: Envelope) -> tuple[str
     match body:
         case WorkOrder():
             return body.order_id, ORDER_STEP
+        case Balance() | AllotmentReturn() | Act() | Revocation() | Lease():
+            return place(body, envelope.payload_sha256)
         case Event(kind=event_kind, job=job) if kind is None and event_kind != JOB_OPENED:
             return (job, f"{body.attempt}:{event_kind}") if job else (_EVENT_SUBJECT, envelope.payload_sha256)
         case _:

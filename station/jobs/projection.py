@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from ledger.tables import Base
 from station.jobs import RecordKind
 from station.jobs.leaf import JOB_OPENED, JobLeaf, LeafError
-from station.jobs.tables import DeliveryRow, EventRow, JobRow, KeyRow, OrderRow, OutboxRow, RecordRow, SignatureRRow
+from station.jobs.papers import Paper, order_of
+from station.jobs.tables import (
+    DeliveryRow,
+    EventRow,
+    JobRow,
+    KeyRow,
+    OrderRow,
+    OutboxRow,
+    PaperRow,
+    RecordRow,
+    SignatureRRow,
+)
 from trust.keys import PublicKeyError
 from trust.order import WorkOrder
 from trust.signed import SignedError, device_key, nonces, signed_in
@@ -108,6 +119,9 @@ def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
     if isinstance(body, WorkOrder):
         values: dict[str, Value] = {"order_id": body.order_id, "order_sha256": leaf.envelope.payload_sha256}
         return [Row(OrderRow, {**values, "leaf_index": index})]
+    if isinstance(body, Paper):
+        kind = str(type(body).__struct_config__.tag)
+        return [Row(PaperRow, {"leaf_index": index, "kind": kind, "order_id": order_of(body)})]
     if isinstance(body, Event) and leaf.kind is None:
         return [_job(body, index) if body.kind == JOB_OPENED else _event(body, index)]
     if leaf.kind is None or known is None:
@@ -191,7 +205,7 @@ def _names(leaf: JobLeaf, known: Known) -> list[tuple[RecordKind, str]]:
 
 def _identity(leaf: JobLeaf, known: Known) -> list[tuple[str, str, str]]:
     body = leaf.body
-    if isinstance(body, WorkOrder):
+    if isinstance(body, WorkOrder | Paper):
         return []
     found = [("job", body.job, known.job_id), ("device", body.device_id, known.device_id)]
     return [*found, ("order", body.order_id, known.order_id)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from ledger.tables import Leaf
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind
 from station.jobs.leaf import ATTEMPT, VERDICT
 from station.jobs.projection import Known, Recorded
-from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, RecordRow
+from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, PaperRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.statement import Event, PinStatement, read
@@ -225,14 +225,22 @@ def verified_again(connection: Connection, job: JobId) -> int:
 
 def emulated(connection: Connection, order_id: str) -> int:
     """How many of an order's pin statements declare their unit emulated."""
+    return sum(pin.declared.emulated for pin in _pins(connection, order_id))
+
+
+def signed_for(connection: Connection, order_id: str, station: str) -> int:
+    """How many pin statements of this station are on record under an order."""
+    return sum(pin.station == station for pin in _pins(connection, order_id))
+
+
+def _pins(connection: Connection, order_id: str) -> Iterator[PinStatement]:
     query = (
         select(Leaf.entry)
         .join(RecordRow, (RecordRow.leaf_index == Leaf.index) & (RecordRow.kind == RecordKind.PIN.value))
         .join(JobRow, JobRow.job_id == RecordRow.job_id)
         .where(JobRow.order_id == order_id)
     )
-    pins = (read(Envelope.from_json(entry), PinStatement) for entry in connection.execute(query).scalars())
-    return sum(pin.declared.emulated for pin in pins)
+    return (read(Envelope.from_json(entry), PinStatement) for entry in connection.execute(query).scalars())
 
 
 def verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
@@ -276,3 +284,27 @@ def newest_event(connection: Connection) -> Event | None:
 def order_ids(connection: Connection) -> tuple[str, ...]:
     """The orders this station worked under, oldest first."""
     return tuple(connection.execute(select(OrderRow.order_id).order_by(OrderRow.leaf_index)).scalars())
+
+
+def papers(connection: Connection, order_id: str) -> tuple[Envelope, ...]:
+    """The papers that change an order's numbers, oldest first."""
+    query = (
+        select(Leaf.entry)
+        .join(PaperRow, PaperRow.leaf_index == Leaf.index)
+        .where(PaperRow.order_id == order_id)
+        .order_by(Leaf.index)
+    )
+    return tuple(Envelope.from_json(entry) for entry in connection.execute(query).scalars())
+
+
+def last_event(connection: Connection, kind: str) -> Event | None:
+    """The newest event of this kind that belongs to no order."""
+    query = (
+        select(Leaf.entry)
+        .join(EventRow, EventRow.leaf_index == Leaf.index)
+        .where(EventRow.order_id == "", EventRow.kind == kind)
+        .order_by(Leaf.index.desc())
+        .limit(1)
+    )
+    entry = connection.execute(query).scalar_one_or_none()
+    return None if entry is None else read(Envelope.from_json(entry), Event)

@@ -45,6 +45,18 @@ class JobStore:
         """Put the order's envelope in the log, for outbox and auditor; the same bytes again change nothing."""
         await self._ledger.write(lambda connection: writes.keep_order(connection, order))
 
+    async def keep_paper(self, paper: Envelope) -> None:
+        """Put a statement that is about no job in the log: a lease, an act; the same again changes nothing."""
+        await self._ledger.write(lambda connection: writes.keep_paper(connection, paper))
+
+    async def papers(self, order_id: str) -> tuple[Envelope, ...]:
+        """What changed an order's numbers here, oldest first: acts, and its return."""
+        return await self._ledger.read(lambda connection: queries.papers(connection, order_id))
+
+    async def last_event(self, kind: str) -> Event | None:
+        """The newest event of the line of this kind."""
+        return await self._ledger.read(lambda connection: queries.last_event(connection, kind))
+
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
         return await self._ledger.read(lambda connection: queries.order(connection, order_id))
@@ -99,6 +111,11 @@ class JobStore:
     async def emulated(self, order_id: str) -> int:
         """How many of the units that an order's pin statements are about are emulated."""
         return await self._ledger.read(lambda connection: queries.emulated(connection, order_id))
+
+    async def signed_for_here(self, order_id: str) -> int:
+        """How many pin statements of this very station are on record under an order."""
+        station = self._stamp.station
+        return await self._ledger.read(lambda connection: queries.signed_for(connection, order_id, station))
 
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""

@@ -124,7 +124,18 @@ class DeliveryRow(Base):
     answer_leaf: Mapped[int] = mapped_column(ForeignKey(Leaf.index), unique=True)
 
 
+class PaperRow(Base):
+    """A statement of the signer, or of others, that is about no job; the leaf holds it."""
+
+    __tablename__ = "papers"
+    __table_args__ = (Index("ix_papers_order_id", "order_id"), STRICT)
+
+    leaf_index: Mapped[int] = mapped_column(ForeignKey(Leaf.index), primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    order_id: Mapped[str]
+
+
 STATE: Final[tuple[type[Base], ...]] = (
-    OrderRow, JobRow, EventRow, RecordRow, KeyRow, SignatureRRow, OutboxRow, DeliveryRow,
+    OrderRow, JobRow, EventRow, RecordRow, KeyRow, SignatureRRow, OutboxRow, DeliveryRow, PaperRow,
 )  # fmt: skip
 """All tables that `station.jobs.projection` fills."""

@@ -15,6 +15,7 @@ from ledger.append import append
 from ledger.engine import Connection
 from station.jobs import DuplicateKeyError, Job, OnRecord, RecordConflictError, RecordKind, queries
 from station.jobs.leaf import ATTEMPT, JOB_OPENED, JobLeaf, LeafError, parse_leaf
+from station.jobs.papers import Paper
 from station.jobs.projection import Known, Row, problem, rows
 from station.jobs.stamp import Stamp
 from station.jobs.tables import STATE, KeyRow, SignatureRRow
@@ -33,6 +34,14 @@ def keep_order(connection: Connection, order: Envelope) -> None:
     leaf = _parse(order)
     if not isinstance(leaf.body, WorkOrder):
         raise RecordConflictError(f"{order.payload_type} is not a work order")
+    _append(connection, leaf, known=None)
+
+
+def keep_paper(connection: Connection, paper: Envelope) -> None:
+    """A statement that is about no job, as a leaf; the same again is fine."""
+    leaf = _parse(paper)
+    if not isinstance(leaf.body, Paper):
+        raise RecordConflictError(f"{paper.payload_type} is not kept by itself")
     _append(connection, leaf, known=None)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from station.cli.called import Here, as_called
-from station.faults import TABLE
+from station.fault_table import TABLE
 from tests.cli.commands import STATION, typed
 from tests.cli.plant import EXAMPLE
 from tests.docs.test_commands import descend

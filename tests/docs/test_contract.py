@@ -56,7 +56,7 @@ def test_every_step_has_its_row_in_its_place() -> None:
 
 
 def test_every_fault_in_the_flow_exists() -> None:
-    from station.faults import TABLE
+    from station.fault_table import TABLE
 
     named = {code.strip() for row in rows(section(FLOW, "## Steps")) for code in row[3].split(",") if code.strip()}
     assert named <= set(TABLE)

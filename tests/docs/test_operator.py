@@ -8,7 +8,7 @@ from fixtures.indicators import Lamp
 from station.cli.guide import BEGIN, END, MarkersError, main, table, with_table
 from station.events import Verdict
 from station.exits import Exit, worst
-from station.faults import TABLE, Disposition
+from station.fault_table import TABLE, Disposition
 from tests.docs.pages import page, quoted, rows, section
 
 OPERATOR = page("docs/operator.md")

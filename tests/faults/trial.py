@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from station.audit import audit
-from station.faults import TABLE
+from station.fault_table import TABLE
 from tests.faults import disk
 from tests.faults.insertion import DEVICE, Insertion, Outcome
 from tests.faults.invariants import Scene, violations

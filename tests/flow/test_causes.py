@@ -10,7 +10,8 @@ import station
 from hsm.signer import SignerError
 from station.events import Verdict
 from station.exits import Exit
-from station.faults import TABLE, Disposition, Fault, fault
+from station.fault_table import TABLE, Disposition
+from station.faults import Fault, fault
 from station.leaves import classify
 from tests.docs.pages import page, rows, section
 from tests.flow.bench import Bench

@@ -27,7 +27,7 @@ from fixtures.families.smp.emulated.ports import MemoryLink
 from fixtures.memory_slot import MemorySlot
 from fixtures.slot import Restarted, SlotConfig
 from station.events import UnitFinished, Verdict
-from station.faults import TABLE
+from station.fault_table import TABLE
 from tests.fixtures.mangling import MANGLINGS, ManglingLink, swap_letter
 from tests.flow.plant import Parties, Plant, attempt
 from trust.dsse import Envelope

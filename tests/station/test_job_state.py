@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from station.audit import audit
-from station.faults import TABLE
+from station.fault_table import TABLE
 from station.job_state import JobState, job_state
 from station.jobs import RecordKind
 from station.jobs.schema import open_database

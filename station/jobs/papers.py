@@ -1,0 +1,40 @@
+"""Statements in the log that are about no job: what the signer said of its counting, and what others had it do.
+
+Never judged here: whose signature each must carry is for `station.audit.papers` and for who takes it in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trust.account import AllotmentReturn, Balance
+from trust.act import Act
+from trust.lease import Lease
+from trust.revocation import Revocation
+
+Paper = Balance | AllotmentReturn | Act | Revocation | Lease
+PAPERS: Final[tuple[type[Paper], ...]] = (Balance, AllotmentReturn, Act, Revocation, Lease)
+
+
+def place(paper: Paper, payload_sha256: str) -> tuple[str, str]:
+    """Its one place in the log: subject and step."""
+    match paper:
+        case Balance():
+            return "balance", payload_sha256
+        case AllotmentReturn():
+            return paper.order_id, "returned"
+        case Act():
+            return "act", payload_sha256
+        case Revocation():
+            return "revocation", paper.device_id
+        case Lease():
+            return "lease", str(paper.serial)
+
+
+def order_of(paper: Paper) -> str:
+    """The order whose numbers it changes, or empty."""
+    match paper:
+        case AllotmentReturn() | Act():
+            return paper.order_id
+        case _:
+            return ""

@@ -1,0 +1,32 @@
+"""`station run --dry-run`: what a batch does before its first device, except writing."""
+
+from __future__ import annotations
+
+from station import wiring
+from station.agreement import known_signer
+from station.disk import enough_disk
+from station.events import Rehearsed
+from station.faults import LineStop, fault
+from station.line import Clock
+from station.plan import Plan
+from station.readiness import NotReadyError, greet
+
+
+async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
+    """What `station run` does before the first device, except writing; raises the fault that would stop it."""
+    slots = plan.chosen(names)
+    enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
+    signer = wiring.open_signer(plan.paths)
+    cloud = wiring.open_cloud(plan.config, plan.root)
+    try:
+        try:
+            await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
+        except LineStop:  # a batch may have ended between the two looks
+            await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
+        await greet(cloud)
+    except NotReadyError as error:
+        raise fault("setup", str(error)) from error
+    finally:
+        await cloud.close()
+        await signer.close()
+    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=tuple(slot.name for slot in slots))
