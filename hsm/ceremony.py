@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from hsm import config
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import file as counters
+from hsm.files import FileThereError, write_file
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm
@@ -120,10 +120,7 @@ def _new_pin(path: Path) -> UserPin:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """A new file, durable, with this mode whatever the umask; a link or a file in its place is refused."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        write_file(path, text.encode(), mode)
+    except FileThereError as error:
+        raise SetupError(str(error)) from error

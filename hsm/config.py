@@ -5,8 +5,11 @@ Names no trusted key: that is the trust root's alone.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +23,7 @@ from trust.toml_text import TomlError, table
 
 FILE = "signer.toml"
 SOCKET = "run/signer.sock"
+LOCK = "serving.lock"
 _QUOTED = 300  # characters of what is said of an entry, which quotes its name
 _MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with its NUL (unix(7))
 
@@ -72,3 +76,14 @@ def socket_path(directory: Path, config: SignerConfig) -> Path:
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise SetupError(f"socket path {path} is longer than {_MAX_SOCKET_PATH} bytes: use a shorter --dir or --socket")
     return path
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One serving process a directory, so that a socket left behind by a crash is nobody's."""
+    with (directory / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SetupError(f"another process serves {directory}: stop it first") from error
+        yield

@@ -6,22 +6,21 @@ Never decides about statements. Nothing is served before every check has passed.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-import given
 from hsm import check, config
 from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.records import Owner, keys_sha256
+from hsm.roots import read_root, take_up
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
 from hsm.token import TokenError, softhsm
@@ -29,12 +28,9 @@ from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.pkcs11.session import Pkcs11Token
 from hsm.token.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
-from trust.printable import plainly
-from trust.root import RootError, Seen, TrustedRoot, must_follow
-from trust.root_file import parse
+from trust.root import TrustedRoot
 
 _SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE)
-_LOCK = "serving.lock"
 
 
 def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
@@ -42,9 +38,9 @@ def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> Non
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the user PIN
     made = config.load(directory)
     check.check_places(directory, made, secret=_SECRET)
-    trusted = _root(root_file)
+    trusted = read_root(root_file)
     with ExitStack() as open_things:
-        open_things.enter_context(_alone(directory))
+        open_things.enter_context(config.alone(directory))
         try:
             token = _token(directory, made, open_things)
             signatory = _signatory(directory, made, trusted, token, open_things)
@@ -80,39 +76,5 @@ def _signatory(
     owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
     memory = Counters.open(directory / COUNTERS_FILE, owner)
     open_things.callback(memory.close)
-    take_up(memory, trusted, int(time.time()))
+    take_up(memory, trusted, int(time.time()), first=made.environment == "demo")
     return Signatory.over(token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time)
-
-
-def take_up(memory: Counters, trusted: TrustedRoot, now: int) -> None:
-    """Remember a root that is newer than the newest seen; SetupError for an older one, or another's."""
-    root, seen = trusted.root, memory.root_seen()
-    if seen is None and root.environment != "demo":
-        text = f"no trust root was taken up yet: its fingerprint is {trusted.sha256}"
-        raise SetupError(f"{text}. Compare it with the ceremony's, then: station-signer root import --help")
-    try:
-        newer = must_follow(trusted, seen)
-    except RootError as error:
-        raise SetupError(str(error)) from error
-    if newer:
-        memory.take_up_root(Seen(root.version, trusted.sha256), now)
-
-
-def _root(path: Path) -> TrustedRoot:
-    try:
-        return parse(given.read(path))
-    except OSError as error:
-        raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
-    except RootError as error:
-        raise SetupError(f"trust root {path}: {error}") from error
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One serving process a directory, so that a socket left behind by a crash is nobody's."""
-    with (directory / _LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SetupError(f"another process serves {directory}: stop it first") from error
-        yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from hsm.signer import Signer, SignerStatus
 from ledger.publish import PublishError
@@ -32,13 +33,29 @@ _ROOT = "root-taken-up"
 _HOUR_S = 3600.0
 
 
-async def known_signer(plan: Plan, signer: Signer) -> SignerStatus:
+class Place(Protocol):
+    """Whose station this is: settings, paths and trust root."""
+
+    @property
+    def config(self) -> settings.Config:
+        """The settings."""
+
+    @property
+    def paths(self) -> settings.Paths:
+        """Their paths, resolved."""
+
+    @property
+    def root(self) -> TrustedRoot:
+        """The trust root."""
+
+
+async def known_signer(place: Place, signer: Signer) -> SignerStatus:
     """What the signer says of itself; it is the root's."""
     try:
         status = await signer.status()
     except LEAF_ERRORS as error:
         raise classify(error) from error
-    check_signer(plan.config, plan.root, status)
+    check_signer(place.config, place.root, status)
     return status
 
 
@@ -54,11 +71,11 @@ async def require_same_order(store: JobStore, order: Envelope) -> WorkOrder:
     return work
 
 
-async def admit_order(plan: Plan, signer: Signer, store: JobStore) -> None:
+async def admitted_order(order: Envelope, signer: Signer, store: JobStore) -> None:
     """The signer knows the order; the order is in the log."""
     try:
-        await signer.import_order(plan.order)
-        await store.keep_order(plan.order)
+        await signer.import_order(order)
+        await store.keep_order(order)
     except LEAF_ERRORS as error:
         raise classify(error) from error
 
@@ -113,12 +130,12 @@ async def take_up_root(store: JobStore, root: TrustedRoot, stamp: Stamp) -> None
         raise classify(error) from error
 
 
-async def keep_leased(status: SignerStatus, signer: Signer, cloud: Cloud, plan: Plan, store: JobStore) -> None:
+async def keep_leased(status: SignerStatus, signer: Signer, cloud: Cloud, root: TrustedRoot, store: JobStore) -> None:
     """A fresh lease while the registry answers, if half of the old one is used; else the old one must do."""
-    if not is_low(status, plan.root):
+    if not is_low(status, root):
         return
     try:
-        await renew(signer, cloud, plan.root, store)
+        await renew(signer, cloud, root, store)
     except CloudUnreachableError as error:
         _LOG.warning("the signer's lease was not renewed: %s", error)
     except LEAF_ERRORS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from station.allotment import allotted
 from station.events import Step, Verdict
 from station.headroom import Headroom
 from station.held import finish_me, held_devices, standing
@@ -57,7 +58,7 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
             if may_be_signed(step, begun):
                 asked[step].append(job.device_id)
     tally, held = await store.tally(order), await held_devices(store, order)
-    part = work.allotted(store.station)
+    part = await allotted(store, work)
     left = part.quantity + part.allowance - tally.signed_for
     return Headroom(
         part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance
@@ -68,7 +69,7 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
     order = await store.order(order_id)
     if order is None:
         raise LedgerError(f"order {order_id} is listed and not in the log: run station ledger verify --config FILE")
-    part = read(order, WorkOrder).allotted(store.station)
+    part = await allotted(store, read(order, WorkOrder))
     tally, held = await store.tally(order_id), await finish_me(store, order_id)
     told = await standing(store, order_id)
     unfinished = await store.unfinished(order_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.indicators import NoIndicators
@@ -16,7 +17,8 @@ from ledger.engine import Engine
 from ledger.faults import StoreError
 from station import config as settings
 from station.agreement import (
-    admit_order,
+    Place,
+    admitted_order,
     hold_hourly,
     keep_leased,
     known_signer,
@@ -32,15 +34,14 @@ from station.events import OutboxSent
 from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
 from station.history import Reader
-from station.jobs import LedgerError
 from station.jobs.schema import open_copy, open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
-from station.leaves import classify
-from station.line import Clock, Line
+from station.left_over import send_left_over
+from station.line import Line
 from station.order_report import room_left
 from station.outbox import Outbox
-from station.plan import Plan
+from station.plan import Plan, agree
 from station.port import FloorPort
 from station.root import load_root
 from station.same_log import require_same_log
@@ -82,8 +83,8 @@ async def open_floor(
         store = await continued(plan, status)
         stack.push_async_callback(store.close)
         await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
-        await admit_order(plan, signer, store)
-        await keep_leased(status, signer, cloud, plan, store)
+        await admitted_order(plan.order, signer, store)
+        await keep_leased(status, signer, cloud, plan.root, store)
         await require_no_surplus(status.orders, store)
         voice = Voice()
         line = Line(
@@ -108,27 +109,50 @@ async def open_floor(
         await publish(plan, signer, store)
 
 
-async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: float) -> OutboxSent | None:
-    """Try what earlier batches left in the outbox, before a unit is taken; None if it is empty.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What work on orders needs: signer, registry and ledger of this station, and nobody else at the ledger."""
 
-    A registry that does not answer keeps the batch waiting for `within_s` and no longer: the floor tries again.
-    """
-    found: list[Fault] = []
+    config: settings.Config
+    paths: settings.Paths
+    root: TrustedRoot
+    signer: SignerClient
+    store: JobStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Here:
+    config: settings.Config
+    paths: settings.Paths
+    root: TrustedRoot
+
+
+@asynccontextmanager
+async def open_desk(config_file: Path) -> AsyncIterator[Desk]:
+    """Signer and ledger, agreed as for a batch; the faults of `known_signer` and `continued`."""
+    config, paths = settings.load(config_file)
+    here = _Here(config=config, paths=paths, root=load_root(paths.root))
+    agree(config, here.root)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(alone_with(paths.database))
+        signer = open_signer(paths)
+        stack.push_async_callback(signer.close)
+        store = await continued(here, await known_signer(here, signer))
+        stack.push_async_callback(store.close)
+        await take_up_root(store, here.root, stamp_of(config, here.root))
+        yield Desk(config=config, paths=paths, root=here.root, signer=signer, store=store)
+
+
+@asynccontextmanager
+async def asking_signer(config_file: Path) -> AsyncIterator[SignerStatus]:
+    """What the signer says, for reading only."""
+    config, paths = settings.load(config_file)
+    here = _Here(config=config, paths=paths, root=load_root(paths.root))
+    signer = open_signer(paths)
     try:
-        before = len(await store.pending())
-        if before == 0:
-            return None
-        try:
-            async with asyncio.timeout(within_s):
-                await make_outbox(found.append).drain_once()
-        except TimeoutError:  # cut short between or in sendings: each is repeated until its receipt is on record
-            pass
-        left = len(await store.pending())
-    except LedgerError as error:
-        raise classify(error) from error
-    if found:
-        raise found[0]
-    return OutboxSent(at=Clock().utc(), found=before, waiting=left)
+        yield await known_signer(here, signer)
+    finally:
+        await signer.close()
 
 
 def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
@@ -147,12 +171,12 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
     return make
 
 
-async def continued(plan: Plan, status: SignerStatus) -> JobStore:
+async def continued(place: Place, status: SignerStatus) -> JobStore:
     """The station's ledger, which goes on from the signer's last head; a new one only if the signer knows of none."""
-    origin = plan.root.root.log_origin(plan.config.station.name)
-    if not begun(plan.paths.database):
+    origin = place.root.root.log_origin(place.config.station.name)
+    if not begun(place.paths.database):
         await require_same_log(status, origin, None)
-    store = open_store(plan)
+    store = open_store(place)
     try:
         await require_same_log(status, origin, store)
     except Fault:
@@ -179,13 +203,13 @@ def begun(database: Path) -> bool:
         return database.is_file() and database.stat().st_size > 0
 
 
-def open_store(plan: Plan) -> JobStore:
+def open_store(place: Place) -> JobStore:
     """The station's database, made if there is none: `continued` knows whether it may be."""
-    path, there = plan.paths.database, begun(plan.paths.database)
+    path, there = place.paths.database, begun(place.paths.database)
     with usable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return JobStore(open_database(path, create=True), stamp_of(plan.config, plan.root))
+        return JobStore(open_database(path, create=True), stamp_of(place.config, place.root))
     except StoreError as error:
         raise fault("ledger-failed" if there else "setup", f"{path}: {error}") from error
 

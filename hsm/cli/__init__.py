@@ -11,6 +11,9 @@ from typing import Literal, NoReturn
 
 import click
 
+from hsm.cli.approver import approver
+from hsm.cli.order import order
+from hsm.cli.root import root
 from trust.printable import printable
 
 _SETUP_FAILED = 2
@@ -101,6 +104,11 @@ def status(directory: Path, *, as_json: bool) -> None:
         _stop(error, _LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
         click.echo(printable(line))
+
+
+cli.add_command(approver)
+cli.add_command(root)
+cli.add_command(order)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ _COMMANDS = {
     ),
     "run": ("station.cli.run:run", "Provision a batch under an order."),
     "check": ("station.cli.check:check", "Before the shift: is everything there and in order?"),
+    "order": ("station.cli.order:order", "Work orders at the signer."),
+    "act": ("station.cli.order:act", "Have the signer do what two officers approved."),
     "device": ("station.cli.device:device", "What is known about a device."),
     "ledger": ("station.cli.ledger:ledger", "The provisioning log."),
 }

@@ -1,38 +1,29 @@
 """What the demo's plant is made of: directories, signers, registry, trust root, orders, bench.
 
-Everything is made by the programs that make it in a real plant; only the trust root and the orders, which people sign
-there, are written by this module, without signatures, for environment `demo`.
+Everything is made by the programs that make it in a real plant; what people do there with their own keys is in
+`station.demo.papers`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 import socket
-import ssl
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from fixtures.slot import SlotConfig
 from fixtures.slots import read_slots, write_slots
 from station.config import Config, Paths
 from station.demo import processes
 from station.demo.bench import Bench, firmware_sha256, start_bench
+from station.demo.papers import OrderSpec, Papers
 from station.faults import fault
-from trust.keys import PublicKey
-from trust.root import RegistryKeys, Root, StationKeys
-from trust.root_file import wrap
 
 REGISTRY = "registry-01"
 MARKER = ".keystation-demo"
 _READY_S = 30.0
-_ORDER_LASTS = timedelta(days=30)
 _Product = Literal["ec", "rsa"]
 
 
@@ -54,6 +45,8 @@ class Plant:
         self._board = board
         self._stack = stack
         self._logs = paths.state / "logs"
+        station = config.station
+        self._papers = Papers(paths.state, station.name, station.environment, self._logs / "init.log")
 
     def require_own(self) -> None:
         """Refuse a directory that no demo has made."""
@@ -82,28 +75,7 @@ class Plant:
         argv = [registry, "init", "--dir", str(self._state / "registry"), "--name", REGISTRY, "--host", "localhost"]
         socket_ = str(self._state / "signer-cloud" / "run" / "signer.sock")
         processes.run([*argv, "--signer-socket", socket_, *environment], self._logs / "init.log")
-        self._paths.root.write_bytes(wrap(self._root()).to_json())
-
-    def _root(self) -> Root:
-        factory, cloud = self._public("factory"), self._public("cloud")
-        tls = ssl.PEM_cert_to_DER_cert((self._state / "registry" / "tls.crt").read_text())
-        return Root(
-            environment=self._config.station.environment,
-            version=1,
-            registry=REGISTRY,
-            registry_url=f"https://localhost:{_free_port()}",
-            tls_root=tls,
-            stations={
-                self._config.station.name: StationKeys(
-                    **{purpose: factory[purpose] for purpose in StationKeys.__struct_fields__}
-                )
-            },
-            registry_keys=RegistryKeys(receipt=cloud["receipt"]),
-        )
-
-    def _public(self, role: str) -> dict[str, bytes]:
-        keys = msgspec.json.decode((self._state / f"signer-{role}" / "public.json").read_bytes(), type=dict[str, str])
-        return {purpose: base64.b64decode(spki) for purpose, spki in keys.items()}
+        self._papers.make_root(self._paths.root, registry=REGISTRY, url=f"https://localhost:{_free_port()}")
 
     def start(self, port: int) -> None:
         """Signers and registry, each a process of its own."""
@@ -139,47 +111,26 @@ class Plant:
             for product, count in split
             if count
         ]
-        configs: list[SlotConfig] = []
-        batches = []
-        for bench in benches:
-            found = read_slots(bench.wait())
-            configs += found
-            order = self.write_order(bench.bench.product, len(found))
-            batches.append(Batch(order=order, slots=tuple(config.name for config in found)))
-        write_slots(self._paths.slots, configs)
-        return tuple(batches)
-
-    def write_order(self, product: _Product, quantity: int) -> Path:
-        """The plain TOML order for one product of the demo."""
-        cloud = self._public("cloud")
-        udp = product == "ec"
-        key = PublicKey.from_der(cloud["cloud-udp" if udp else "cloud-tcp"]).to_pem()
-        authority = PublicKey.from_der(cloud["authority"]).to_pem()
-        path = self._state / "orders" / f"{product}.toml"
-        path.parent.mkdir(exist_ok=True)
-        firmware = firmware_sha256(self._board)
-        allowance, now = max(1, quantity // 10), datetime.now(UTC)
-        path.write_text(
-            f'order_id = "demo-{product}-{hashlib.sha256(self._paths.root.read_bytes()).hexdigest()[:6]}"\n'
-            f'product = "demo-{product}"\n'
-            f"product_id = {1001 if udp else 1002}\n"
-            f'key_type = "{"ec-p256" if udp else "rsa-2048"}"\n'
-            f'origins = ["generated"]\n'
-            f"quantity = {quantity}\n"
-            f"allowance = {allowance}\n"
-            f'not_before = "{now:%Y-%m-%dT%H:%M:%SZ}"\n'
-            f'not_after = "{now + _ORDER_LASTS:%Y-%m-%dT%H:%M:%SZ}"\n'
-            f'family = "smp"\n'
-            f'service = "{"udp" if udp else "tcp"}"\n'
-            f'host = "{"udp" if udp else "tcp"}.devices.example"\n'
-            f"port = {5684 if udp else 5683}\n"
-            f'handshake_waiver = "not-built"\n'
-            f'cloud_key = """\n{key}"""\n'
-            f'authority_key = """\n{authority}"""\n'
-            f'\n[[firmware]]\nsha256 = "{firmware}"\n'
-            f"\n[stations.{self._config.station.name}]\nquantity = {quantity}\nallowance = {allowance}\n"
+        found = {running.bench: read_slots(running.wait()) for running in benches}
+        files = {bench: self._state / "orders" / f"{bench.product}.json" for bench in found}
+        self._papers.make_orders(
+            self._paths.root, {files[bench]: self._order(bench, len(slots)) for bench, slots in found.items()}
         )
-        return path
+        write_slots(self._paths.slots, [config for slots in found.values() for config in slots])
+        return tuple(
+            Batch(order=files[bench], slots=tuple(config.name for config in slots)) for bench, slots in found.items()
+        )
+
+    def _order(self, bench: Bench, quantity: int) -> OrderSpec:
+        root = hashlib.sha256(self._paths.root.read_bytes()).hexdigest()
+        return OrderSpec(
+            order_id=f"demo-{bench.product}-{root[:6]}",
+            product=f"demo-{bench.product}",
+            product_id=bench.product_id,
+            udp=bench.product == "ec",
+            quantity=quantity,
+            firmware_sha256=firmware_sha256(self._board),
+        )
 
 
 def _free_port() -> int:

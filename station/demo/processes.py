@@ -32,6 +32,14 @@ def run(argv: list[str], log: Path) -> None:
         raise fault("setup", f"{Path(argv[0]).name} {argv[1]} ended with {code}:\n{_tail(log)}")
 
 
+def answer(argv: list[str]) -> str:
+    """What a program says on stdout; the fault `setup` with what it says on stderr if it fails."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise fault("setup", f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
 class Process:
     """One program at work, its output in a log file."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from station import wiring
-from station.agreement import admit_order
+from station.agreement import admitted_order
 from station.attempt import Attempt
 from station.demo.processes import Process
 from station.events import AnyEvent, Step, StepDone, Verdict
@@ -51,7 +51,7 @@ class _line:  # noqa: N801 - reads as a function where it is used
         self._store: JobStore = wiring.open_store(self._plan)
         self._signer = wiring.SignerClient(self._plan.paths.signer_socket)
         self._cloud = wiring.open_cloud(self._plan.config, self._plan.root)
-        await admit_order(self._plan, self._signer, self._store)
+        await admitted_order(self._plan.order, self._signer, self._store)
 
         def emit(event: AnyEvent) -> None:
             self._events.append((time.monotonic(), event))

@@ -1,0 +1,122 @@
+"""An approver's own key at work: a file with a passphrase, or a PKCS#11 token. Signs one document that was shown.
+
+For people's machines, never for a signer's: no approver's key is ever in a signer's token or directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+import given
+from hsm.config import SetupError
+from hsm.token import Token
+from hsm.token.user_pin import UserPin
+from trust.approval import approved
+from trust.dsse import Envelope, Signature
+from trust.keys import PublicKey
+from trust.printable import plainly
+
+_MIN_PASSPHRASE = 12  # characters: a stolen file is guessed at offline
+
+
+class ApproverKey(Protocol):
+    """One person's signing key."""
+
+    @property
+    def public(self) -> PublicKey:
+        """Its public half, as it stands in the trust root."""
+
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA P-256 with SHA-256 over the message, in DER."""
+
+
+def approve(envelope: Envelope, key: ApproverKey) -> Envelope:
+    """The document with this key's signature added; SetupError when the signature does not verify."""
+    signature = key.sign(envelope.pae)
+    if not key.public.verifies(signature, envelope.pae):
+        raise SetupError("the signature that was made does not verify: take this key out of use")
+    return approved(envelope, Signature(key.public.fingerprint, signature))
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """A key out of a PEM file."""
+
+    private: ec.EllipticCurvePrivateKey
+
+    @property
+    def public(self) -> PublicKey:
+        """Its public half."""
+        return _public(self.private)
+
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA with SHA-256, in DER."""
+        return self.private.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """A key on a PKCS#11 token, by its label."""
+
+    token: Token
+    label: str
+
+    @property
+    def public(self) -> PublicKey:
+        """Its public half."""
+        return PublicKey.from_der(self.token.public_key(self.label))
+
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA with SHA-256, in DER."""
+        return self.token.sign_ecdsa(self.label, hashlib.sha256(message).digest())
+
+
+def new_key_file(path: Path, passphrase: UserPin) -> PublicKey:
+    """Make a key in a new file of mode 0600, encrypted; its public half. SetupError if the file is there."""
+    if len(passphrase.reveal()) < _MIN_PASSPHRASE:
+        raise SetupError(f"a passphrase has {_MIN_PASSPHRASE} characters at least: the file may be stolen")
+    private = ec.generate_private_key(ec.SECP256R1())
+    data = private.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.reveal().encode())
+    )
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SetupError(f"{path}: {plainly(error)}: a key is never overwritten; choose another file") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return _public(private)
+
+
+def read_key_file(path: Path, passphrase: UserPin) -> FileKey:
+    """The key in the file; SetupError says whether file or passphrase is wrong."""
+    try:
+        private = load_pem_private_key(given.read(path), passphrase.reveal().encode())
+    except OSError as error:
+        raise SetupError(f"approver's key {path}: {plainly(error)}: name the file with --key") from error
+    except (ValueError, TypeError) as error:
+        text = f"approver's key {path}: not a key that this passphrase opens"
+        raise SetupError(f"{text}: give the file of station-signer approver new, and its passphrase") from error
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+        raise SetupError(f"approver's key {path}: not EC P-256: make one with station-signer approver new")
+    return FileKey(private)
+
+
+def _public(private: ec.EllipticCurvePrivateKey) -> PublicKey:
+    return PublicKey.from_der(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

@@ -1,0 +1,42 @@
+"""Have a signer that does not serve take up a root: checked, compared with its fingerprint, and then for good.
+
+What a serving signer does with the root that it is given at its start is `hsm.service`'s. Never signs.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from hsm import config
+from hsm.ceremony import COUNTERS_FILE
+from hsm.config import SetupError
+from hsm.counters import Counters
+from hsm.counters.file import StoreError
+from hsm.records import Owner, keys_sha256
+from hsm.roots import public_keys, read_root, take_up
+from trust.root import TrustedRoot
+
+
+def import_root(directory: Path, file: Path, sha256: str) -> TrustedRoot:
+    """The root that was taken up; SetupError says why it was not."""
+    made = config.load(directory)
+    trusted = read_root(file)
+    if trusted.sha256 != sha256.lower():
+        text = f"{file} has the fingerprint {trusted.sha256}, not {sha256[:64]}"
+        raise SetupError(f"{text}: compare it with what an officer tells you, by another way than the file came")
+    if trusted.root.environment != made.environment:
+        text = f"the root is of environment {trusted.root.environment!r}, this signer of {made.environment!r}"
+        raise SetupError(f"{text}: it was made there, with its keys, and stays there")
+    keys = public_keys(directory)
+    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
+    try:
+        with config.alone(directory):
+            counters = Counters.open(directory / COUNTERS_FILE, owner)
+            try:
+                take_up(counters, trusted, int(time.time()), first=True)
+            finally:
+                counters.close()
+    except StoreError as error:
+        raise SetupError(str(error)) from error
+    return trusted

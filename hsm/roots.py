@@ -1,0 +1,56 @@
+"""The root that a signer serves: read from its file, and never older than the newest that this signer took up."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+import msgspec
+
+import given
+from hsm.ceremony import PUBLIC_FILE
+from hsm.config import SetupError
+from hsm.counters import Counters
+from trust.printable import plainly, quoted
+from trust.root import RootError, Seen, TrustedRoot, must_follow
+from trust.root_file import parse
+
+
+def read_root(path: Path) -> TrustedRoot:
+    """The root in the file; SetupError."""
+    try:
+        return parse(given.read(path))
+    except OSError as error:
+        raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
+    except RootError as error:
+        raise SetupError(f"trust root {path}: {error}") from error
+
+
+def take_up(counters: Counters, trusted: TrustedRoot, now: int, *, first: bool) -> None:
+    """Remember a root that is newer than the newest seen; SetupError for an older one, or another's.
+
+    `first`: whether it may be the first one that is seen. Outside `demo` only an import by fingerprint may say so.
+    """
+    root, seen = trusted.root, counters.root_seen()
+    if seen is None and not first:
+        text = f"no trust root was taken up by this signer yet; the one given has the fingerprint {trusted.sha256}"
+        raise SetupError(f"{text}. Compare it with the ceremony's minutes, then: station-signer root import --help")
+    try:
+        newer = must_follow(trusted, seen)
+    except RootError as error:
+        raise SetupError(str(error)) from error
+    if newer:
+        counters.take_up_root(Seen(root.version, trusted.sha256), now)
+
+
+def public_keys(directory: Path) -> dict[str, bytes]:
+    """The signer's public keys by purpose, from its `public.json`; SetupError."""
+    path = directory / PUBLIC_FILE
+    try:
+        keys = msgspec.json.decode(given.read(path), type=dict[str, str])
+        return {purpose: base64.b64decode(spki, validate=True) for purpose, spki in keys.items()}
+    except OSError as error:
+        raise SetupError(f"{path}: {plainly(error)}: restore it") from error
+    except (msgspec.DecodeError, binascii.Error) as error:
+        raise SetupError(f"{path}: {quoted(error)}: restore it") from error

@@ -1,0 +1,96 @@
+"""`station order` and `station act`: what people approved elsewhere, brought to the signer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from station.cli.options import CONFIG
+from station.cli.output import data, note
+
+if TYPE_CHECKING:
+    from trust.account import AllotmentReturn, OrderCount
+    from trust.order import WorkOrder
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def order() -> None:
+    """Work orders at the signer, which is the factory's only store of them."""
+
+
+@order.command("import", short_help="Make an approved order known to the signer.")
+@click.argument("file", type=_FILE)
+@CONFIG
+def import_(file: Path, config_file: Path) -> None:
+    """Make an approved order known to the signer; `station run --order` does the same."""
+    work = asyncio.run(_import(config_file, file))
+    data(f"{work.order_id}: {work.quantity} + {work.allowance} of {work.product} known to the signer")
+
+
+@order.command(short_help="What the signer has counted under its orders.")
+@CONFIG
+@click.option("--jsonl", is_flag=True, help="One JSON object an order.")
+def show(config_file: Path, jsonl: bool) -> None:
+    """What the signer has counted under its orders: pin statements and completions, with their limits."""
+    for each in asyncio.run(_show(config_file)):
+        if jsonl:
+            data(msgspec.json.encode(each).decode())
+            continue
+        state = " returned" if each.returned else ""
+        data(
+            f"{each.order_id:<24} signed for {each.pins} of {each.pin_limit}, "
+            f"completed {each.completions} of {each.completion_limit}, scrapped {each.scrapped}{state}"
+        )
+
+
+@order.command(short_help="Give back what this station has not used of an order.")
+@click.argument("order_id")
+@CONFIG
+def close(order_id: str, config_file: Path) -> None:
+    """Give back what this station has not used of an order; units that are signed for may still be finished."""
+    returned = asyncio.run(_close(config_file, order_id))
+    data(f"{order_id}: returned {returned.quantity} units and {returned.allowance} of the allowance")
+    note("the signer's statement of it is in the ledger; a new order may allot the rest to another station")
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@CONFIG
+def act(file: Path, config_file: Path) -> None:
+    """Have the signer do what two officers approved (station-signer act); it goes on record."""
+    done = asyncio.run(_act(config_file, file))
+    data(f"done, and on record: act {done}")
+
+
+async def _import(config_file: Path, file: Path) -> WorkOrder:
+    from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
+
+    async with wiring.open_desk(config_file) as desk:
+        return await ordering.import_order(desk, file)
+
+
+async def _show(config_file: Path) -> tuple[OrderCount, ...]:
+    from station import wiring  # noqa: PLC0415 - keeps --help fast
+
+    async with wiring.asking_signer(config_file) as status:
+        return status.orders
+
+
+async def _close(config_file: Path, order_id: str) -> AllotmentReturn:
+    from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
+
+    async with wiring.open_desk(config_file) as desk:
+        return await ordering.close_order(desk, order_id)
+
+
+async def _act(config_file: Path, file: Path) -> str:
+    from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
+
+    async with wiring.open_desk(config_file) as desk:
+        return (await ordering.perform_act(desk, file)).payload_sha256

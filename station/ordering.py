@@ -1,0 +1,77 @@
+"""Orders between people and signer: taken in, shown, closed; and acts of officers. Everything goes on record.
+
+The signer is the factory's only store of orders and decides about each; nothing here makes a unit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import given
+from hsm.signer import SignerError, SignerUnavailableError
+from ledger.publish import PublishError
+from station.agreement import admitted_order, hold_balance, log_key
+from station.faults import fault
+from station.leaves import LEAF_ERRORS, classify
+from station.plan import for_this_station, load_order
+from station.usage import UsageError
+from station.wiring import Desk
+from trust.account import AllotmentReturn
+from trust.act import ActRefusedError, body
+from trust.dsse import Envelope, EnvelopeError
+from trust.order import WorkOrder
+from trust.root import RootError
+from trust.statement import StatementError, read, verify
+
+
+async def import_order(desk: Desk, file: Path) -> WorkOrder:
+    """The order is known to the signer and on record; UsageError, or the fault that the signer's answer stands for."""
+    order = load_order(file, desk.root)
+    work = read(order, WorkOrder)
+    for_this_station(work, desk.config)
+    await admitted_order(order, desk.signer, desk.store)
+    return work
+
+
+async def close_order(desk: Desk, order_id: str) -> AllotmentReturn:
+    """Give back what this station has not used; units in work may still be completed. On record, and published."""
+    try:
+        answer = await desk.signer.return_allotment(order_id)
+        returned = verify(answer, AllotmentReturn, desk.root.root.account_key(desk.store.station))
+        await desk.store.keep_paper(answer)
+    except (StatementError, RootError) as error:
+        raise fault("signer-wrong", str(error)) from error
+    except LEAF_ERRORS as error:
+        raise classify(error) from error
+    await _publish(desk)
+    return returned
+
+
+async def perform_act(desk: Desk, file: Path) -> Envelope:
+    """Have the signer do what officers have approved, once. On record, and published."""
+    try:
+        act = Envelope.from_json(given.read(file).strip())
+        body(act)
+    except OSError as error:
+        raise UsageError(f"act {file}: {error.strerror}; name the act's file") from error
+    except (EnvelopeError, ActRefusedError) as error:
+        raise UsageError(f"act {file}: {error}") from error
+    try:
+        await desk.signer.perform_act(act)
+    except (SignerError, SignerUnavailableError) as error:
+        raise classify(error) from error
+    try:
+        # A crash here: the act is done and not on record; the signer's balance shows it, and says so for ever.
+        await desk.store.keep_paper(act)
+    except LEAF_ERRORS as error:
+        raise classify(error) from error
+    await _publish(desk)
+    return act
+
+
+async def _publish(desk: Desk) -> None:
+    await hold_balance(desk.signer, desk.store, desk.root)
+    try:
+        await desk.store.publish(log_key(desk.root, desk.store.station), desk.signer.sign_checkpoint)
+    except (*LEAF_ERRORS, PublishError) as error:
+        raise classify(error) from error
