@@ -11,6 +11,7 @@ from typing import Literal, NoReturn
 
 import click
 
+from hsm.cli.act import act
 from hsm.cli.approver import approver
 from hsm.cli.order import order
 from hsm.cli.root import root
@@ -109,6 +110,7 @@ def status(directory: Path, *, as_json: bool) -> None:
 cli.add_command(approver)
 cli.add_command(root)
 cli.add_command(order)
+cli.add_command(act)
 
 
 def main() -> None:

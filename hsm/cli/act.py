@@ -1,0 +1,139 @@
+"""`station-signer act`: break-glass acts, made, shown and approved. A station has them done, and keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsm.cli.asking import FILE, approver_key, key_options, read_envelope, shown, stop, write_new, write_over
+
+if TYPE_CHECKING:
+    from trust.dsse import Envelope
+    from trust.root import TrustedRoot
+
+_ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
+
+
+@click.group()
+def act() -> None:
+    """Break-glass acts: what two officers together may have a signer do, once."""
+
+
+@act.command(short_help="Write an act, not approved yet.")
+@_ROOT
+@click.option("--signer", required=True, help="Name of the station whose signer is to do it.")
+@click.option("--raise-allowance", "order_file", type=FILE, help="Allow more pin statements under this order.")
+@click.option("--units", type=click.IntRange(1, 1_000_000), help="How many more.")
+@click.option("--lift-stop", "stop_number", type=click.IntRange(1), help="Lift the stop of this number.")
+@click.option("--reason", required=True, help="Why: at least 8 characters, read by auditors years later.")
+@click.option("--days", type=click.IntRange(1, 7), default=1, show_default=True, help="How long it may be used.")
+@click.option("--out", type=FILE, required=True, help="New file for the act.")
+def new(
+    root_file: Path,
+    signer: str,
+    order_file: Path | None,
+    units: int | None,
+    stop_number: int | None,
+    reason: str,
+    days: int,
+    out: Path,
+) -> None:
+    """Write an act, not approved yet: either --raise-allowance ORDER --units N, or --lift-stop N."""
+    if (order_file is None) == (stop_number is None) or (order_file is None) != (units is None):
+        raise click.UsageError("name one act: --raise-allowance ORDER --units N, or --lift-stop N")
+    if stop_number is not None:
+        about: dict[str, Any] = {"kind": "lift-stop", "stop": stop_number}
+    else:
+        about = {"kind": "raise-allowance", "units": units, **_order(order_file)}
+    made = _made(root_file, {"signer": signer, "reason": reason, **about}, timedelta(days=days))
+    write_new(out, made.to_json() + b"\n")
+    click.echo(made.payload_sha256)
+    click.echo(f"next: station-signer act approve {out} --root {root_file} --key KEY, by officers", err=True)
+
+
+@act.command(short_help="Show an act and who approved it.")
+@click.argument("file", type=FILE)
+@_ROOT
+def show(file: Path, root_file: Path) -> None:
+    """Show an act and who approved it."""
+    for line in _lines(read_envelope(file), _trusted(root_file)):
+        click.echo(line)
+
+
+@act.command(short_help="Approve an act with your key.")
+@click.argument("file", type=FILE)
+@_ROOT
+@key_options
+def approve(
+    file: Path,
+    root_file: Path,
+    key_file: Path | None,
+    module: str | None,
+    token: str | None,
+    label: str | None,
+    secret: str | None,
+    *,
+    yes: bool,
+) -> None:
+    """Approve an act with your own key; the signature goes into the file."""
+    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
+
+    trusted, envelope = _trusted(root_file), read_envelope(file)
+    shown(_lines(envelope, trusted), yes=yes)
+    made = sign(envelope, approver_key(key_file, module, token, label, secret))
+    write_over(file, made.to_json() + b"\n")
+    click.echo(f"the act now has {len(made.signatures)} approvals; next: station act {file}", err=True)
+
+
+def _order(file: Path | None) -> dict[str, str]:
+    from trust.order_approval import OrderRefusedError, body  # noqa: PLC0415 - keeps --help fast
+
+    envelope = read_envelope(file or Path())
+    try:
+        return {"order_id": body(envelope).order_id, "order_sha256": envelope.payload_sha256}
+    except OrderRefusedError as error:
+        stop(f"{file}: {error}")
+
+
+def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
+    import secrets  # noqa: PLC0415 - keeps --help fast
+
+    import msgspec  # noqa: PLC0415
+
+    from trust.act import Act, ActRefusedError, body  # noqa: PLC0415
+    from trust.statement import envelope  # noqa: PLC0415
+
+    trusted, now = _trusted(root_file), datetime.now(UTC)
+    entries = {
+        "type": "act", "environment": trusted.root.environment, "root_sha256": trusted.sha256, "nonce": secrets.token_hex(32),
+        "made_at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "not_after": f"{now + lasts:%Y-%m-%dT%H:%M:%SZ}", **about,
+    }  # fmt: skip
+    try:
+        made = envelope(msgspec.convert(entries, Act))
+        body(made)
+    except (msgspec.ValidationError, ActRefusedError) as error:
+        stop(f"act: {error}: correct it")
+    return made
+
+
+def _trusted(root_file: Path) -> TrustedRoot:
+    from hsm.cli.roots import trusted_root  # noqa: PLC0415 - keeps --help fast
+
+    return trusted_root(root_file)
+
+
+def _lines(envelope: Envelope, trusted: TrustedRoot) -> Iterator[str]:
+    from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
+    from trust.act import ActRefusedError, body  # noqa: PLC0415
+
+    try:
+        found = body(envelope)
+    except ActRefusedError as error:
+        stop(error)
+    yield f"act {found.kind} by signer {found.signer}, SHA-256 {envelope.payload_sha256}"
+    yield from fields(found)
+    yield from approved_by(envelope, trusted.root.approvers)
