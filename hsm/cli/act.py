@@ -109,9 +109,14 @@ def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
 
     trusted, now = _trusted(root_file), datetime.now(UTC)
     entries = {
-        "type": "act", "environment": trusted.root.environment, "root_sha256": trusted.sha256, "nonce": secrets.token_hex(32),
-        "made_at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "not_after": f"{now + lasts:%Y-%m-%dT%H:%M:%SZ}", **about,
-    }  # fmt: skip
+        "type": "act",
+        "environment": trusted.root.environment,
+        "root_sha256": trusted.sha256,
+        "nonce": secrets.token_hex(32),
+        "made_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "not_after": f"{now + lasts:%Y-%m-%dT%H:%M:%SZ}",
+        **about,
+    }
     try:
         made = envelope(msgspec.convert(entries, Act))
         body(made)
