@@ -182,7 +182,7 @@ def _problem_of_numbers(order: WorkOrder) -> str | None:
     try:
         begins, ends = datetime.fromisoformat(order.not_before), datetime.fromisoformat(order.not_after)
     except ValueError:
-        return "not_before and not_after must be times that exist, such as 2026-01-31T06:00:00Z"
+        return "not_before or not_after is no time that exists; correct it, such as 2026-01-31T06:00:00Z"
     return None if begins < ends else "not_after is not after not_before; correct one"
 
 
@@ -230,12 +230,20 @@ def _origin_problem(order: WorkOrder, pin: PinStatement) -> str | None:
 def _device_problem(order: WorkOrder, pin: PinStatement) -> str | None:
     if order.devices and pin.device_id not in order.devices:
         return f"device {pin.device_id} is not on the order's list"
-    if window_problem(order, datetime.fromisoformat(pin.made_at)) is not None:
+    if not _within(order, pin.made_at):
         return f"the statement was made at {pin.made_at}, outside {order.not_before} to {order.not_after}"
     missing = order.before_lock.missing(
         debug_closed=pin.declared.debug_closed, readout_protected=pin.declared.readout_protected
     )
     return None if missing is None else f"the device may not be keyed like this: {missing}"
+
+
+def _within(order: WorkOrder, made_at: str) -> bool:
+    """Whether this time is in the window; a time that does not exist (the 13th month) is in none."""
+    try:
+        return window_problem(order, datetime.fromisoformat(made_at)) is None
+    except ValueError:
+        return False
 
 
 def _firmware_problem(order: WorkOrder, pin: PinStatement) -> str | None:

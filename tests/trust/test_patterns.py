@@ -13,11 +13,13 @@ from hsm.config import SignerConfig
 from station.config import StationSettings
 from trust.identity import DeviceId, IdentityError, JobId, parse_name
 from trust.order import WorkOrder
-from trust.statement import DeviceHex, Hex32, JobHex, Name, Utc
+from trust.statement import DeviceHex, Hex32, JobHex, MaybeHex32, Name, Utc
 
 UTC = "2026-11-22T20:00:00"
 GOOD: list[tuple[Any, str]] = [
     (Hex32, "0f" * 32),
+    (MaybeHex32, "0f" * 32),
+    (MaybeHex32, ""),
     (DeviceHex, "0f" * 12),
     (JobHex, "0f" * 16),
     (Name, "order-1"),

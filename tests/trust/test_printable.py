@@ -7,11 +7,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from trust import root
 from trust.dsse import Envelope, EnvelopeError
 from trust.order import OrderError
 from trust.order_file import from_toml
 from trust.printable import printable
+from trust.root import RootError
+from trust.root_file import ROOT_TYPE, parse
 from trust.statement import Event, StatementError, read
 
 HOSTILE = "\x1b[2J\n\x00\u202e\x9b\r\u2028\ud800"
@@ -36,8 +37,8 @@ def test_errors_about_foreign_bytes_are_printable() -> None:
         Envelope.from_json(hostile_json())
     with pytest.raises(StatementError) as statement:
         read(Envelope(b'{"type":"event",' + hostile_json()[1:], Event.PAYLOAD_TYPE), Event)
-    with pytest.raises(root.RootError) as trusted:
-        root.parse(Envelope(b'{"type":"root",' + hostile_json()[1:], root.ROOT_TYPE).to_json())
+    with pytest.raises(RootError) as trusted:
+        parse(Envelope(b'{"type":"root",' + hostile_json()[1:], ROOT_TYPE).to_json())
     for error in (envelope, statement, trusted):
         assert "unknown field `·[2J·" in str(error.value), "the test must reach the quoted key"
         assert str(error.value).isprintable()
