@@ -13,7 +13,7 @@ from hsm.check import check_places, check_root, check_token
 from hsm.config import SetupError, SignerConfig
 from tests.hsm.local_signer import Parties
 from tests.hsm.software_token import SoftwareToken
-from trust.root import TrustedRoot
+from trust.root import CloudKeys, TrustedRoot
 
 SECRET = ("tokens", "so-pin", "user-pin", "counters.db")
 MADE = SignerConfig(
@@ -24,6 +24,7 @@ MADE = SignerConfig(
     module="/usr/lib/softhsm/libsofthsm2.so",
     softhsm_conf="softhsm2.conf",
 )
+CLOUD = msgspec.structs.replace(MADE, role="cloud", name="reg-01")
 
 
 @pytest.fixture
@@ -90,10 +91,14 @@ def test_a_token_with_a_key_missing_or_of_the_other_role_is_refused(parties: Par
 
 
 def test_a_soft_token_is_refused_outside_demo(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, site = parties.factory_token, msgspec.structs.replace(MADE, environment="site-a")
+    of_site = _root(parties, environment="site-a")
+    check_root(site, of_site, token, token.keys())
     monkeypatch.setattr(SoftwareToken, "model", "SoftHSM v2")
-    check_token(MADE, parties.factory_token)
-    with pytest.raises(SetupError, match="hardware token"):
-        check_token(msgspec.structs.replace(MADE, environment="site-a"), parties.factory_token)
+    check_root(MADE, parties.trusted, token, token.keys())
+    with pytest.raises(SetupError, match="use a hardware token"):
+        check_root(site, of_site, token, token.keys())
+    check_root(site, _root(parties, environment="site-a", soft_tokens=True), token, token.keys())
 
 
 def _root(parties: Parties, **changes: Any) -> TrustedRoot:
@@ -101,23 +106,40 @@ def _root(parties: Parties, **changes: Any) -> TrustedRoot:
 
 
 def test_a_root_that_names_these_keys_is_fine(parties: Parties) -> None:
-    check_root(MADE, parties.trusted, parties.factory_token.keys())
-    cloud = msgspec.structs.replace(MADE, role="cloud", name="reg-01")
-    check_root(cloud, parties.trusted, parties.cloud_token.keys())
+    check_root(MADE, parties.trusted, parties.factory_token, parties.factory_token.keys())
+    check_root(CLOUD, parties.trusted, parties.cloud_token, parties.cloud_token.keys())
+
+
+@pytest.mark.parametrize("purpose", ["revocation", "lease", "roster", "handshake"])
+def test_a_cloud_key_that_the_root_names_is_this_tokens(parties: Parties, purpose: str) -> None:
+    """One that it leaves out is nobody's, and nothing of its kind is taken from anybody."""
+    keys, before = parties.cloud_token.keys(), parties.trusted.root
+    for named, fits in ((keys[purpose], True), (keys["receipt"], False)):
+        root = (
+            _root(parties, cloud_keys=CloudKeys(handshake=named))
+            if purpose == "handshake"
+            else _root(parties, registry_keys=msgspec.structs.replace(before.registry_keys, **{purpose: named}))
+        )
+        if fits:
+            check_root(CLOUD, root, parties.cloud_token, keys)
+            continue
+        with pytest.raises(SetupError, match=f"for {purpose}:"):
+            check_root(CLOUD, root, parties.cloud_token, keys)
 
 
 def test_a_root_of_another_environment_station_registry_or_key_is_refused(parties: Parties) -> None:
-    keys = parties.factory_token.keys()
+    token, keys = parties.factory_token, parties.factory_token.keys()
     with pytest.raises(SetupError, match="environment 'site-a'"):
-        check_root(MADE, _root(parties, environment="site-a"), keys)
+        check_root(MADE, _root(parties, environment="site-a"), token, keys)
     with pytest.raises(SetupError, match=r"public\.json"):
-        check_root(MADE, _root(parties, stations={}), keys)
+        check_root(MADE, _root(parties, stations={}), token, keys)
+    assert set(keys) == {"pin", "completion", "log", "client", "account"}
     for purpose in keys:
         with pytest.raises(SetupError, match=f"for {purpose}:"):
-            check_root(MADE, parties.trusted, {**keys, purpose: b"another"})
-    cloud = msgspec.structs.replace(MADE, role="cloud", name="reg-02")
+            check_root(MADE, parties.trusted, token, {**keys, purpose: b"another"})
+    cloud = msgspec.structs.replace(CLOUD, name="reg-02")
     with pytest.raises(SetupError, match="reg-02"):
-        check_root(cloud, parties.trusted, parties.cloud_token.keys())
+        check_root(cloud, parties.trusted, parties.cloud_token, parties.cloud_token.keys())
 
 
 def test_the_configuration_comes_back_as_it_was_written(tmp_path: Path) -> None:

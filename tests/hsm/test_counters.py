@@ -15,6 +15,7 @@ from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor
 from tests.hsm.local_signer import Parties
 from trust.codes import Code
+from trust.root import Seen
 
 OWNER = Owner(role="factory", name="st-01", environment="demo", keys_sha256="ab" * 32)
 
@@ -63,7 +64,7 @@ def test_a_damaged_page_is_found_at_start(path: Path) -> None:
 
 def test_the_connection_is_durable(path: Path) -> None:
     counters = Counters.open(path, OWNER)
-    asked = [counters._run(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]
+    asked = [counters.run(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]
     assert asked == ["truncate", 3, 1]
 
 
@@ -78,8 +79,19 @@ def test_the_connection_is_durable(path: Path) -> None:
         "UPDATE orders SET pins = 0",
         "UPDATE orders SET pins = 5",
         "UPDATE orders SET completions = 99",
-        "INSERT INTO statements SELECT 'x', kind, order_id, 'new job', device_id, fingerprint, payload, NULL, 0 FROM statements",
-        "INSERT INTO statements SELECT 'x', kind, order_id, job, 'new device', fingerprint, payload, NULL, 0 FROM statements",
+        "UPDATE orders SET scrapped = 1",
+        "DELETE FROM orders",
+        "UPDATE statements SET number = 2",
+        "INSERT INTO statements SELECT 'x', 'receipt', 2, order_id, job, device_id, fingerprint, x'00', NULL, 0 FROM statements",
+        "INSERT INTO statements SELECT 'x', kind, NULL, order_id, 'j', device_id, fingerprint, x'00', NULL, 0 FROM statements",
+        "DELETE FROM roots",
+        "INSERT INTO roots VALUES (1, 'cd', 2)",
+        "INSERT INTO roots VALUES (2, 'cd', 2)",
+        "INSERT INTO roots VALUES (3, 'ab', 2)",
+        "UPDATE times SET newest = 6",
+        "INSERT INTO times VALUES (2, 8)",
+        "INSERT INTO statements SELECT 'x', kind, 2, order_id, 'new job', device_id, fingerprint, payload, NULL, 0 FROM statements",
+        "INSERT INTO statements SELECT 'x', kind, 2, order_id, job, 'new device', fingerprint, payload, NULL, 0 FROM statements",
         "INSERT INTO checkpoints VALUES ('log', 4, zeroblob(32), NULL)",
         "INSERT INTO checkpoints VALUES ('log', 5, zeroblob(32), NULL)",
         "INSERT INTO challenges VALUES (x'00', 'pin', 'order-1', 'j', 'd', 1, NULL)",
@@ -87,14 +99,17 @@ def test_the_connection_is_durable(path: Path) -> None:
 )
 def test_the_database_itself_refuses_what_must_not_happen(floor: Floor, tmp_path: Path, sql: str) -> None:
     floor.factory.sign_pin(floor.pin(Device()))
-    floor.factory.signatory.counters.add_head("log", 5, bytes(32))
+    counters = floor.factory.signatory.counters
+    counters.add_head("log", 5, bytes(32))
+    counters.take_up_root(Seen(2, "ab"), 1)
+    counters.see_time(7)
     database = sqlite3.connect(tmp_path / "factory" / "counters.db")
     database.execute("PRAGMA foreign_keys = ON")
     with pytest.raises(sqlite3.IntegrityError):
         database.execute(sql)
 
 
-COLUMNS = "payload_sha256, kind, order_id, job, device_id, fingerprint"
+COLUMNS = "payload_sha256, kind, number, order_id, job, device_id, fingerprint"
 REPLACE = f"INSERT OR REPLACE INTO statements SELECT {COLUMNS}, x'00', NULL, 0 FROM statements"
 
 
@@ -102,16 +117,16 @@ def test_no_statement_is_replaced_behind_the_trigger_that_refuses_to_delete(floo
     counters = floor.factory.signatory.counters
     floor.factory.sign_pin(floor.pin(Device()))
     with pytest.raises(StoreError, match="statements stay"):
-        counters._run(REPLACE)
+        counters.run(REPLACE)
 
 
 def test_without_the_pragma_it_would_be(floor: Floor) -> None:
     """Negative control."""
     counters = floor.factory.signatory.counters
     floor.factory.sign_pin(floor.pin(Device()))
-    counters._run("PRAGMA recursive_triggers = OFF")
-    counters._run(REPLACE)
-    assert counters._run("SELECT payload, envelope FROM statements").fetchall() == [(b"\0", None)]
+    counters.run("PRAGMA recursive_triggers = OFF")
+    counters.run(REPLACE)
+    assert counters.run("SELECT payload, envelope FROM statements").fetchall() == [(b"\0", None)]
 
 
 def test_a_refusal_inside_the_transaction_leaves_nothing(path: Path) -> None:
@@ -130,8 +145,8 @@ def test_a_refusal_inside_the_transaction_leaves_nothing(path: Path) -> None:
 def test_a_full_disk_is_a_clean_refusal(floor: Floor, parties: Parties) -> None:
     counters = floor.factory.signatory.counters
     pin = floor.pin(Device())
-    (pages,) = counters._run("PRAGMA page_count").fetchone()
-    counters._run(f"PRAGMA max_page_count = {pages}")
+    (pages,) = counters.run("PRAGMA page_count").fetchone()
+    counters.run(f"PRAGMA max_page_count = {pages}")
     pins = [pin] + [floor.pin(Device()) for _ in range(3)]
     codes = set()
     for each in pins:
@@ -141,10 +156,10 @@ def test_a_full_disk_is_a_clean_refusal(floor: Floor, parties: Parties) -> None:
             codes.add(error.code)
     assert codes == {Code.STORE_FAILED}
     assert parties.factory_token.signed["pin"] < 4
-    counters._run("PRAGMA max_page_count = 1000000")
+    counters.run("PRAGMA max_page_count = 1000000")
     for each in pins:
         floor.factory.sign_pin(each)  # room again: everything goes on, each unit counted once
-    (used,) = counters._run("SELECT pins FROM orders").fetchone()
+    (used,) = counters.run("SELECT pins FROM orders").fetchone()
     assert used == 4
 
 

@@ -95,9 +95,7 @@ def test_the_same_payload_is_signed_again_and_recorded(tmp_path: Path, die: str,
     assert status.signatures[purpose] == 1, "one payload, however often it was signed"
     assert status.resigned == 3
     hold_accounts(status, signatures_made(tmp_path))
-    (resigned,) = restarted.signatory.counters._run(
-        "SELECT resigned FROM statements WHERE kind = ?", purpose
-    ).fetchone()
+    (resigned,) = restarted.signatory.counters.run("SELECT resigned FROM statements WHERE kind = ?", purpose).fetchone()
     assert resigned == 3
     floor.factory = restarted
     with pytest.raises(SignerError) as caught:
@@ -134,7 +132,7 @@ def test_a_death_before_the_reservation_leaves_nothing(tmp_path: Path, monkeypat
     assert in_child(die_in_transaction) == DIED
     restarted = factory_of(parties, tmp_path)
     assert restarted.status().signatures == {}
-    assert restarted.signatory.counters._run("SELECT count(*) FROM statements").fetchone() == (0,)
+    assert restarted.signatory.counters.run("SELECT count(*) FROM statements").fetchone() == (0,)
     restarted.sign_pin(pin)  # the challenge was not spent
     assert restarted.status().resigned == 0
 
@@ -182,7 +180,7 @@ def test_a_group_that_died_is_signed_again_and_recorded(
     status = restarted.status()
     assert (status.signatures["pin"], status.resigned) == (4, 4)
     hold_accounts(status, signatures_made(tmp_path))
-    (used,) = restarted.signatory.counters._run("SELECT pins FROM orders").fetchone()
+    (used,) = restarted.signatory.counters.run("SELECT pins FROM orders").fetchone()
     assert used == 4
     restarted.signatory.counters.close()
 
@@ -196,7 +194,7 @@ def test_a_token_that_is_away_costs_one_unit_once(floor: Floor, parties: Parties
     floor.factory.sign_pin(pin)
     status = floor.factory.status()
     assert (status.signatures["pin"], status.resigned) == (1, 2)
-    (used,) = floor.factory.signatory.counters._run("SELECT pins FROM orders").fetchone()
+    (used,) = floor.factory.signatory.counters.run("SELECT pins FROM orders").fetchone()
     assert used == 1
 
 

@@ -45,12 +45,12 @@ def case(floor: Floor, pin: PinStatement | None = None) -> PinCase:
 
 
 def used(floor: Floor) -> int:
-    return int(floor.factory.signatory.counters._run("SELECT pins FROM orders").fetchone()[0])
+    return int(floor.factory.signatory.counters.run("SELECT pins FROM orders").fetchone()[0])
 
 
 def rows(floor: Floor) -> dict[str, int]:
     """How much each table remembers; challenges by use."""
-    run = floor.factory.signatory.counters._run
+    run = floor.factory.signatory.counters.run
     found = {name: run(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("statements", "keys")}
     return found | {"challenges used": run("SELECT count(used_by) FROM challenges").fetchone()[0]}
 

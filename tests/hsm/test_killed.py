@@ -76,7 +76,7 @@ async def storm(directory: Path, root: Path, floor: Floor, fault: str) -> tuple[
 
 def hold_its_word(parties: Parties, new_factory_dir: Path, short_dir: Path, fault: str = "") -> None:
     keys, root = public(new_factory_dir), short_dir / "root.json"
-    trusted = write_root(root, keys, keys["pin"])
+    trusted = write_root(root, keys)
     floor = Floor(parties.trusted, make_order(parties.trusted), parties.factory, parties.cloud)
     floor.trusted, floor.order = trusted, make_order(trusted, quantity=CLIENTS * EACH, allowance=0)
     heard, status = asyncio.run(storm(new_factory_dir, root, floor, fault))

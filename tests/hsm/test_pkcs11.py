@@ -34,7 +34,7 @@ def test_signatures_hold_and_keys_stay_inside(factory_dir: Path) -> None:
     found = run("sign", factory_dir)
     assert found.pop("model").startswith("SoftHSM")
     assert found == {
-        "labels": ["client", "completion", "log", "pin"],
+        "labels": ["account", "client", "completion", "log", "pin"],
         "p256": True,
         "ed25519": True,
         "short digest": "TokenError",
@@ -42,7 +42,7 @@ def test_signatures_hold_and_keys_stay_inside(factory_dir: Path) -> None:
         "no such key": "TokenError",
         "wrong mechanism": "TokenUnavailableError",  # SoftHSM says CKR_GENERAL_ERROR, as it does when it is broken
         "after refusals": "ok",
-        "readable": [False] * 4,
+        "readable": [False] * 5,
     }
 
 

@@ -127,7 +127,7 @@ def test_stale_challenges_do_not_pile_up(parties: Parties, tmp_path) -> None:
     for _ in range(20):
         floor.challenge(Device())
         clock[0] += _VALID_S
-    (kept,) = factory.signatory.counters._run("SELECT count(*) FROM challenges").fetchone()
+    (kept,) = factory.signatory.counters.run("SELECT count(*) FROM challenges").fetchone()
     assert kept <= 2
 
 

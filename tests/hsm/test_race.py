@@ -83,14 +83,14 @@ def test_one_check_for_a_whole_group_is_caught(short_dir: Path, monkeypatch: pyt
         case = errands[0]
         if isinstance(case, PinCase):
             counters = case.signatory.counters
-            seen[id(counters)] = counters._run("SELECT pins, pin_limit FROM orders").fetchone()
+            seen[id(counters)] = counters.run("SELECT pins, pin_limit FROM orders").fetchone()
         return prepared(errands)
 
     def count_later(self: Counters, kind: str, order_id: str) -> bool:
         pins, limit = seen[id(self)]
         if pins >= limit:
             return False
-        self._run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
+        self.run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
         return True
 
     monkeypatch.setattr(group_commit, "_prepared", check_before)
@@ -107,11 +107,11 @@ def test_check_and_count_in_two_steps_are_caught(short_dir: Path, monkeypatch: p
         yield
 
     def check_then_count(self: Counters, kind: str, order_id: str) -> bool:
-        pins, limit = self._run("SELECT pins, pin_limit FROM orders WHERE id = ?", order_id).fetchone()
+        pins, limit = self.run("SELECT pins, pin_limit FROM orders WHERE id = ?", order_id).fetchone()
         time.sleep(0.05)
         if pins >= limit:
             return False
-        self._run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
+        self.run("UPDATE orders SET pins = ? WHERE id = ?", pins + 1, order_id)
         return True
 
     monkeypatch.setattr(Counters, "transaction", no_transaction)

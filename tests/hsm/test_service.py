@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from hsm.client import ReceiptClient, SignerClient
 from tests.hsm.conftest import make_signer_dir
-from tests.hsm.floor import Device, Floor, make_order
+from tests.hsm.floor import Device, Floor, ec_key, make_order
+from tests.hsm.floor import public as public_key
 from tests.hsm.local_signer import Parties
 from trust import signed_note
 from trust.dsse import Envelope
@@ -34,7 +35,11 @@ def public(directory: Path) -> dict[str, bytes]:
     return {name: base64.b64decode(text) for name, text in json.loads((directory / "public.json").read_text()).items()}
 
 
-def write_root(path: Path, factory: dict[str, bytes], receipt: bytes, **changes: Any) -> TrustedRoot:
+# One for the session: a signer goes on with the root that it has once taken up.
+RECEIPT_KEY = public_key(ec_key()).spki
+
+
+def write_root(path: Path, factory: dict[str, bytes], receipt: bytes = RECEIPT_KEY, **changes: Any) -> TrustedRoot:
     values: dict[str, Any] = {
         "environment": "demo", "version": 1, "registry": "reg-01", "registry_url": "https://registry.example", "tls_root": b"",
         "stations": {"st-01": StationKeys(**factory)}, "registry_keys": RegistryKeys(receipt=receipt),
@@ -45,7 +50,7 @@ def write_root(path: Path, factory: dict[str, bytes], receipt: bytes, **changes:
 
 @pytest.fixture
 def root_file(factory_dir: Path, short_dir: Path) -> Path:
-    write_root(short_dir / "root.json", public(factory_dir), public(factory_dir)["pin"])
+    write_root(short_dir / "root.json", public(factory_dir))
     return short_dir / "root.json"
 
 
@@ -117,7 +122,7 @@ def test_counters_that_are_missing_or_anothers_are_refused(
     new_factory_dir: Path, factory_dir: Path, short_dir: Path
 ) -> None:
     root = short_dir / "root.json"
-    write_root(root, public(new_factory_dir), public(new_factory_dir)["pin"])
+    write_root(root, public(new_factory_dir))
     own = (new_factory_dir / "counters.db").read_bytes()
     (new_factory_dir / "counters.db").unlink()
     assert "never made anew" in refused(new_factory_dir, root)
@@ -132,12 +137,25 @@ def test_counters_that_are_missing_or_anothers_are_refused(
 
 def test_a_root_that_does_not_fit_is_refused(factory_dir: Path, short_dir: Path) -> None:
     keys, root = public(factory_dir), short_dir / "root.json"
-    write_root(root, {**keys, "log": keys["pin"]}, keys["pin"])
+    write_root(root, {**keys, "log": public_key(ec_key()).spki})
     assert "other keys than this token's for log" in refused(factory_dir, root)
 
 
+def test_another_root_of_the_same_version_is_refused_once_one_was_taken_up(
+    new_factory_dir: Path, short_dir: Path
+) -> None:
+    keys, root = public(new_factory_dir), short_dir / "root.json"
+    write_root(root, keys)
+    with serving(new_factory_dir, root):
+        pass
+    write_root(short_dir / "other.json", keys, public_key(ec_key()).spki)
+    assert "is not the one" in refused(new_factory_dir, short_dir / "other.json")
+    with serving(new_factory_dir, root):
+        pass
+
+
 def test_a_wrong_user_pin_stops_the_start(new_factory_dir: Path, short_dir: Path) -> None:
-    write_root(short_dir / "root.json", public(new_factory_dir), public(new_factory_dir)["pin"])
+    write_root(short_dir / "root.json", public(new_factory_dir))
     (new_factory_dir / "user-pin").write_text("wrong-pin-0000\n")
     said = refused(new_factory_dir, short_dir / "root.json")
     assert "correct user_pin" in said

@@ -51,10 +51,10 @@ def test_what_waits_together_commits_together(floor: Floor, monkeypatch: pytest.
     """40 statements while the thread is busy: one group, two commits; and 100 are more than one group takes."""
     pins = [floor.pin(Device()) for _ in range(100)]
     commits: list[str] = []
-    real = Counters._run
+    real = Counters.run
     monkeypatch.setattr(
         Counters,
-        "_run",
+        "run",
         lambda self, sql, *values: (sql == "COMMIT" and commits.append(sql)) or real(self, sql, *values),
     )
 

@@ -24,7 +24,7 @@ def shared(stations: Iterable[str], quantity: int, allowance: int) -> dict[str, 
     return {name: Allotment(quantity=q, allowance=a) for name, (q, a) in parts.items()}
 
 
-def make(root_sha256: str, stations: Iterable[str], firmware: str, **changes: Any) -> WorkOrder:
+def make(root_sha256: str, stations: Iterable[str], firmware: str, /, **changes: Any) -> WorkOrder:
     """An order that holds for these stations and this image."""
     order = WorkOrder(
         environment="demo", root_sha256=root_sha256, order_id="order-1", product="lamp", product_id=7, family="smp",
@@ -43,5 +43,5 @@ def changed(order: WorkOrder, **changes: Any) -> WorkOrder:
     made = msgspec.structs.replace(order, **changes)
     if names is None and not changes.keys() & {"quantity", "allowance"}:
         return made
-    parts = shared(names or order.stations, made.quantity, made.allowance)
+    parts = shared(order.stations if names is None else names, made.quantity, made.allowance)
     return msgspec.structs.replace(made, stations=parts)
