@@ -72,7 +72,7 @@ def import_lease(signatory: Signatory, envelope: Envelope) -> None:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
     with counters.transaction():
         last, asked = counters.documents.last_lease(granted=True), counters.documents.last_lease(granted=False)
-        if last is not None and last.request_sha256 == lease.request_sha256:
+        if last is not None and last.lease is not None and Envelope.from_json(last.lease).same_statement(envelope):
             return
         wanted = None if asked is None else (signatory.name, asked.serial, asked.request_sha256, asked.signed)
         if (lease.station, lease.serial, lease.request_sha256, lease.signed) != wanted:

@@ -24,6 +24,7 @@ from hsm.signer import ChallengeRequest, SignerError, SignerStatus
 from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
+from trust.lease import Lease
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.root_file import parse, wrap
 from trust.signed_note import Head
@@ -84,6 +85,24 @@ class FactoryVerbs:
     def client_assertion(self, audience: str) -> str:
         return asked(self.signatory, "client_assertion", {"audience": audience}, str)
 
+    def lease_request(self) -> Envelope:
+        return asked(self.signatory, "lease_request", {}, Envelope)
+
+    def import_lease(self, lease: Envelope) -> None:
+        asked(self.signatory, "import_lease", {"envelope": lease}, type(None))
+
+    def import_revocation(self, revocation: Envelope) -> None:
+        asked(self.signatory, "import_revocation", {"envelope": revocation}, type(None))
+
+    def return_allotment(self, order_id: str) -> Envelope:
+        return asked(self.signatory, "return_allotment", {"order_id": order_id}, Envelope)
+
+    def perform_act(self, act: Envelope) -> None:
+        asked(self.signatory, "perform_act", {"envelope": act}, type(None))
+
+    def balance(self) -> Envelope:
+        return asked(self.signatory, "balance", {}, Envelope)
+
 
 @dataclass(frozen=True, slots=True)
 class CloudVerbs:
@@ -96,6 +115,9 @@ class CloudVerbs:
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         return asked(self.signatory, "sign_receipt", {"receipt": receipt}, Envelope)
+
+    def sign_lease(self, lease: Lease) -> Envelope:
+        return asked(self.signatory, "sign_lease", {"lease": lease}, Envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,24 @@ class LocalSigner:
 
     async def client_assertion(self, audience: str) -> str:
         return self.verbs.client_assertion(audience)
+
+    async def lease_request(self) -> Envelope:
+        return self.verbs.lease_request()
+
+    async def import_lease(self, lease: Envelope) -> None:
+        self.verbs.import_lease(lease)
+
+    async def import_revocation(self, revocation: Envelope) -> None:
+        self.verbs.import_revocation(revocation)
+
+    async def return_allotment(self, order_id: str) -> Envelope:
+        return self.verbs.return_allotment(order_id)
+
+    async def perform_act(self, act: Envelope) -> None:
+        self.verbs.perform_act(act)
+
+    async def balance(self) -> Envelope:
+        return self.verbs.balance()
 
 
 def make_counters(path: Path, role: str, name: str, token: Token) -> Counters:
