@@ -32,6 +32,7 @@ def status(signatory: Signatory) -> SignerStatus:
         root_version=signatory.trusted.root.version,
         token_label=token.label,
         token_model=token.model,
+        token_profile=token.profile,
         keys={label: token.public_key(label) for label in sorted(token.labels())},
         signatures={purpose: payloads for purpose, (payloads, _) in counts.items()},
         resigned=sum(again for _, again in counts.values()),

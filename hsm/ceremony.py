@@ -1,7 +1,7 @@
 """`station-signer init`: make a signer's directory, its soft token, one key a purpose, and its counters.
 
-Nothing is ever overwritten. No PIN stands on a command line. `signer.toml` is written last: without it the directory is
-not a signer yet.
+Or make the keys in a token that the vendor's tools have made. Nothing is ever overwritten. No PIN stands on a command
+line. `signer.toml` is written last: without it the directory is not a signer yet.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from hsm import config
@@ -20,16 +21,33 @@ from hsm.files import FileThereError, write_file
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm
-from hsm.token.pkcs11.making import make_keys
+from hsm.token.pkcs11.making import make_keys, set_user_pin
 from hsm.token.pkcs11.place import TokenPlace
-from hsm.token.user_pin import UserPin
+from hsm.token.user_pin import UserPin, UserPinError, read_user_pin
 from trust.identity import IdentityError, parse_name
 from trust.printable import plainly
 
 PUBLIC_FILE = "public.json"
 COUNTERS_FILE = "counters.db"
 TOKEN_LOCK = "token.lock"  # noqa: S105 - a file name
+_USER_PIN = "file:user-pin"
 _PIN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """An initialised token of a module whose tokens are not made by us, and where its user PIN comes from."""
+
+    label: str
+    user_pin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a ceremony made: public keys (SPKI DER) by purpose, and by which profile the module was used."""
+
+    keys: Mapping[str, bytes]
+    profile: str
 
 
 def make_signer(
@@ -40,38 +58,42 @@ def make_signer(
     environment: str,
     module: str | None = None,
     socket: str | None = None,
-) -> Mapping[str, bytes]:
-    """Make everything; returns public keys (SPKI DER) by purpose. SetupError says what to do when it cannot."""
-    made = _config(directory, role=role, name=name, environment=environment, module=module, socket=socket)
-    _claim(directory)
-    try:
-        return _fill(directory, made)
-    except (OSError, TokenError, counters.StoreError, SetupError) as error:
-        shutil.rmtree(directory)  # nothing was there before: _claim saw to it
-        raise SetupError(f"signer not made, {directory} removed again: {plainly(error)}") from error
-
-
-def _config(
-    directory: Path, *, role: RoleName, name: str, environment: str, module: str | None, socket: str | None
-) -> SignerConfig:
-    try:
-        parse_name(name, "signer name")
-        parse_name(environment, "environment")
-    except IdentityError as error:
-        raise SetupError(str(error)) from error
-    if len(name) > 32:  # noqa: PLR2004 - CK_TOKEN_INFO.label
-        raise SetupError(f"signer name {name!r} is the token's label too: at most 32 characters")
+    token: Existing | None = None,
+    profile: str = "",
+) -> Made:
+    """Make everything, in a soft token of its own or in the token given. SetupError says what to do when it cannot."""
     made = SignerConfig(
         role=role,
         name=name,
         environment=environment,
-        token_label=name,
+        token_label=token.label if token else name,
         module=str(softhsm.find_module(module)),
-        softhsm_conf=softhsm.CONF,
+        profile=profile,
+        softhsm_conf="" if token else softhsm.CONF,
+        user_pin=token.user_pin if token else _USER_PIN,
         socket=socket or config.SOCKET,
     )
+    _check(directory, made)
+    _claim(directory)
+    try:
+        return _fill(directory, made)
+    except (OSError, TokenError, UserPinError, counters.StoreError, SetupError) as error:
+        shutil.rmtree(directory)  # nothing was there before: _claim saw to it
+        raise SetupError(f"signer not made, {directory} removed again: {plainly(error)}") from error
+
+
+def _check(directory: Path, made: SignerConfig) -> None:
+    try:
+        parse_name(made.name, "signer name")
+        parse_name(made.environment, "environment")
+    except IdentityError as error:
+        raise SetupError(str(error)) from error
+    if not 0 < len(made.token_label.encode()) <= 32:  # noqa: PLR2004 - CK_TOKEN_INFO.label
+        raise SetupError(f"{made.token_label!r} is the token's label: at most 32 characters")
+    kind, _, where = made.user_pin.partition(":")
+    if made.user_pin != _USER_PIN and not (kind == "cred" or (kind == "file" and Path(where).is_absolute())):
+        raise SetupError("--user-pin says where the user PIN is: file:/an/absolute/path (mode 0600) or cred:NAME")
     config.socket_path(directory, made)
-    return made
 
 
 def _claim(directory: Path) -> None:
@@ -88,21 +110,34 @@ def _claim(directory: Path) -> None:
     directory.chmod(0o750)
 
 
-def _fill(directory: Path, made: SignerConfig) -> Mapping[str, bytes]:
-    (directory / softhsm.TOKENS).mkdir(mode=0o700)
-    _write(directory / softhsm.CONF, softhsm.conf_text(directory), 0o640)
-    softhsm.select(directory / softhsm.CONF)
-    so_pin, user_pin = _new_pin(directory / "so-pin"), _new_pin(directory / "user-pin")
-    blank.initialise(Path(made.module), made.token_label, so_pin)
-    place = TokenPlace(module=Path(made.module), label=made.token_label, lock=directory / TOKEN_LOCK)
-    keys = make_keys(place, so_pin, user_pin, KEYS[made.role])
+def _fill(directory: Path, made: SignerConfig) -> Made:
+    if made.softhsm_conf:
+        _make_token(directory, made)
+    pin = read_user_pin(made.user_pin, directory, environment=made.environment)
+    keys, chosen = make_keys(_place(directory, made), pin, KEYS[made.role])
     _write(directory / PUBLIC_FILE, public_json(keys), 0o640)
     owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
     counters.create(directory / COUNTERS_FILE, owner)
     listening = config.socket_path(directory, made).parent
     listening.mkdir(mode=0o750, parents=True, exist_ok=True)
     _write(directory / config.FILE, config.dump(made), 0o640)
-    return keys
+    return Made(keys=keys, profile=str(chosen))
+
+
+def _make_token(directory: Path, made: SignerConfig) -> None:
+    """A token of this signer's own, with PINs that nobody chose."""
+    (directory / softhsm.TOKENS).mkdir(mode=0o700)
+    _write(directory / softhsm.CONF, softhsm.conf_text(directory), 0o640)
+    softhsm.select(directory / softhsm.CONF)
+    so_pin, user_pin = _new_pin(directory / "so-pin"), _new_pin(directory / "user-pin")
+    blank.initialise(Path(made.module), made.token_label, so_pin, made.profile)
+    set_user_pin(_place(directory, made), so_pin, user_pin)
+
+
+def _place(directory: Path, made: SignerConfig) -> TokenPlace:
+    return TokenPlace(
+        module=Path(made.module), label=made.token_label, lock=directory / TOKEN_LOCK, profile=made.profile
+    )
 
 
 def public_json(keys: Mapping[str, bytes]) -> str:

@@ -33,13 +33,17 @@ class SetupError(Exception):
 
 
 class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One signer. Relative paths are taken from its directory; `allowed_uids` may connect besides its own user."""
+    """One signer. Relative paths are taken from its directory; `allowed_uids` may connect besides its own user.
+
+    `profile` names the kind of PKCS#11 module where the token itself is not to decide (docs/modules.md).
+    """
 
     role: RoleName
     name: Name
     environment: Name
     token_label: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
     module: str
+    profile: str = ""
     softhsm_conf: str = ""
     user_pin: str = "file:user-pin"
     socket: str = SOCKET

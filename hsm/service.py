@@ -62,7 +62,7 @@ def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs1
     if made.softhsm_conf:
         softhsm.select(directory / made.softhsm_conf)
     module = softhsm.find_module(made.module)
-    place = TokenPlace(module=module, label=made.token_label, lock=directory / TOKEN_LOCK)
+    place = TokenPlace(module=module, label=made.token_label, lock=directory / TOKEN_LOCK, profile=made.profile)
     token = Pkcs11Token(place, read_user_pin(made.user_pin, directory, environment=made.environment))
     open_things.callback(token.close)
     return token

@@ -60,6 +60,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `resigned` counts payloads signed once more after a crash; `checkpoints` is the last head signed, or that
     will be before any other (a crash came in between), by log origin. `pins` made by this signer in all orders;
     `lease` None: there is none yet, or the root wants none (`tier`). `stopped`: why nothing is signed for devices.
+    `token_profile`: by which profile the token's module is used, and whether that was tried.
     """
 
     role: Literal["factory", "cloud"]
@@ -68,6 +69,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     root_sha256: str
     token_label: str
     token_model: str
+    token_profile: str = ""
     keys: dict[str, bytes]
     signatures: dict[str, int]
     resigned: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -32,34 +32,35 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Make a signer: soft token, one key a purpose, counters, public.json.")
+@cli.command(short_help="Make a signer: one key a purpose in a token, counters, public.json.")
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="New directory for this signer.")
 @click.option("--role", type=click.Choice(["factory", "cloud"]), required=True, help="Whose keys it holds.")
 @click.option("--name", required=True, help="The station's name, or for the cloud role the registry's.")
 @click.option("--environment", default="demo", show_default=True, help="Stands in every statement and in the root.")
 @click.option("--module", help="PKCS#11 module; without it SoftHSM is looked for where packages put it.")
+@click.option("--profile", default="", help="The module's kind, if its token does not show it (docs/modules.md).")
+@click.option("--token", help="Label of an initialised token to make the keys in; without it a soft token is made.")
+@click.option("--user-pin", help="With --token: where its user PIN is, file:/absolute/path or cred:NAME.")
 @click.option("--socket", help="Where to listen, relative to --dir.  [default: run/signer.sock]")
-def init(
-    directory: Path,
-    role: Literal["factory", "cloud"],
-    name: str,
-    environment: str,
-    module: str | None,
-    socket: str | None,
-) -> None:
-    """Make a signer: soft token, one key a purpose, counters, public.json for the trust root.
+def init(directory: Path, name: str, token: str | None, user_pin: str | None, **more: Any) -> None:
+    """Make a signer: one key a purpose in a token, counters, public.json for the trust root.
 
-    Never overwrites anything. PINs are made at random and kept in files of mode 0600.
+    Never overwrites anything. Without --token it makes a soft token, whose PINs are made at random and kept in files of
+    mode 0600. With --token the keys are made in a token that the vendor's tools have made; a PIN is never an option.
     """
-    from hsm.ceremony import PUBLIC_FILE, make_signer  # noqa: PLC0415 - keeps --help fast
+    from hsm.ceremony import PUBLIC_FILE, Existing, make_signer  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
 
+    if (token is None) != (user_pin is None):
+        raise click.UsageError("--token and --user-pin go together")
+    existing = Existing(label=token, user_pin=user_pin) if token is not None and user_pin is not None else None
     try:
-        keys = make_signer(directory, role=role, name=name, environment=environment, module=module, socket=socket)
+        made = make_signer(directory, name=name, token=existing, **more)
     except SetupError as error:
         _stop(error)
-    click.echo(f"{role} signer {name} ({environment}) made in {directory}", err=True)
-    click.echo(f"keys: {', '.join(sorted(keys))}; public halves in {directory / PUBLIC_FILE}", err=True)
+    click.echo(f"{more['role']} signer {name} ({more['environment']}) made in {directory}", err=True)
+    click.echo(f"module: {printable(made.profile)}", err=True)
+    click.echo(f"keys: {', '.join(sorted(made.keys))}; public halves in {directory / PUBLIC_FILE}", err=True)
     click.echo(f"next: put them into the trust root, then station-signer serve --dir {directory} --root ROOT", err=True)
 
 

@@ -26,6 +26,7 @@ def status_lines(status: SignerStatus) -> Iterator[str]:
     yield f"environment  {status.environment}"
     yield f"root         {status.root_sha256} (version {status.root_version})"
     yield f"token        {status.token_label} ({status.token_model})"
+    yield f"profile      {status.token_profile}"
     for purpose, spki in sorted(status.keys.items()):
         made = status.signatures.get(purpose, 0)
         yield f"key          {purpose:<11} {hashlib.sha256(spki).hexdigest()}  {made} signed"

@@ -33,6 +33,10 @@ class Token(Protocol):
     def model(self) -> str:
         """The token's model, as it says itself."""
 
+    @property
+    def profile(self) -> str:
+        """By which profile its module is used, and whether that was tried: a line for people."""
+
     def labels(self) -> frozenset[str]:
         """Labels of the private keys on the token."""
 

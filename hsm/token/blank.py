@@ -11,6 +11,9 @@ import struct
 from pathlib import Path
 
 from hsm.config import SetupError
+from hsm.token import TokenError
+from hsm.token.profile import Seen
+from hsm.token.profiles import choose
 from hsm.token.user_pin import UserPin
 
 _OK = 0x000
@@ -22,8 +25,11 @@ _INFO_BYTES = 1024  # CK_TOKEN_INFO has about 208; a generous buffer costs nothi
 _MAX_SLOTS = 256
 
 
-def initialise(module: Path, label: str, so_pin: UserPin) -> None:
-    """Initialise the module's first blank token under this label; SetupError if none is blank or the label is taken."""
+def initialise(module: Path, label: str, so_pin: UserPin, profile: str = "") -> None:
+    """Initialise the module's first blank token under this label.
+
+    SetupError if none is blank, if the label is taken, or if the vendor's tools are what makes tokens of this module.
+    """
     try:
         library = ctypes.CDLL(str(module))
         started = library.C_Initialize(None)
@@ -32,7 +38,7 @@ def initialise(module: Path, label: str, so_pin: UserPin) -> None:
     if started not in {_OK, _ALREADY_INITIALIZED}:
         raise SetupError(f"{module}: C_Initialize failed with 0x{started:03x}: is its configuration readable?")
     try:
-        slot = _blank_slot(library, label)
+        slot = _blank_slot(library, label, profile)
         secret = so_pin.reveal().encode()
         padded = label.encode().ljust(_LABEL_BYTES)
         _check(library.C_InitToken(ctypes.c_ulong(slot), secret, ctypes.c_ulong(len(secret)), padded), "C_InitToken")
@@ -41,7 +47,7 @@ def initialise(module: Path, label: str, so_pin: UserPin) -> None:
             library.C_Finalize(None)
 
 
-def _blank_slot(library: ctypes.CDLL, label: str) -> int:
+def _blank_slot(library: ctypes.CDLL, label: str, profile: str) -> int:
     count = ctypes.c_ulong(_MAX_SLOTS)
     slots = (ctypes.c_ulong * _MAX_SLOTS)()
     _check(library.C_GetSlotList(ctypes.c_ubyte(1), slots, ctypes.byref(count)), "C_GetSlotList")
@@ -50,6 +56,7 @@ def _blank_slot(library: ctypes.CDLL, label: str) -> int:
         info = ctypes.create_string_buffer(_INFO_BYTES)
         _check(library.C_GetTokenInfo(ctypes.c_ulong(slot), info), "C_GetTokenInfo")
         (flags,) = struct.unpack_from("@L", info.raw, _FLAGS_OFFSET)
+        _require_ours(_seen(info.raw), profile)
         if not flags & _TOKEN_INITIALIZED:
             blank = slot if blank is None else blank
         elif info.raw[:_LABEL_BYTES].rstrip() == label.encode():
@@ -59,6 +66,24 @@ def _blank_slot(library: ctypes.CDLL, label: str) -> int:
     if blank is None:
         raise SetupError("the module has no blank token")
     return blank
+
+
+def _seen(info: bytes) -> Seen:
+    names = (info[32:64], info[64:80])
+    manufacturer, model = (each.rstrip(b"\0 ").decode(errors="replace") for each in names)
+    return Seen(token_manufacturer=manufacturer, token_model=model)
+
+
+def _require_ours(seen: Seen, setting: str) -> None:
+    try:
+        profile = choose(seen, setting).profile
+    except TokenError as error:
+        raise SetupError(str(error)) from error
+    if not profile.initialised_here:
+        raise SetupError(
+            f"tokens of {profile.title} are made with the vendor's tools (docs/modules.md): make one, then give init its "
+            "label with --token and where its user PIN is with --user-pin"
+        )
 
 
 def _check(result: int, call: str) -> None:

@@ -60,6 +60,10 @@ class SoftwareToken:
     def model(self) -> str:
         return "software"
 
+    @property
+    def profile(self) -> str:
+        return "software"
+
     def labels(self) -> frozenset[str]:
         return frozenset(path.stem for path in self._directory.glob("*.pem"))
 

@@ -104,9 +104,9 @@ print(json.dumps({"started": started, "own": open("/proc/self/cmdline").read()})
 PLANTED = """
 import subprocess, hsm.token.blank
 real = hsm.token.blank.initialise
-def leaking(module, label, so_pin):
+def leaking(module, label, so_pin, profile):
     subprocess.run(["true", "--so-pin", so_pin.reveal()])
-    return real(module, label, so_pin)
+    return real(module, label, so_pin, profile)
 hsm.token.blank.initialise = leaking
 """
 

@@ -251,7 +251,29 @@ def test_each_command_explains_itself_and_offers_no_pin(command: str) -> None:
     done = subprocess.run([sys.executable, "-m", "hsm", command, "--help"], capture_output=True, text=True, check=True)
     options = [word for word in done.stdout.split() if word.startswith("--")]
     assert "--dir" in options
-    assert not [each for each in options if "pin" in each]
+    assert {each for each in options if "pin" in each} <= {"--user-pin"}  # says where one is; a PIN itself is refused
+
+
+@pytest.mark.parametrize("given", ["4711-secret", "env:SECRET_4711", "fd:3", "file:secret-4711", "file:"])
+def test_a_pin_on_the_command_line_is_refused_and_not_repeated(short_dir: Path, given: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "hsm",
+        "init",
+        "--dir",
+        str(short_dir / "new"),
+        "--role",
+        "factory",
+        "--name",
+        "st-01",
+    ]
+    command += ["--token", "t", "--user-pin", given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert done.returncode == 2
+    assert "file:/an/absolute/path" in done.stderr
+    assert "4711" not in done.stderr + done.stdout
+    assert not (short_dir / "new").exists()
 
 
 def test_help_loads_nothing_heavy() -> None:

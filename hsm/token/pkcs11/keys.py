@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from hsm.token import TokenError
+from hsm.token.profile import NEVER_LEAVES, SIGNS_ONLY, Profile
 
 T = TypeVar("T")
 _OCTET_STRING: Final = 0x04
+_NOT_READABLE: Final = (pkcs11.AttributeTypeInvalid, pkcs11.AttributeSensitive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,31 @@ class TokenKeys:
     public: Mapping[str, bytes]
 
 
-def look_up(session: pkcs11.Session) -> TokenKeys:
-    """All keys by label, once; TokenError."""
+def look_up(session: pkcs11.Session, profile: Profile) -> TokenKeys:
+    """All keys by label, once, each private one as the profile requires; TokenError."""
     private = _by_label(session, ObjectClass.PRIVATE_KEY)
     for label, key in private.items():
-        if not key[Attribute.SENSITIVE] or key[Attribute.EXTRACTABLE]:
-            raise TokenError(
-                f"key {label!r} can be read out of the token: make a token whose keys are sensitive, not extractable"
-            )
+        require_attributes(label, key, profile)
     public = _by_label(session, ObjectClass.PUBLIC_KEY)
     missing = private.keys() - public.keys()
-    if missing:
+    if missing and profile.public_beside:
         raise TokenError(f"the token has no public key for {', '.join(sorted(missing))}")
-    return TokenKeys(private, {label: spki_of(public[label]) for label in private})
+    return TokenKeys(private, {label: _public_half(label, private[label], public.get(label)) for label in private})
+
+
+def require_attributes(label: str, key: Any, profile: Profile) -> None:
+    """Refuse a private key that may leave the token, was not made in it, or may do more than sign; TokenError."""
+    wanted = {**profile.where_readable, **profile.required}
+    for name, value in wanted.items():
+        try:
+            found = bool(key[Attribute[name]])
+        except _NOT_READABLE as error:
+            if name not in profile.required:
+                continue
+            text = f"key {label!r}: the token does not tell CKA_{name} ({type(error).__name__})"
+            raise TokenError(f"{text}: it cannot be used as {profile.title}; correct profile") from error
+        if found != value:
+            raise TokenError(f"key {label!r} has CKA_{name} {'true' if found else 'false'}: {_meaning(name)}")
 
 
 def named(keys: Mapping[str, T], label: str) -> T:
@@ -62,6 +76,24 @@ def spki_of(key: Any) -> bytes:
             return _der(ed25519.Ed25519PublicKey.from_public_bytes(_point(key, 32)))
         case other:
             raise TokenError(f"key {key.label!r} is of type {other!r}: only EC P-256, Ed25519 and RSA are used")
+
+
+def _meaning(name: str) -> str:
+    if name in NEVER_LEAVES:
+        return "it can be read out of the token: make a token whose keys are sensitive, not extractable"
+    if name in SIGNS_ONLY:
+        return "a signing key signs and does nothing else: make it anew with station-signer init"
+    return "it was not made inside this token, or not kept there: make it anew with station-signer init"
+
+
+def _public_half(label: str, private: Any, public: Any | None) -> bytes:
+    """From the public key object, else from what the private one shows: modulus or curve point."""
+    if public is not None:
+        return spki_of(public)
+    try:
+        return spki_of(private)
+    except _NOT_READABLE as error:
+        raise TokenError(f"the token has no public key for {label}, and its private key does not show it") from error
 
 
 def _by_label(session: pkcs11.Session, kind: ObjectClass) -> dict[str, Any]:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPlace:
-    """Which token: PKCS#11 module, label, and the file that processes lock while they log in to it."""
+    """Which token: PKCS#11 module, label, and the file that processes lock while they log in to it.
+
+    `profile` names the module's kind where the token itself is not to decide.
+    """
 
     module: Path
     label: str
     lock: Path
+    profile: str = ""
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pkcs11 import Mechanism, TokenFlag
 
 from hsm.token import DIGEST_BYTES, TokenError, TokenPinWrongError, TokenUnavailableError
 from hsm.token.pkcs11.keys import TokenKeys, look_up, named
+from hsm.token.pkcs11.module import chosen_for, fitting
 from hsm.token.pkcs11.place import TokenPlace, locked
 from hsm.token.pkcs11.refusal import refusal
 from hsm.token.user_pin import UserPin
@@ -48,6 +49,7 @@ _PIN_REFUSED: Final = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRang
 class _Open:
     session: pkcs11.Session
     model: str
+    profile: str
     keys: TokenKeys
 
 
@@ -76,6 +78,11 @@ class Pkcs11Token:
     def model(self) -> str:
         """The token's model, as it says itself."""
         return self._run(lambda opened: opened.model)
+
+    @property
+    def profile(self) -> str:
+        """By which profile its module is used, and whether that was tried, for people."""
+        return self._run(lambda opened: opened.profile)
 
     def labels(self) -> frozenset[str]:
         """Labels of the private keys on the token."""
@@ -145,7 +152,9 @@ class Pkcs11Token:
             with locked(self._place.lock):
                 session, model = self._log_in()
             try:
-                self._open = _Open(session=session, model=model, keys=look_up(session))
+                chosen = chosen_for(self._place, session.token)
+                keys = look_up(session, chosen.profile)
+                self._open = _Open(session=session, model=model, profile=str(chosen), keys=keys)
             except (TokenError, pkcs11.PKCS11Error):
                 with suppress(pkcs11.PKCS11Error):
                     session.close()
@@ -158,10 +167,12 @@ class Pkcs11Token:
             raise self._never_again(
                 "one try is left, or none: reset the user PIN as security officer, then start again"
             )
+        profile = chosen_for(self._place, token).profile
+        pin = fitting(profile, self._user_pin)
         try:
-            return token.open(user_pin=self._user_pin.reveal()), token.model.strip()
+            return token.open(rw=profile.read_write, user_pin=pin), token.model.strip()
         except pkcs11.UserAlreadyLoggedIn:  # another session of this process is: login is per process and token
-            return token.open(), token.model.strip()
+            return token.open(rw=profile.read_write), token.model.strip()
         except _PIN_REFUSED as error:
             raise self._never_again(f"refused ({type(error).__name__}): correct user_pin, then start again") from error
 
