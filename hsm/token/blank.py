@@ -81,8 +81,8 @@ def _require_ours(seen: Seen, setting: str) -> None:
         raise SetupError(str(error)) from error
     if not profile.initialised_here:
         raise SetupError(
-            f"tokens of {profile.title} are made with the vendor's tools (docs/modules.md): make one, then give init its "
-            "label with --token and where its user PIN is with --user-pin"
+            f"tokens of {profile.title} are made with the vendor's tools (docs/modules.md): make one, then give init "
+            "its label with --token and where its user PIN is with --user-pin"
         )
 
 
