@@ -9,15 +9,15 @@ from __future__ import annotations
 import ctypes
 import struct
 from pathlib import Path
+from typing import Any
 
 from hsm.config import SetupError
 from hsm.token import TokenError
+from hsm.token.functions import ALREADY_INITIALIZED, OK, Functions
 from hsm.token.profile import Seen
 from hsm.token.profiles import choose
 from hsm.token.user_pin import UserPin
 
-_OK = 0x000
-_ALREADY_INITIALIZED = 0x191
 _TOKEN_INITIALIZED = 0x400
 _LABEL_BYTES = 32
 _FLAGS_OFFSET = 96  # label 32, manufacturer 32, model 16, serial 16
@@ -31,41 +31,45 @@ def initialise(module: Path, label: str, so_pin: UserPin, profile: str = "") -> 
     SetupError if none is blank, if the label is taken, or if the vendor's tools are what makes tokens of this module.
     """
     try:
-        library = ctypes.CDLL(str(module))
-        started = library.C_Initialize(None)
+        functions = Functions(module)
+        started = functions.call("C_Initialize", None)
     except (OSError, AttributeError) as error:
         raise SetupError(f"{module} is not a PKCS#11 module: {error}") from error
-    if started not in {_OK, _ALREADY_INITIALIZED}:
+    if started not in {OK, ALREADY_INITIALIZED}:
         raise SetupError(f"{module}: C_Initialize failed with 0x{started:03x}: is its configuration readable?")
     try:
-        slot = _blank_slot(library, label, profile)
+        slot = _blank_slot(functions, label, profile)
         secret = so_pin.reveal().encode()
         padded = label.encode().ljust(_LABEL_BYTES)
-        _check(library.C_InitToken(ctypes.c_ulong(slot), secret, ctypes.c_ulong(len(secret)), padded), "C_InitToken")
+        _check(functions, "C_InitToken", ctypes.c_ulong(slot), secret, ctypes.c_ulong(len(secret)), padded)
     finally:
-        if started == _OK:
-            library.C_Finalize(None)
+        if started == OK:
+            functions.call("C_Finalize", None)
 
 
-def _blank_slot(library: ctypes.CDLL, label: str, profile: str) -> int:
+def _blank_slot(functions: Functions, label: str, profile: str) -> int:
     count = ctypes.c_ulong(_MAX_SLOTS)
     slots = (ctypes.c_ulong * _MAX_SLOTS)()
-    _check(library.C_GetSlotList(ctypes.c_ubyte(1), slots, ctypes.byref(count)), "C_GetSlotList")
-    blank = None
+    _check(functions, "C_GetSlotList", ctypes.c_ubyte(1), slots, ctypes.byref(count))
+    blank: tuple[int, Seen] | None = None
+    others: list[Seen] = []
     for slot in slots[: count.value]:
         info = ctypes.create_string_buffer(_INFO_BYTES)
-        _check(library.C_GetTokenInfo(ctypes.c_ulong(slot), info), "C_GetTokenInfo")
+        _check(functions, "C_GetTokenInfo", ctypes.c_ulong(slot), info)
         (flags,) = struct.unpack_from("@L", info.raw, _FLAGS_OFFSET)
-        _require_ours(_seen(info.raw), profile)
         if not flags & _TOKEN_INITIALIZED:
-            blank = slot if blank is None else blank
-        elif info.raw[:_LABEL_BYTES].rstrip() == label.encode():
+            blank = blank or (slot, _seen(info.raw))
+            continue
+        others.append(_seen(info.raw))
+        if info.raw[:_LABEL_BYTES].rstrip() == label.encode():
             raise SetupError(
                 f"a token labelled {label!r} is there already: it is never overwritten; choose another label"
             )
+    for seen in [blank[1]] if blank else others:
+        _require_ours(seen, profile)
     if blank is None:
         raise SetupError("the module has no blank token")
-    return blank
+    return blank[0]
 
 
 def _seen(info: bytes) -> Seen:
@@ -86,6 +90,7 @@ def _require_ours(seen: Seen, setting: str) -> None:
         )
 
 
-def _check(result: int, call: str) -> None:
-    if result != _OK:
-        raise SetupError(f"{call} failed with 0x{result:03x} (PKCS #11 return value)")
+def _check(functions: Functions, name: str, *arguments: Any) -> None:
+    result = functions.call(name, *arguments)
+    if result != OK:
+        raise SetupError(f"{name} failed with 0x{result:03x} (PKCS #11 return value)")
