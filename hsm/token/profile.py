@@ -115,7 +115,8 @@ class Chosen:
         if self.profile.tried and self.recognised:
             return f"{name} (tried with this kind of module)"
         named = "" if self.recognised or not self.profile.recognised else "; the token does not show that it is one"
-        return f"{name} (profile from documentation, not tried with this module{named})"
+        known = "tried with another" if self.profile.tried else "from documentation"
+        return f"{name} (profile {known}, not tried with this module{named})"
 
 
 def _begins(wanted: Seen, seen: Seen) -> bool:
