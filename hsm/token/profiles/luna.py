@@ -21,7 +21,7 @@ LUNA: Final = Profile(
     where_readable={},
     public_beside=True,
     initialised_here=False,
-    user_pin="the password of the partition's Crypto Officer (to make keys) or Crypto User (to sign)",
+    user_pin="the password of the partition's Crypto Officer, changed once since the role was made",
     user_pin_form=r".{7,255}",
     token_label="the partition's label",
     tier=Tier.A,
@@ -60,6 +60,7 @@ LUNA: Final = Profile(
         "With FIPS mode on it makes no Ed25519 key: the log key is then P-256.",
         "In cloning mode a key can be copied to another Luna of the same domain: no attribute shows that.",
         "Reaching a key's CKA_USAGE_LIMIT stops it (CKR_KEY_NOT_ACTIVE); the signer does not set that limit yet.",
+        "The Crypto User, who may only sign, logs in by a vendor's user type: the signer works as Crypto Officer.",
         "A lost network looks like a removed token: the line stops until it is back.",
     ),
 )
