@@ -59,12 +59,14 @@ def prepare(directory: Path) -> None:
         os.setuid(NOBODY)
 
 
-def new_token(module: Path, directory: Path, label: str, *, keys: bool = True) -> TokenPlace:
+def new_token(
+    module: Path, directory: Path, label: str, *, keys: bool = True, user_pin: UserPin = USER_PIN
+) -> TokenPlace:
     """A token of this label, as the ceremony makes it, with the factory's keys or with none."""
     place = TokenPlace(module=module, label=label, lock=directory / "lock")
     so_pin = UserPin("so-pin-1")
     blank.initialise(module, label, so_pin)
-    set_user_pin(place, so_pin, USER_PIN)
+    set_user_pin(place, so_pin, user_pin)
     if keys:
         make_keys(place, USER_PIN, KEYS["factory"])
     return place
