@@ -39,6 +39,8 @@ class Purpose(StrEnum):
     AUTHORITY = "authority"
 
 
+DECRYPTS: Final = frozenset({Purpose.CLOUD_TCP})  # its handshake has the device encrypt to this key, and no other has
+
 KEYS: Final[Mapping[RoleName, Mapping[Purpose, KeyKind]]] = MappingProxyType(
     {
         "factory": MappingProxyType(

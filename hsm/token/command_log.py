@@ -200,6 +200,15 @@ def signature_count(entries: Iterable[LogEntry]) -> Mapping[int, int]:
     return MappingProxyType(counts)
 
 
+def require_unbroken(entries: Iterable[LogEntry]) -> None:
+    """Numbers and digests of entries kept follow one another, from the first on; CommandLogError names the first fault.
+
+    Nothing precedes the first, so a log whose beginning was cut off looks whole.
+    """
+    for before, entry in pairwise(entries):
+        _require_next(before, entry)
+
+
 def chained(raw: bytes, before: bytes) -> bytes:
     """The digest of an entry (its 32 bytes, whose last 16 do not count) after one with the digest `before`."""
     return hashlib.sha256(raw[: ENTRY_BYTES - DIGEST_BYTES] + before).digest()[:DIGEST_BYTES]
@@ -214,8 +223,7 @@ def _verified(last: LogEntry | None, held: Sequence[LogEntry]) -> tuple[LogEntry
         if any(each.number == last.number for each in held):
             raise LogChainError(f"entry {last.number} is not the one that was kept: is this another device?")
         _require_next(last, held[0])
-    for before, entry in pairwise(held):
-        _require_next(before, entry)
+    require_unbroken(held)
     return tuple(held if known is None else held[known + 1 :])
 
 

@@ -23,7 +23,7 @@ enum { TOKEN = 1, PRIVATE = 2, LABEL = 3, CLASS = 0, KEY_TYPE = 0x100, SUBJECT =
        VERIFY_RECOVER = 0x10b, DERIVE = 0x10c, MODULUS_BITS = 0x121, PUBLIC_EXPONENT = 0x122, EXTRACTABLE = 0x162,
        ALWAYS_SENSITIVE = 0x165, MODIFIABLE = 0x170, COPYABLE = 0x171, DESTROYABLE = 0x172, EC_PARAMS = 0x180,
        ALWAYS_AUTHENTICATE = 0x202 };
-enum { EC_EDWARDS_KEY_PAIR_GEN = 0x1055, EDDSA = 0x1057, RW_SESSION = 2 };
+enum { RSA_PKCS_KEY_PAIR_GEN = 0, EC_EDWARDS_KEY_PAIR_GEN = 0x1055, EDDSA = 0x1057, RW_SESSION = 2 };
 
 static functions real, ours;
 static const char *as = "";
@@ -101,7 +101,8 @@ static ulong get_attribute_value(ulong session, ulong object, attribute *templat
     return result;
 }
 
-static ulong yubihsm2_public(const attribute *each) {
+static ulong yubihsm2_public(const attribute *each, int rsa) {
+    if (rsa && IN(each->type, ENCRYPT, WRAP, UNWRAP)) return OK;
     char set = each->length == 1 ? *(char *)each->value : 0;
     if (IN(each->type, CLASS, KEY_TYPE, ID, EC_PARAMS, LABEL, TOKEN, VERIFY, DERIVE, MODULUS_BITS, PUBLIC_EXPONENT)) return OK;
     if (IN(each->type, EXTRACTABLE, DESTROYABLE)) return set ? OK : ATTRIBUTE_VALUE_INVALID;
@@ -111,7 +112,8 @@ static ulong yubihsm2_public(const attribute *each) {
     return ATTRIBUTE_TYPE_INVALID;
 }
 
-static ulong yubihsm2_private(const attribute *each) {
+static ulong yubihsm2_private(const attribute *each, int rsa) {
+    if (rsa && IN(each->type, DECRYPT, UNWRAP)) return OK;
     char set = each->length == 1 ? *(char *)each->value : 0;
     if (IN(each->type, CLASS, KEY_TYPE, ID, LABEL, SUBJECT, SIGN, EXTRACTABLE, DERIVE)) return OK;
     if (IN(each->type, TOKEN, SENSITIVE, PRIVATE, DESTROYABLE)) return set ? OK : ATTRIBUTE_VALUE_INVALID;
@@ -123,18 +125,20 @@ static ulong yubihsm2_private(const attribute *each) {
 static ulong generate_key_pair(ulong session, mechanism *how, attribute *pub, ulong pubs, attribute *priv, ulong privs,
                                ulong *public_key, ulong *private_key) {
     static char by_oid[] = "\x06\x03\x2b\x65\x70"; /* the one spelling that SoftHSM takes */
+    int rsa = how->mechanism == RSA_PKCS_KEY_PAIR_GEN;
     attribute asked[32]; /* the caller's template is the caller's */
     ulong result = OK;
     if (pubs > 32) return GENERAL_ERROR;
     memcpy(asked, pub, pubs * sizeof(attribute));
     pub = asked;
     for (ulong i = 0; i < pubs && !strcmp(as, "yubihsm2") && result == OK; i++) {
-        result = yubihsm2_public(pub + i);
+        result = yubihsm2_public(pub + i, rsa);
         if (pub[i].type != EC_PARAMS || how->mechanism != EC_EDWARDS_KEY_PAIR_GEN) continue;
         if (pub[i].length != 14 || memcmp(pub[i].value, "\x13\x0c" "edwards25519", 14)) return CURVE_NOT_SUPPORTED;
         pub[i].value = by_oid, pub[i].length = 5;
     }
-    for (ulong i = 0; i < privs && !strcmp(as, "yubihsm2") && result == OK; i++) result = yubihsm2_private(priv + i);
+    for (ulong i = 0; i < privs && !strcmp(as, "yubihsm2") && result == OK; i++)
+        result = yubihsm2_private(priv + i, rsa);
     if (result != OK) return result;
     return ((ulong (*)(ulong, mechanism *, attribute *, ulong, attribute *, ulong, ulong *, ulong *))
                 real.call[GENERATE_KEY_PAIR])(session, how, pub, pubs, priv, privs, public_key, private_key);

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric import ec
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
-from pkcs11.util.ec import decode_ec_private_key, encode_named_curve_parameters
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from hsm.purposes import KEYS
 from hsm.token import TokenError, blank
@@ -29,13 +27,13 @@ from hsm.token.pkcs11.making import make_keys, set_user_pin
 from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.softhsm import find_module
 from hsm.token.user_pin import UserPin
+from tests.hsm.planted_keys import PLANTED, pair
 from tests.hsm.trials import CountingToken, outcome
 from trust.keys import PublicKey
 from trust.signed_note import NoteKey
 
 PROXY = Path("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so")
 NOBODY = 65534
-NOT = ("EXTRACTABLE", "DECRYPT", "UNWRAP", "DERIVE")
 DIGEST = hashlib.sha256(b"message").digest()
 USER_PIN = UserPin("user-pin-1")
 MODULES = {"softhsm": lambda: find_module(None), "p11-kit-proxy": lambda: PROXY}
@@ -145,6 +143,28 @@ def close_all_sessions() -> None:
         assert functions.call("C_CloseAllSessions", ctypes.c_ulong(slot)) == 0
 
 
+def cloud_keys(module: Path, directory: Path) -> Any:
+    """The cloud role: which keys may decrypt, and that the one that may does (RSAES-PKCS1-v1_5, as its handshake will)."""
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    place = new_token(module, directory, "one", keys=False)
+    made, _ = make_keys(place, USER_PIN, KEYS["cloud"])
+    token = opened(place)
+    labels = sorted(token.labels())
+    token.close()
+    public = load_der_public_key(made["cloud-tcp"])
+    assert isinstance(public, rsa.RSAPublicKey)
+    hidden = public.encrypt(b"nonce", padding.PKCS1v15())
+    with bare(place) as session:
+        keys = {
+            str(key[Attribute.LABEL]): key for key in session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
+        }
+        decrypt = [label for label, key in sorted(keys.items()) if key[Attribute.DECRYPT]]
+        shown = keys["cloud-tcp"].decrypt(hidden, mechanism=Mechanism.RSA_PKCS)
+    return {"labels": labels, "decrypt": decrypt, "shown": shown.decode()}
+
+
 def logs_in_again(module: Path, directory: Path) -> Any:
     """A new object after a close; and a session that was lost behind the product's back, several times."""
     place = new_token(module, directory, "one")
@@ -202,7 +222,7 @@ def keys_in_the_way(module: Path, directory: Path) -> Any:
     """A token with one of our labels: refused, and left as it is."""
     place = new_token(module, directory, "one", keys=False)
     with bare(place) as session:
-        _pair(session, "receipt", {})
+        pair(session, "receipt", {})
     text = said(lambda: make_keys(place, USER_PIN, KEYS["factory"]))
     with bare(place) as session:
         left = sorted(
@@ -258,36 +278,6 @@ def other_profiles(module: Path, directory: Path) -> Any:
         found[name] = said(lambda token=token: token.labels()) or token.profile
     return found
 
-
-def _pair(
-    session: pkcs11.Session, label: str, private: dict[Any, bool], capabilities: Any = MechanismFlag.SIGN
-) -> None:
-    curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
-    parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
-    parameters.generate_keypair(label=label, store=True, capabilities=capabilities, private_template=private)
-
-
-def _imported(session: pkcs11.Session) -> None:
-    """A key whose secret was in this process, put in with every good attribute that can be asked for."""
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    der = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    template = decode_ec_private_key(der)
-    good = dict.fromkeys(("TOKEN", "PRIVATE", "SENSITIVE", "SIGN"), True) | dict.fromkeys(NOT, False)
-    template |= {Attribute[name]: value for name, value in good.items()}
-    session.create_object({**template, Attribute.LABEL: "extra"})
-
-
-PLANTED: dict[str, Callable[[pkcs11.Session], None]] = {
-    "extractable": lambda session: _pair(session, "extra", {Attribute.EXTRACTABLE: True}),
-    "imported": _imported,
-    "derives": lambda session: _pair(session, "extra", {}, MechanismFlag.SIGN | MechanismFlag.DERIVE),
-    "unwraps": lambda session: _pair(session, "extra", {Attribute.UNWRAP: True}),
-    "does not sign": lambda session: _pair(session, "extra", {Attribute.SIGN: False}),
-    "twice": lambda session: _pair(session, "pin", {}),
-    "nothing": lambda session: _pair(session, "extra", {}),
-}
 
 if __name__ == "__main__":
     name, via, where = sys.argv[1:]

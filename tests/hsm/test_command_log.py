@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from hsm.token.command_log import (
     LogResetError,
     LogStore,
     drain,
+    require_unbroken,
     signature_count,
 )
 from hsm.token.command_log_file import CommandLogFile
@@ -266,6 +267,20 @@ def test_the_file_keeps_entries_and_cuts_a_torn_one_off(tmp_path: Path) -> None:
     drain(device, store)
     assert path.read_bytes().startswith(whole)
     assert signature_count(store.entries()) == {2: 5, 3: 1}
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:64] + raw[96:], lambda raw: raw[:70] + bytes([raw[70] ^ 1]) + raw[71:]]
+)
+def test_what_was_kept_is_checked_before_it_is_counted(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    device, store = fresh_device(), CommandLogFile(tmp_path / "commands.log")
+    for _ in range(5):
+        device.sign_ecdsa(2)
+        drain(device, store)
+    require_unbroken(store.entries())
+    (tmp_path / "commands.log").write_bytes(spoil((tmp_path / "commands.log").read_bytes()))
+    with pytest.raises(CommandLogError):
+        require_unbroken(store.entries())
 
 
 def test_a_file_that_cannot_be_written_acknowledges_nothing(tmp_path: Path) -> None:

@@ -112,9 +112,10 @@ import sys
 from pathlib import Path
 from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.softhsm import find_module
-from tests.hsm.module_trials import _imported, bare
+from tests.hsm.module_trials import bare
+from tests.hsm.planted_keys import imported
 with bare(TokenPlace(module=find_module(None), label="line-3", lock=Path("/dev/null"))) as session:
-    _imported(session)
+    imported(session)
 """
     subprocess.run([sys.executable, "-c", plant], check=True, timeout=15)
     serve = [sys.executable, "-m", "hsm", "serve", "--dir", str(short_dir / "signer"), "--root", str(root)]

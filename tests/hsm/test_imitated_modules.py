@@ -36,9 +36,9 @@ import sys
 from pathlib import Path
 import pkcs11
 from hsm.token.softhsm import find_module
-from tests.hsm.module_trials import _imported
+from tests.hsm.planted_keys import imported
 with pkcs11.lib(str(find_module(None))).get_token(token_label="line-3").open(rw=True, user_pin=sys.argv[1]) as session:
-    _imported(session)
+    imported(session)
 """
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

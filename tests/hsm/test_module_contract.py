@@ -69,6 +69,11 @@ def test_keys_were_made_inside_never_leave_and_only_sign(trial: Trial) -> None:
     assert trial("attributes") == [GOOD] * 4
 
 
+def test_of_the_clouds_keys_one_decrypts(trial: Trial) -> None:
+    labels = ["authority", "cloud-tcp", "cloud-udp", "receipt"]
+    assert trial("cloud_keys") == {"labels": labels, "decrypt": ["cloud-tcp"], "shown": "nonce"}
+
+
 def test_logs_in_again(trial: Trial) -> None:
     assert trial("logs_in_again") == {"good": 5}
 

@@ -148,3 +148,10 @@ def test_a_curve_point_is_taken_raw_and_wrapped() -> None:
     key.key_type = KeyType.EC
     with pytest.raises(TokenError, match="curve point"):
         spki_of(key)
+
+
+def test_only_the_key_whose_handshake_needs_it_may_decrypt() -> None:
+    decrypts = shown(**{**YUBIHSM2.required, "DECRYPT": True})
+    require_attributes("cloud-tcp", decrypts, YUBIHSM2)
+    with pytest.raises(TokenError, match="CKA_DECRYPT true"):
+        require_attributes("pin", decrypts, YUBIHSM2)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, ObjectClass
 
+from hsm.purposes import DECRYPTS
 from hsm.token import TokenError
 from hsm.token.profile import NEVER_LEAVES, SIGNS_ONLY, Profile
 
@@ -43,9 +44,10 @@ def look_up(session: pkcs11.Session, profile: Profile) -> TokenKeys:
 
 
 def require_attributes(label: str, key: Any, profile: Profile) -> None:
-    """Refuse a private key that may leave the token, was not made in it, or may do more than sign; TokenError."""
-    wanted = {**profile.where_readable, **profile.required}
-    for name, value in wanted.items():
+    """Refuse a private key that may leave the token, was not made in it, or does more than its purpose; TokenError."""
+    for name, value in {**profile.where_readable, **profile.required}.items():
+        if name == "DECRYPT" and label in DECRYPTS:
+            continue
         try:
             found = bool(key[Attribute[name]])
         except _NOT_READABLE as error:

@@ -1,7 +1,7 @@
 """A token's keys, made: for the ceremony, in a process that has no session of its own.
 
-Keys are made inside the token, sensitive, not extractable, to sign and nothing else, and each is looked at again before
-it counts as made. Never overwrites one, and takes back what it made when it cannot finish.
+Keys are made inside the token, sensitive, not extractable, to do what their purpose needs and nothing else, and each is
+looked at again before it counts as made. Never overwrites one, and takes back what it made when it cannot finish.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, To
 from pkcs11.constants import DEFAULT
 from pkcs11.util.ec import encode_named_curve_parameters
 
-from hsm.purposes import KeyKind, Purpose
+from hsm.purposes import DECRYPTS, KeyKind, Purpose
 from hsm.token import TokenError
 from hsm.token.pkcs11.keys import look_up
 from hsm.token.pkcs11.module import chosen_for, fitting
@@ -26,6 +26,7 @@ from hsm.token.user_pin import UserPin
 
 _RSA_BITS = 2048
 _SIGNING: Final = MechanismFlag.SIGN | MechanismFlag.VERIFY
+_DECRYPTING: Final = MechanismFlag.DECRYPT | MechanismFlag.ENCRYPT
 _LAST_TRY: Final = TokenFlag.USER_PIN_FINAL_TRY | TokenFlag.USER_PIN_LOCKED
 
 
@@ -97,7 +98,7 @@ def _make_key(
     common: dict[str, Any] = {
         "label": label.value,
         "store": True,
-        "capabilities": _SIGNING,
+        "capabilities": _SIGNING | _DECRYPTING if label in DECRYPTS else _SIGNING,
         "public_template": left_out,
         "private_template": {**secret, **left_out},
     }
