@@ -55,7 +55,7 @@ YUBIHSM2: Final = Profile(
         ),
         Source(
             about=("p256_rate", "network_client"),
-            where=f"{_GUIDE}, Device Specifications, Performance; the figure is this project's planning figure",
+            where="planning figure of this project, not the vendor's; USB only (User Guide, Device Specifications)",
             mark=Mark.DOCUMENTED,
         ),
     ),
