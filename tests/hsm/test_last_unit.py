@@ -116,13 +116,14 @@ def test_check_and_count_in_two_transactions_are_caught(short_dir: Path, monkeyp
 
     def check_then_count(self: Counters, kind: str, order_id: str) -> bool:
         pins, limit = self.run("SELECT pins, pin_limit FROM orders WHERE id = ?", order_id).fetchone()
-        time.sleep(0.02)
         if pins >= limit:
             return False
+        time.sleep(0.3)  # long enough for the others to look, too
         self.run("UPDATE orders SET pins = min(pin_limit, pins + 1) WHERE id = ?", order_id)
         return True
 
     monkeypatch.setattr(Counters, "transaction", no_transaction)
     monkeypatch.setattr(Counters, "savepoint", no_transaction)
     monkeypatch.setattr(Counters, "take_unit", check_then_count)
-    assert asyncio.run(campaign(short_dir, 4 * CLIENTS, orderly=False)).exceeded > 0
+    result = asyncio.run(campaign(short_dir, 4 * CLIENTS, orderly=False))
+    assert result.exceeded > 0, result
