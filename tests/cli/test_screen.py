@@ -25,6 +25,7 @@ from station.exits import Exit
 from tests.cli.commands import STATION, Done
 from tests.cli.plant import Site
 from tests.cli.terminal import OnTerminal, Screen
+from tests.trust import orders
 from trust.order import WorkOrder
 
 pytestmark = pytest.mark.xdist_group("site")
@@ -142,11 +143,7 @@ def progress(monkeypatch: pytest.MonkeyPatch):
 
 
 def _work(key_type: str) -> WorkOrder:
-    return WorkOrder(
-        environment="demo", root_sha256="00" * 32, order_id="o-1", product="lamp", product_id=7, key_type=key_type,
-        origins=("generated",), quantity=1, allowance=0, stations=(), cloud_key=b"", authority_key=b"", service="udp",
-        host="h", port=1, firmware=(), handshake_waiver="not-built",
-    )  # fmt: skip
+    return orders.make("00" * 32, ("st-01",), "ab" * 32, order_id="o-1", key_type=key_type, quantity=1, allowance=0)
 
 
 def unit(slot: str, device: str, verdict: Verdict, **fields) -> UnitFinished:

@@ -13,6 +13,7 @@ from fixtures.link import LinkError, PortNotAllowedError
 from tests.flow import line_causes as line
 from tests.flow import unit_causes as unit
 from tests.flow.unit_causes import Play
+from trust.order import Firmware
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ CAUSES: dict[str, list[Cause]] = {
     "bad-proof": [Cause(unit.bad_proof)],
     "indicator-failed": [Cause(unit.indicator_failed)],
     "wrong-product": [Cause(unit.device_with(), {"product_id": 8})],
-    "firmware-not-allowed": [Cause(unit.device_with(), {"firmware": ("ab" * 32,)})],
+    "firmware-not-allowed": [Cause(unit.device_with(), {"firmware": (Firmware(sha256="ab" * 32),)})],
     "order-full": [Cause(unit.order_full, {"quantity": 1, "allowance": 1})],
     "registry-needed": [Cause(unit.registry_needed)],
     "device-refused": [Cause(unit.device_with(Strike(Verb.WRITE_ANCHOR, Trouble.REFUSED, code=10)))],

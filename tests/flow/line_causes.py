@@ -93,10 +93,12 @@ async def ledger_conflict(bench: Bench) -> UnitFinished:
 
 
 async def registry_refused(bench: Bench) -> UnitFinished:
-    """The registry has taken a newer trust root."""
-    newer = parse(wrap_root(msgspec.structs.replace(bench.plant.root.root, version=2)).to_json())
+    """The registry has a trust root that is no version of the station's."""
+    other = parse(
+        wrap_root(msgspec.structs.replace(bench.plant.root.root, registry_url="https://other.example")).to_json()
+    )
     database = bench.plant.registry_database()
-    bench.change(cloud=LocalCloud(PinService(database, newer, bench.plant.receipt_signer())))
+    bench.change(cloud=LocalCloud(PinService(database, other, bench.plant.receipt_signer())))
     return await bench.insert()
 
 

@@ -20,7 +20,7 @@ TWO = ("st-01", "st-02")
 
 def play(directory: Path, story: Callable[[Bench], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with Bench.make(directory, TWO, quantity=4, allowance=1) as bench:
+        async with Bench.make(directory, TWO, quantity=8, allowance=2) as bench:
             await keep_orders(bench)
             await story(bench)
 

@@ -13,6 +13,7 @@ from tests.faults import disk
 from tests.flow.bench import Bench, ShakyCloud
 from tests.flow.books import audited, keep_orders, report, store
 from tests.flow.plant import attempt
+from trust.order import Firmware
 
 
 def play(directory: Path, story: Callable[[Bench], Awaitable[None]], **order: Any) -> None:
@@ -74,7 +75,7 @@ def test_a_unit_of_another_order_is_turned_away_under_this_one(tmp_path: Path, k
     play(tmp_path, story)
 
 
-@pytest.mark.parametrize("faults", [{"product_id": 8}, {"firmware": ("ab" * 32,)}])
+@pytest.mark.parametrize("faults", [{"product_id": 8}, {"firmware": (Firmware(sha256="ab" * 32),)}])
 def test_a_unit_in_the_wrong_bin_costs_no_leaf(tmp_path: Path, faults: dict[str, Any]) -> None:
     """Negative control: no quarantine, so nothing on record; the report counts verdicts and not insertions."""
 

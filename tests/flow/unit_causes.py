@@ -299,7 +299,7 @@ async def challenge_unknown(bench: Bench) -> UnitFinished:
     signatory = bench.parties().signer.verbs.signatory  # type: ignore[attr-defined]
     with mock.patch.object(LocalSigner, "sign_pin", side_effect=SignerUnavailableError("down")):
         assert (await bench.insert()).code == "signer-down"
-    late = dataclasses.replace(signatory, now=lambda: signatory.now() + 91 * 86_400)
+    late = dataclasses.replace(signatory, clock=lambda: signatory.clock() + 91 * 86_400)
     bench.change(signer=LocalSigner(FactoryVerbs(late)))
     return await bench.insert()
 

@@ -19,6 +19,7 @@ from trust import statement as statements
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
+from trust.order import Allotment, Firmware
 from trust.statement import Possession, Receipt, verify
 
 
@@ -241,14 +242,21 @@ def test_orders_that_are_not_taken(service: PinService, made: World) -> None:
         "other root": (made.with_order(root_sha256="11" * 32), Code.WRONG_ROOT),
         "does not make sense": (made.with_order(authority_key=made.order.cloud_key), Code.ORDER_REFUSES),
         "quantity 0": (made.with_order(quantity=0), Code.ORDER_REFUSES),
+        "no station": (made.with_order(stations={}), Code.ORDER_REFUSES),
+        "more allotted than there is": (
+            made.with_order(stations={"station-01": Allotment(quantity=made.order.quantity + 1)}),
+            Code.ORDER_REFUSES,
+        ),
+        "window of no time": (made.with_order(not_before="2026-13-01T00:00:00Z"), Code.ORDER_REFUSES),
         "other station": (made.with_order(stations=("station-02",)), Code.ORDER_REFUSES),
-        "other firmware": (made.with_order(firmware=("aa" * 32,)), Code.ORDER_REFUSES),
+        "other firmware": (made.with_order(firmware=(Firmware(sha256="aa" * 32),)), Code.ORDER_REFUSES),
         "other key type": (made.with_order(key_type="rsa-2048"), Code.ORDER_REFUSES),
     }
     found = {name: refused(service, each, device, each.pin(device)).code for name, (each, _) in cases.items()}
     assert found == {name: code for name, (_, code) in cases.items()}
     signed_order = signed(made.order, ec_key())
-    assert refused(service, made, device, made.pin(device), signed_order).code is Code.ORDER_REFUSES
+    assert refused(service, made, device, made.pin(device), signed_order).code is Code.ORDER_NOT_APPROVED
+    assert refused(service, made, device, made.pin(device, order_signed=True)).code is Code.ORDER_REFUSES
     assert refused(service, made, device, made.pin(device), made.pin(device)).code is Code.STATEMENT_INVALID
 
 

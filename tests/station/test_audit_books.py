@@ -14,6 +14,7 @@ from station.jobs.schema import open_database
 from station.jobs.store import JobStore
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
+from trust.order import Allotment
 
 QUANTITY, ALLOWANCE = 2, 1
 Story = Callable[[JobStore], Awaitable[None]]
@@ -21,7 +22,10 @@ Story = Callable[[JobStore], Awaitable[None]]
 
 @pytest.fixture(scope="module")
 def made() -> World:
-    return world().with_order(order_id="tiny", quantity=QUANTITY, allowance=ALLOWANCE)
+    """Two stations of equal parts: what one has left over is not the other's."""
+    part = Allotment(quantity=QUANTITY, allowance=ALLOWANCE)
+    parts = {"station-01": part, "station-02": part}
+    return world().with_order(order_id="tiny", quantity=2 * QUANTITY, allowance=2 * ALLOWANCE, stations=parts)
 
 
 @pytest.fixture
