@@ -5,6 +5,7 @@ Like `station demo` makes it, with handles on its parts and orders as a test wan
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tomllib
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from fixtures.slots import read_slots, write_slots
 from station import config as settings
 from station.demo import plant as demo
 from station.demo.bench import Bench, start_bench
 from station.demo.processes import Process
 from station.root import load_root
+from tests.trust import orders
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 DEVICES = 6
@@ -95,19 +99,34 @@ class Site:
 
 
 def changed(order: str, **changes: object) -> str:
-    """An order's text with entries replaced, added or taken out (None)."""
-    lines = []
+    """An order's text with entries replaced, added or taken out (None); its stations share what it then has."""
     table = tomllib.loads(order)
-    for name, value in table.items():
-        if name in changes:
-            if changes[name] is not None:
-                lines.append(f"{name} = {changes[name]}")
-        elif isinstance(value, str):
-            lines.append(f'{name} = """{value}"""')
-        else:
-            lines.append(f"{name} = {value}".replace("'", '"'))
-    lines += [f"{name} = {value}" for name, value in changes.items() if name not in table and value is not None]
-    return "\n".join(lines) + "\n"
+    said = {name: inline(value) for name, value in table.items()} | changes
+    if changes.keys() & {"quantity", "allowance"} and "stations" not in changes:
+        parts = orders.shared(table["stations"], *(_number(said[name]) for name in ("quantity", "allowance")))
+        said["stations"] = inline(msgspec.to_builtins(parts))
+    return "".join(f"{name} = {value}\n" for name, value in said.items() if value is not None)
+
+
+def _number(text: object) -> int:
+    """What the entry says; nothing, for one that is left out or is none."""
+    return int(str(text)) if re.fullmatch("[0-9]+", str(text)) else 0
+
+
+def inline(value: object) -> str:
+    """A value as TOML on one line, but for long text."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {inline(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, str):
+        return f'"""{value}"""' if "\n" in value else f'"{value}"'
+    return str(value).lower()
+
+
+def image(sha256: str) -> str:
+    """The entry `firmware` with this one image."""
+    return inline([{"sha256": sha256}])
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from station.events import (
 )
 from station.exits import Exit
 from tests.cli.commands import STATION, Done, station, typed
-from tests.cli.plant import Site
+from tests.cli.plant import Site, image
 
 pytestmark = pytest.mark.xdist_group("site")
 
@@ -233,17 +233,20 @@ def test_an_order_that_is_used_up_turns_the_next_unit_away_and_nobody_else(site:
 def test_an_order_for_another_station_does_not_begin(site: Site) -> None:
     chip = site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin"
     before = chip.read_bytes()
-    done = run(site, "theirs", "--slots", "ec-06", type_it=typed, stations='["st-09"]')
+    done = run(site, "theirs", "--slots", "ec-06", type_it=typed, stations="{ st-09 = { quantity = 1 } }")
     assert done.code == Exit.ORDER_EXHAUSTED, done
     assert "st-09" in done.out + done.err
     assert chip.read_bytes() == before, "the unit is as it was"
-    assert run(site, "theirs", "--dry-run", type_it=typed, stations='["st-09"]').code == Exit.ORDER_EXHAUSTED
+    assert (
+        run(site, "theirs", "--dry-run", type_it=typed, stations="{ st-09 = { quantity = 1 } }").code
+        == Exit.ORDER_EXHAUSTED
+    )
     assert typed("check", "--config", site.config, "--order", site.directory / "theirs.toml").code == Exit.USAGE
 
 
 def test_two_devices_with_one_key_stop_the_line(site: Site, faulty_slots: Path) -> None:
     words = ["--slots-file", faulty_slots, "--slots", "twin-01,twin-02", "--retries", "0"]
-    done = run(site, "twins", *words, firmware=f'["{IMAGE.hex()}"]')
+    done = run(site, "twins", *words, firmware=image(IMAGE.hex()))
     assert done.code == Exit.WEAK_KEY, done
     assert sum("key-duplicate at intended" in line for line in done.lines if "FAIL" in line) == 1
     assert sum(line.startswith("LINE STOP  Two units have the same key.") for line in done.lines) == 1
@@ -292,7 +295,7 @@ def ended(process: subprocess.Popen[str]) -> Done:
 
 def test_sigint_lets_units_in_work_end_and_begins_no_other(site: Site, faulty_slots: Path) -> None:
     words = ["--slots-file", faulty_slots, "--slots", "slow-01,slow-02", "--count", "5"]
-    with at_work(site, *words, firmware=f'["{IMAGE.hex()}"]') as process:
+    with at_work(site, *words, firmware=image(IMAGE.hex())) as process:
         before = until(process, StepBegan, step=Step.KEYED)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
@@ -344,7 +347,7 @@ def test_a_signal_ends_the_wait_for_another_unit(site: Site, number: signal.Sign
 def test_a_signer_that_goes_away_in_a_batch_stops_the_line(site: Site, faulty_slots: Path) -> None:
     """And the log's head cannot be signed either: the units' verdicts are told all the same."""
     slots = ["--slots-file", faulty_slots, "--slots", "slow-03,slow-04"]
-    with at_work(site, *slots, "--junit", site.directory / "stopped.xml", firmware=f'["{IMAGE.hex()}"]') as process:
+    with at_work(site, *slots, "--junit", site.directory / "stopped.xml", firmware=image(IMAGE.hex())) as process:
         until(process, StepBegan, step=Step.KEYED)
         with site.without("signer-factory"):
             done = ended(process)

@@ -83,9 +83,9 @@ def variant(name: str, *swaps: tuple[str, str]) -> Callable[[Site], Path]:
     return lambda site: site.config_with(name, *swaps)
 
 
-def another_version_of_the_root(site: Site) -> Path:
-    (site.state / "v2.json").write_bytes(other_root(site, version=2))
-    return site.config_with("v2", ('root = "root.json"', 'root = "v2.json"'))
+def another_root(site: Site) -> Path:
+    (site.state / "other.json").write_bytes(other_root(site, lease_units=7))
+    return site.config_with("other", ('root = "root.json"', 'root = "other.json"'))
 
 
 def a_port_that_is_not_there(site: Site) -> Path:
@@ -104,7 +104,7 @@ def no_slots(site: Site) -> Path:
         (variant("r", ('root = "root.json"', 'root = "none.json"')), "root", "none.json: No such file"),
         (variant("e", ('environment = "demo"', 'environment = "plant-a"')), "root", "'plant-a', the trust root 'demo'"),
         (variant("n", ('name = "st-01"', 'name = "st-09"')), "root", "station 'st-09' is not in the trust root"),
-        (another_version_of_the_root, "signer", "the signer serves st-01/demo under root"),
+        (another_root, "signer", "the signer serves st-01/demo under root"),
         (variant("s", ("signer-factory/run", "signer-gone/run")), "signer", "it is not running. Start it: station-signer serve --dir DIR --root "),
         (variant("c", ("signer-factory/run", "signer-cloud/run")), "signer", "the signer serves registry-01/demo"),
         (variant("d", ("disk_reserve_mb = 256", "disk_reserve_mb = 999999999")), "disk", "Free disk space"),

@@ -23,7 +23,7 @@ from station.events import (
 )
 from station.exits import Exit
 from tests.cli.commands import STATION, Done
-from tests.cli.plant import Site
+from tests.cli.plant import Site, image
 from tests.cli.terminal import OnTerminal, Screen
 from tests.trust import orders
 from trust.order import WorkOrder
@@ -93,7 +93,7 @@ def test_jsonl_on_a_terminal_is_only_json(site: Site, first_batch: Done) -> None
 
 def test_ctrl_c_lets_the_unit_end(site: Site, faulty_slots: Path) -> None:
     words = ["--slots-file", faulty_slots, "--slots", "slow-05", "--count", "3"]
-    with OnTerminal(command(site, "slow", *words, firmware=f'["{IMAGE.hex()}"]')) as run:
+    with OnTerminal(command(site, "slow", *words, firmware=image(IMAGE.hex()))) as run:
         run.wait_until(lambda shown: "████░░░░░░░░░ keyed" in shown)
         run.press("\x03")
         assert run.end() == Exit.INTERRUPTED

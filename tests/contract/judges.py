@@ -64,15 +64,15 @@ class Unit:
 
 
 class Court:
-    """One plant: two stations in the root, one signer, one registry, one order."""
+    """One plant: two stations in the root, one signer, one registry, one order (keywords change it)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **order_says: Any) -> None:
         self.tokens = {name: SoftwareToken.make(directory / name, "factory") for name in (STATION, OTHER)}
         self.cloud = SoftwareToken.make(directory / "cloud", "cloud", rsa_keys=False)
         self.trusted = make_root(self.tokens, "reg-01", self.cloud)
         factory = make_factory(directory / STATION, STATION, self.trusted, self.tokens[STATION])
         registry = make_registry(directory / "cloud", "reg-01", self.trusted, self.cloud)
-        order = make_order(self.trusted, quantity=1000, stations=(STATION,))
+        order = make_order(self.trusted, **{"quantity": 1000, "stations": (STATION,), **order_says})
         self.floor = Floor(self.trusted, order, factory, registry)
         self.database = Database.open(sqlite_url(directory / "registry.db"))
         schema.upgrade(self.database)

@@ -2,7 +2,9 @@
 
 import importlib
 import re
+from collections.abc import Iterator
 from dataclasses import is_dataclass
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,9 +19,10 @@ from station.jobs import RecordKind
 from tests.docs.pages import TOP, page, quoted, rows, section
 from trust.codes import Code
 from trust.order import WorkOrder
+from trust.order_file import from_toml
 from trust.root import Root
 from trust.root_file import ROOT_TYPE
-from trust.statement import Completion, Event, PinStatement, Receipt, Statement
+from trust.statement import Completion, Event, PinStatement, Receipt, Statement, read
 
 STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
 KINDS: dict[str, type[Statement]] = {
@@ -85,12 +88,38 @@ def test_every_field_has_its_row(name: str) -> None:
 def test_every_field_of_an_inner_object_is_named(name: str) -> None:
     named = set(quoted(section(STATEMENTS, "## 3. Statements" if name != "order" else SECTIONS[name])))
     for field in msgspec.structs.fields(KINDS[name]):
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            assert set(field.type.__struct_fields__) <= named, field.name
+        for inner in structs(field.type):
+            assert set(inner.__struct_fields__) <= named, field.name
 
 
 def test_every_field_of_the_root_has_its_row() -> None:
-    assert sorted(first_cells(section(STATEMENTS, "## 4. Trust root"))) == sorted({"type", *Root.__struct_fields__})
+    told = section(STATEMENTS, "## 4. Trust root")
+    assert sorted(first_cells(told)) == sorted({"type", *Root.__struct_fields__})
+    inner = {each for field in msgspec.structs.fields(Root) for each in structs(field.type)}
+    assert {each.__name__ for each in inner} == {"Approver", "Thresholds", "StationKeys", "RegistryKeys", "CloudKeys"}
+    for each in inner:
+        assert set(each.__struct_fields__) <= set(quoted(told)), each
+
+
+def structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
+    """The structs that a field of this type holds, itself or in a list or table."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for part in get_args(kind):
+        yield from structs(part)
+
+
+def test_structs_in_lists_and_tables_are_found() -> None:
+    assert {each.__name__ for field in msgspec.structs.fields(WorkOrder) for each in structs(field.type)} == {
+        "Allotment", "Firmware", "SecurityState",
+    }  # fmt: skip
+
+
+def test_the_order_of_the_document_is_taken() -> None:
+    example = re.search(r"```toml\n(.*?)```", section(STATEMENTS, "## 5. Work order"), re.DOTALL)
+    order = read(from_toml(example[1], environment="demo", root_sha256="ab" * 32), WorkOrder)
+    assert sum(each.quantity for each in order.stations.values()) == order.quantity
+    assert (order.after_lock.debug_closed, order.firmware[0].version) == (True, "1.4.0")
 
 
 def test_a_field_that_is_left_out_is_seen() -> None:

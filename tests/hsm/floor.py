@@ -75,12 +75,12 @@ class Device:
             "device": self.device_id.raw, "job": self.job.raw, "own": bytes.fromhex(public(self.key).fingerprint),
             "cloud": bytes.fromhex(order.cloud.fingerprint), "authority": bytes.fromhex(order.authority.fingerprint),
             "service": 1 if order.service == "udp" else 0, "port": order.port, "host": order.host,
-            "firmware": bytes.fromhex(FIRMWARE), "locked": 1, "emulated": 1,
+            "firmware": bytes.fromhex(FIRMWARE), "locked": 1, "debug": 0, "readout": 0, "emulated": 1,
         } | changes  # fmt: skip
         return (
             b"DREP\x01" + said["device"] + said["job"] + said["own"] + said["cloud"] + said["authority"]
             + struct.pack(">BHB", said["service"], said["port"], len(said["host"])) + said["host"].encode() + said["firmware"]
-            + bytes([said["locked"], 0, 0, 0, said["emulated"]])
+            + bytes([said["locked"], said["debug"], said["readout"], 0, said["emulated"]])
         )  # fmt: skip
 
     def closing(self, order: WorkOrder, challenge: bytes, **changes: Any) -> Closing:
