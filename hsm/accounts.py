@@ -44,6 +44,7 @@ def status(signatory: Signatory) -> SignerStatus:
         lease=_lease_state(counters.documents.last_lease(granted=True)),
         orders=tuple(counters.order_counts()),
         stopped="" if stop is None else f"{stop.number}: {stop.reason}",
+        protections=dict(signatory.protections),
     )
 
 

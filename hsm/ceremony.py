@@ -111,6 +111,7 @@ def _claim(directory: Path) -> None:
 
 
 def _fill(directory: Path, made: SignerConfig) -> Made:
+    _write(directory / TOKEN_LOCK, "", 0o600)
     if made.softhsm_conf:
         _make_token(directory, made)
     pin = read_user_pin(made.user_pin, directory, environment=made.environment)

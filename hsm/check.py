@@ -19,6 +19,8 @@ _NOT_OWNER = 0o077
 
 def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]) -> None:
     """Directory and socket directory closed to others, `secret` entries to everybody but the owner; SetupError."""
+    if made.environment != "demo":
+        _require_way(directory)
     for path in (directory, config.socket_path(directory, made).parent):
         _require_mode(path, _OTHERS, "0750")
     for name in (config.FILE, made.softhsm_conf):
@@ -28,6 +30,19 @@ def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]
         path = directory / name
         if path.exists():
             _require_mode(path, _NOT_OWNER, "0700" if path.is_dir() else "0600")
+
+
+def check_root_place(made: SignerConfig, root_file: Path) -> None:
+    """At a site nobody but root and the signer's user may write the trust root's file, or put another in its place."""
+    if made.environment == "demo":
+        return
+    _require_way(root_file)
+    try:
+        status = root_file.stat()
+    except OSError as error:
+        raise SetupError(f"trust root {root_file}: {error.strerror}: give the root file with --root") from error
+    if status.st_uid not in {0, os.geteuid()} or stat.S_IMODE(status.st_mode) & 0o022:
+        raise SetupError(f"trust root {root_file}: let only root or the signer's user write it: chmod 0644 {root_file}")
 
 
 def check_root(made: SignerConfig, trusted: TrustedRoot, token: Token, keys: Mapping[str, bytes]) -> None:
@@ -75,6 +90,18 @@ def _cloud_keys(trusted: TrustedRoot, name: str) -> dict[str, bytes]:
     wanted = {purpose: getattr(named, purpose) for purpose in ("receipt", "revocation", "lease", "roster")}
     wanted["handshake"] = trusted.root.cloud_keys.handshake
     return {purpose: spki for purpose, spki in wanted.items() if spki}  # an empty one is nobody's
+
+
+def _require_way(place: Path) -> None:
+    """Who may rename a directory on the way can put something else in the place; in a sticky one nobody can."""
+    for path in sorted({*place.absolute().parents, *place.resolve().parents}):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SetupError(f"{path}: {error.strerror}: it leads to {place}") from error
+        open_to_others = stat.S_IMODE(status.st_mode) & 0o022 and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in {0, os.geteuid()} or open_to_others:
+            raise SetupError(f"{path} leads to {place}: let only root or the signer's user write there")
 
 
 def _require_mode(path: Path, forbidden: int, wanted: str) -> None:

@@ -36,6 +36,7 @@ class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """One signer. Relative paths are taken from its directory; `allowed_uids` may connect besides its own user.
 
     `profile` names the kind of PKCS#11 module where the token itself is not to decide (docs/modules.md).
+    `may_swap` lets it start in a site environment although its memory cannot be locked.
     """
 
     role: RoleName
@@ -48,6 +49,7 @@ class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     user_pin: str = "file:user-pin"
     socket: str = SOCKET
     allowed_uids: tuple[int, ...] = ()
+    may_swap: bool = False
 
 
 def load(directory: Path) -> SignerConfig:
@@ -68,7 +70,7 @@ def load(directory: Path) -> SignerConfig:
 
 
 def dump(config: SignerConfig) -> str:
-    """The file's text; every value is a string or a list of numbers, whose JSON spelling is TOML too."""
+    """The file's text; strings, lists of numbers and booleans are spelled the same in JSON and TOML."""
     entries = msgspec.to_builtins(config)
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
     return f"# Written by station-signer init. Holds no secret and no trusted key.\n{lines}"
@@ -85,7 +87,8 @@ def socket_path(directory: Path, config: SignerConfig) -> Path:
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """One serving process a directory, so that a socket left behind by a crash is nobody's."""
-    with (directory / LOCK).open("a") as file:
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -6,15 +6,15 @@ Never decides about statements. Nothing is served before every check has passed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from hsm import check, config
+from hsm import check, config, hardening
 from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
@@ -30,20 +30,24 @@ from hsm.token.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
 from trust.root import TrustedRoot
 
-_SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE)
+_LOG = logging.getLogger(__name__)
+# the locks too: whoever may open one may hold it, and keep the signer from starting
+_SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE, TOKEN_LOCK, config.LOCK)
 
 
 def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT. SetupError when a check fails; nothing has been signed then."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the user PIN
+    protections = hardening.protect()  # first of all: nothing that is read later can leave by a side door
     made = config.load(directory)
+    hardening.require(protections, environment=made.environment, may_swap=made.may_swap)
     check.check_places(directory, made, secret=_SECRET)
+    check.check_root_place(made, root_file)
     trusted = read_root(root_file)
     with ExitStack() as open_things:
         open_things.enter_context(config.alone(directory))
         try:
             token = _token(directory, made, open_things)
-            signatory = _signatory(directory, made, trusted, token, open_things)
+            signatory = _signatory(directory, made, trusted, token, open_things, protections=protections)
         except (TokenError, StoreError, UserPinError) as error:
             raise SetupError(str(error)) from error
         path = config.socket_path(directory, made)
@@ -69,7 +73,13 @@ def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs1
 
 
 def _signatory(
-    directory: Path, made: SignerConfig, trusted: TrustedRoot, token: Pkcs11Token, open_things: ExitStack
+    directory: Path,
+    made: SignerConfig,
+    trusted: TrustedRoot,
+    token: Pkcs11Token,
+    open_things: ExitStack,
+    *,
+    protections: Mapping[str, bool],
 ) -> Signatory:
     keys = check.check_token(made, token)
     check.check_root(made, trusted, token, keys)
@@ -77,4 +87,6 @@ def _signatory(
     memory = Counters.open(directory / COUNTERS_FILE, owner)
     open_things.callback(memory.close)
     take_up(memory, trusted, int(time.time()), first=made.environment == "demo")
-    return Signatory.over(token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time)
+    return Signatory.over(
+        token, memory, role=made.role, name=made.name, trusted=trusted, now=time.time, protections=protections
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Self
 
 from hsm.counters import Counters
@@ -30,6 +31,7 @@ class Signatory:
     counters: Counters
     orders: OrderBook
     clock: Callable[[], float]
+    protections: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
     def over(
@@ -41,11 +43,20 @@ class Signatory:
         name: str,
         trusted: TrustedRoot,
         now: Callable[[], float],
+        protections: Mapping[str, bool] = MappingProxyType({}),
     ) -> Self:
         """The signer over this token and these counters."""
         keys, orders = SigningKeys(token), OrderBook(counters, trusted)
         return cls(
-            role=role, name=name, trusted=trusted, token=token, keys=keys, counters=counters, orders=orders, clock=now
+            role=role,
+            name=name,
+            trusted=trusted,
+            token=token,
+            keys=keys,
+            counters=counters,
+            orders=orders,
+            clock=now,
+            protections=protections,
         )
 
     def now(self) -> float:

@@ -61,6 +61,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     will be before any other (a crash came in between), by log origin. `pins` made by this signer in all orders;
     `lease` None: there is none yet, or the root wants none (`tier`). `stopped`: why nothing is signed for devices.
     `token_profile`: by which profile the token's module is used, and whether that was tried.
+    `protections` is what the signer's process has closed, by name, and whether it holds.
     """
 
     role: Literal["factory", "cloud"]
@@ -80,6 +81,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     lease: LeaseState | None = None
     orders: tuple[OrderCount, ...] = ()
     stopped: str = ""
+    protections: dict[str, bool] = {}
 
 
 class Signer(Protocol):

@@ -50,10 +50,12 @@ def init(directory: Path, name: str, token: str | None, user_pin: str | None, **
     """
     from hsm.ceremony import PUBLIC_FILE, Existing, make_signer  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
+    from hsm.hardening import close_to_others  # noqa: PLC0415
 
     if (token is None) != (user_pin is None):
         raise click.UsageError("--token and --user-pin go together")
     existing = Existing(label=token, user_pin=user_pin) if token is not None and user_pin is not None else None
+    close_to_others()
     try:
         made = make_signer(directory, name=name, token=existing, **more)
     except SetupError as error:
@@ -106,6 +108,48 @@ def status(directory: Path, *, as_json: bool) -> None:
         _stop(error, _LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
         click.echo(printable(line))
+
+
+@cli.command(short_help="Print the systemd unit for a signer.")
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
+@click.option(
+    "--root", "root_file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trust root's file."
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["softhsm", "pcscd", "usb", "usb-connector", "network"]),
+    default="softhsm",
+    show_default=True,
+    help="How the PKCS#11 module reaches its token.",
+)
+@click.option("--address", "addresses", multiple=True, help="Profile network: the token's address. Repeatable.")
+@click.option("--device", "devices", multiple=True, help="Profile usb: the token's node below /dev. Repeatable.")
+@click.option("--user", default="", help="Runs as this user.  [default: signer-ROLE]")
+@click.option(
+    "--group", default="", help="And this group, which the station's user shares.  [default: the user's name]"
+)
+def unit(directory: Path, root_file: Path, profile: str, **options: str | tuple[str, ...]) -> None:
+    """Print the systemd unit for a signer: hardened, open to its token and nothing else.
+
+    \b
+    softhsm        files in the signer's directory: no network, no device
+    pcscd          a smart card through pcscd's socket (Nitrokey HSM, SmartCard-HSM): no network, no device
+    usb            a USB device by its node (YubiHSM 2): the nodes of --device only
+    usb-connector  yubihsm-connector on this machine: the loopback addresses only
+    network        a module that is a network client (Luna, CloudHSM): the addresses of --address only
+    """
+    from hsm import config  # noqa: PLC0415
+    from hsm.unit import Installation, hidden, render  # noqa: PLC0415
+
+    command = Path(sys.executable).with_name("station-signer")
+    try:
+        where = Installation(directory=directory, root=root_file, command=command, profile=profile, **options)  # type: ignore[arg-type]
+        text = render(config.load(directory), where)
+    except config.SetupError as error:
+        _stop(error)
+    for each in hidden(where):
+        click.echo(printable(f"station-signer: the unit will not see {each}: install it elsewhere"), err=True)
+    click.echo(text, nl=False)
 
 
 cli.add_command(approver)

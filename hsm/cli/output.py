@@ -44,6 +44,8 @@ def status_lines(status: SignerStatus) -> Iterator[str]:
     yield f"signed again {status.resigned}"
     if status.stopped:
         yield f"STOPPED      {status.stopped}"
+    for name, holds in status.protections.items():
+        yield f"protection   {name:<17} {'holds' if holds else 'DOES NOT HOLD'}"
 
 
 def _lease(status: SignerStatus) -> str:

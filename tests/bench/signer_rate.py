@@ -181,7 +181,7 @@ def served() -> Iterator[Bench]:
         )
         try:
             assert process.stderr is not None
-            ready = process.stderr.readline()
+            ready = next((line for line in process.stderr if line == "ready\n"), "it ended")
             assert ready == "ready\n", ready
             order = make_order(trusted, quantity=100_000)
             floor = Floor(trusted, order, _Nowhere(), _Nowhere())  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from hsm.client import SignerClient
 from hsm.signer import SignerStatus, SignerUnavailableError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties
-from tests.hsm.test_service import public, serve_command, write_root
+from tests.hsm.test_service import await_ready, public, serve_command, write_root
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 from trust.statement import PinStatement, envelope, verify
@@ -28,7 +28,7 @@ def start(directory: Path, root: Path, fault: str) -> subprocess.Popen[str]:
         command[1:3] = ["-c", f"{fault}; from hsm.cli import main; main()"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    assert process.stderr.readline() == "ready\n"
+    await_ready(process.stderr)
     return process
 
 
