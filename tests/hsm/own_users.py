@@ -135,7 +135,7 @@ def make(directory: Path, owner: User = SIGNER) -> Path:
     assert "allowed_uids = []" in text
     toml.write_text(text.replace("allowed_uids = []", f"allowed_uids = [{STATION.uid}]"))
     root = directory.with_name("root.json")
-    write_root(root, public(directory), public(directory)["pin"])
+    write_root(root, public(directory))
     root.chmod(0o644)
     return directory
 

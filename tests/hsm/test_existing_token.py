@@ -71,7 +71,7 @@ def test_the_keys_are_made_in_the_token_that_is_there(short_dir: Path, token: Pa
     there = {each.name for each in (short_dir / "signer").iterdir()} - {"counters.db-journal"}
     assert there == {"signer.toml", "public.json", "counters.db", "token.lock", "run"}
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     with serving(short_dir / "signer", root):
         pass
 
@@ -84,7 +84,7 @@ def test_a_token_with_our_keys_is_refused_and_stays_as_it_is(short_dir: Path, to
     assert "never overwritten" in again.stderr
     assert not (short_dir / "second").exists()
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "first"), public(short_dir / "first")["pin"])
+    write_root(root, public(short_dir / "first"))
     with serving(short_dir / "first", root):
         pass
 
@@ -94,7 +94,7 @@ def test_an_untried_profile_is_said_at_init_and_in_status(short_dir: Path, token
     wanted = "generic (profile from documentation, not tried with this module)"
     assert f"module: {wanted}" in done.stderr
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     with serving(short_dir / "signer", root):
         command = [sys.executable, "-m", "hsm", "status", "--dir", str(short_dir / "signer")]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -106,7 +106,7 @@ def test_an_untried_profile_is_said_at_init_and_in_status(short_dir: Path, token
 def test_a_key_put_in_later_stops_the_next_start(short_dir: Path, token: Path, init: Init) -> None:
     assert init("signer", "--token", "line-3", "--user-pin", f"file:{token}").returncode == 0
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     plant = """
 import sys
 from pathlib import Path

@@ -105,7 +105,7 @@ def test_keys_are_made_and_served(run: Run, short_dir: Path, name: str, options:
     assert f"module: {name} (profile from documentation, not tried with this module" in done.stderr
     assert log in kinds(short_dir / "signer")["log"]
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     with serving(short_dir / "signer", root):
         status = [sys.executable, "-m", "hsm", "status", "--dir", str(short_dir / "signer")]
         assert f"profile      {name} (" in subprocess.run(status, capture_output=True, text=True, check=True).stdout
@@ -139,7 +139,7 @@ def test_a_module_without_read_only_sessions_needs_its_profile(run: Run, short_d
     """Negative control: init's own session is read-write, so it is the first start that fails without the profile."""
     assert run("cloudhsm").returncode == 0
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     done = subprocess.run(
         serve_command(short_dir / "signer", root), capture_output=True, text=True, timeout=15, check=False
     )
@@ -158,7 +158,7 @@ def test_an_imported_key_is_found_though_the_module_says_always_sensitive(run: R
     assert run("yubihsm2").returncode == 0
     subprocess.run([sys.executable, "-c", PLANT, PINS["yubihsm2"]], check=True, timeout=15)
     root = short_dir / "root.json"
-    write_root(root, public(short_dir / "signer"), public(short_dir / "signer")["pin"])
+    write_root(root, public(short_dir / "signer"))
     done = subprocess.run(
         serve_command(short_dir / "signer", root), capture_output=True, text=True, timeout=15, check=False
     )

@@ -39,7 +39,7 @@ sys.path[:0] = ["/usr/lib/keystation/clone", "/usr/lib/keystation/venv/lib/pytho
 from pathlib import Path
 from tests.hsm.test_service import public, write_root
 keys = public(Path("/var/lib/keystation/factory"))
-write_root(Path("root.json"), keys, keys["pin"])
+write_root(Path("root.json"), keys)
 """
 PROBE = """
 import errno, os, socket, sys

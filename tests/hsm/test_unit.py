@@ -213,7 +213,7 @@ def unit_of(directory: Path) -> Path:
 
 async def provisioning(directory: Path) -> None:
     """One unit's pin statement, a checkpoint and a client assertion: everything that the factory role signs alone."""
-    trusted = write_root(directory.with_name("root.json"), public(directory), public(directory)["pin"])
+    trusted = write_root(directory.with_name("root.json"), public(directory))
     nobody = SimpleNamespace(import_order=lambda _: None)
     floor = Floor(trusted, make_order(trusted), nobody, nobody)  # type: ignore[arg-type]
     signer, device = SignerClient(directory / "run" / "signer.sock"), Device()
