@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import socket
 import threading
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from hsm.connection import Connection, request
 from hsm.messages import (
     LENGTH,
     Answer,
@@ -28,10 +28,8 @@ from hsm.messages import (
     OrderBody,
     PinBody,
     ReceiptBody,
-    Request,
     ReturnBody,
     body_length,
-    frame,
     parse_answer,
     result,
 )
@@ -44,7 +42,6 @@ from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
-_LOG = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
 
 
@@ -55,7 +52,7 @@ class SignerClient:
         self._path = path
         self._timeout_s = timeout_s
         self._connecting = asyncio.Lock()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
 
     async def status(self) -> SignerStatus:
         """Role, keys and counts."""
@@ -137,11 +134,11 @@ class SignerClient:
         # The signer was started again since the last call. Every verb may be repeated, so ask once more on a new line.
         return await (await self._connected()).ask(verb, body)
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or not self._connection.alive:
                 reader, writer = await asyncio.open_unix_connection(self._path)
-                self._connection = _Connection(reader, writer)
+                self._connection = Connection(reader, writer)
             return self._connection
 
 
@@ -199,7 +196,7 @@ class ReceiptClient:
 
     def _exchange(self, line: socket.socket, verb: str, body: msgspec.Struct) -> Answer:
         number = next(self._ids)
-        line.sendall(_request(verb, number, body))
+        line.sendall(request(verb, number, body))
         answer = parse_answer(_exactly(line, body_length(_exactly(line, LENGTH.size))))
         if answer.id not in {number, 0}:
             raise FrameError(Code.MALFORMED, f"answer {answer.id} to request {number}")
@@ -209,75 +206,6 @@ class ReceiptClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-class _Connection:
-    """One connection of a SignerClient: a task reads answers and hands each to whoever asked."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._last_word: Answer | None = None
-        self._listening = asyncio.create_task(self._listen())
-
-    @property
-    def alive(self) -> bool:
-        """Whether answers can still come."""
-        return not self._listening.done()
-
-    async def ask(self, verb: str, body: msgspec.Struct) -> Answer:
-        """The answer to this request; ConnectionError when the connection ends first."""
-        number = next(self._ids)
-        request = _request(verb, number, body)
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = waiting
-        try:
-            if self.alive:
-                self._writer.write(request)
-                await self._writer.drain()
-                return await waiting
-        except ConnectionError:
-            if self._last_word is None:
-                raise
-        finally:
-            self._waiting.pop(number, None)
-            waiting.cancel()  # nobody waits for it any more: what it was told, if it was, is seen
-            _ = waiting.cancelled() or waiting.exception()
-        if self._last_word is None:
-            raise ConnectionResetError("the signer closed the connection")
-        return self._last_word
-
-    async def close(self) -> None:
-        """End the reading task; whoever still waits gets a ConnectionError."""
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        try:
-            while self._last_word is None:
-                head = await self._reader.readexactly(LENGTH.size)
-                self._deliver(parse_answer(await self._reader.readexactly(body_length(head))))
-        except (OSError, asyncio.IncompleteReadError, FrameError) as error:
-            _LOG.debug("connection to the signer ended: %s", error)
-        finally:
-            self._writer.close()
-            for each in self._waiting.values():
-                if not each.done():
-                    each.set_exception(ConnectionResetError("the signer closed the connection"))
-
-    def _deliver(self, answer: Answer) -> None:
-        if answer.id == 0:  # the signer could not read us, or does not want us: it closes after this
-            self._last_word = answer
-            return
-        waiting = self._waiting.get(answer.id)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
-
-
-def _request(verb: str, number: int, body: msgspec.Struct) -> bytes:
-    return frame(Request(v=1, verb=verb, id=number, body=msgspec.Raw(msgspec.json.encode(body))))
 
 
 def _away(path: Path, error: OSError) -> SignerUnavailableError:

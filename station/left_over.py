@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 from station.events import OutboxSent
 from station.faults import Fault
-from station.floor import MakeOutbox
 from station.jobs import LedgerError
 from station.jobs.store import JobStore
 from station.leaves import classify
 from station.line import Clock
 
 
-async def send_left_over(store: JobStore, make_outbox: MakeOutbox, within_s: float) -> OutboxSent | None:
+class Sends(Protocol):
+    """The outbox, as far as it is needed here."""
+
+    async def drain_once(self) -> object:
+        """Try each statement once."""
+
+
+Maker = Callable[[Callable[[Fault], None]], Sends]
+
+
+async def send_left_over(store: JobStore, make_outbox: Maker, within_s: float) -> OutboxSent | None:
     """Try what earlier batches left in the outbox, before a unit is taken; None if it is empty.
 
     A registry that does not answer keeps the batch waiting for `within_s` and no longer: the floor tries again.

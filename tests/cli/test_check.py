@@ -22,6 +22,7 @@ from station.jobs.store import JobStore
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
 from tests.cli.test_setup import other_root
+from trust.root import LeaseTerms
 
 pytestmark = pytest.mark.xdist_group("site")
 
@@ -84,7 +85,7 @@ def variant(name: str, *swaps: tuple[str, str]) -> Callable[[Site], Path]:
 
 
 def another_root(site: Site) -> Path:
-    (site.state / "other.json").write_bytes(other_root(site, lease_units=7))
+    (site.state / "other.json").write_bytes(other_root(site, lease=LeaseTerms(units=7)))
     return site.config_with("other", ('root = "root.json"', 'root = "other.json"'))
 
 

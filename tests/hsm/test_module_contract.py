@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from hsm.purposes import KEYS
 from hsm.token.softhsm import KNOWN_MODULES
 from tests.hsm.module_trials import PROXY
 
 Trial = Callable[[str], Any]
+FACTORY = sorted(purpose.value for purpose in KEYS["factory"])
 GOOD = {
     "SENSITIVE": True, "EXTRACTABLE": False, "ALWAYS_SENSITIVE": True, "NEVER_EXTRACTABLE": True, "LOCAL": True,
     "SIGN": True, "DECRYPT": False, "UNWRAP": False, "DERIVE": False,
@@ -54,8 +56,8 @@ def test_the_module_is_the_one_it_should_be(trial: Trial, via: str) -> None:
 
 def test_keys_are_found_by_label_and_sign(trial: Trial) -> None:
     assert trial("keys_sign") == {
-        "labels": ["client", "completion", "log", "pin"],
-        "distinct": 4,
+        "labels": FACTORY,
+        "distinct": len(FACTORY),
         "profile": "softhsm (tried with this kind of module)",
         "p256": True,
         "ed25519": True,
@@ -66,11 +68,11 @@ def test_keys_are_found_by_label_and_sign(trial: Trial) -> None:
 
 
 def test_keys_were_made_inside_never_leave_and_only_sign(trial: Trial) -> None:
-    assert trial("attributes") == [GOOD] * 4
+    assert trial("attributes") == [GOOD] * len(FACTORY)
 
 
 def test_of_the_clouds_keys_one_decrypts(trial: Trial) -> None:
-    labels = ["authority", "cloud-tcp", "cloud-udp", "receipt"]
+    labels = sorted(purpose.value for purpose in KEYS["cloud"])
     assert trial("cloud_keys") == {"labels": labels, "decrypt": ["cloud-tcp"], "shown": "nonce"}
 
 

@@ -10,7 +10,7 @@ from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import create
 from hsm.records import Owner
-from hsm.service import take_up
+from hsm.roots import take_up
 from tests.trust.documents import root
 from tests.trust.people import approved_by, file_of, first_root, next_root, people
 from trust.root import Seen
@@ -33,23 +33,25 @@ def memory(tmp_path: Path) -> Counters:
 def test_the_first_root_of_demo_is_taken_up(memory: Counters) -> None:
     demo = parse(file_of(wrap(root())))
     for _ in range(2):
-        take_up(memory, demo, 5)
+        take_up(memory, demo, 5, first=True)
         assert memory.root_seen() == Seen(1, demo.sha256)
     with pytest.raises(SetupError, match="is not the one"):
-        take_up(memory, parse(file_of(wrap(root()))), 6)
+        take_up(memory, parse(file_of(wrap(root()))), 6, first=True)
 
 
 def test_elsewhere_somebody_compares_its_fingerprint_first(memory: Counters) -> None:
     with pytest.raises(SetupError, match=f"{ONE.sha256}.*root import"):
-        take_up(memory, ONE, 5)
+        take_up(memory, ONE, 5, first=False)
     assert memory.root_seen() is None
+    take_up(memory, ONE, 5, first=True)  # as an import by fingerprint does
+    assert memory.root_seen() == Seen(1, ONE.sha256)
 
 
 def test_a_newer_version_is_taken_up_and_an_older_one_never_again(memory: Counters) -> None:
     memory.take_up_root(Seen(1, ONE.sha256), 4)
-    take_up(memory, ONE, 5)
-    take_up(memory, TWO, 6)
+    take_up(memory, ONE, 5, first=False)
+    take_up(memory, TWO, 6, first=False)
     assert memory.root_seen() == Seen(2, TWO.sha256)
     with pytest.raises(SetupError, match="version 2 was taken up here already"):
-        take_up(memory, ONE, 7)
+        take_up(memory, ONE, 7, first=False)
     assert memory.root_seen() == Seen(2, TWO.sha256)

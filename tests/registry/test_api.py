@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hsm.signer import SignerUnavailableError
 from registry.app import create_app
 from registry.database import Database
+from registry.leases.service import LeaseService
 from registry.limits import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
 from registry.pins.service import PinService
@@ -30,12 +31,13 @@ class Api:
     """Requests to one application."""
 
     service: PinService
+    leases: LeaseService
 
     def ask(
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
     ) -> httpx2.Response:
         async def run() -> httpx2.Response:
-            transport = httpx2.ASGITransport(create_app(self.service, STATUS), raise_app_exceptions=False)
+            transport = httpx2.ASGITransport(create_app(self.service, self.leases, STATUS), raise_app_exceptions=False)
             async with httpx2.AsyncClient(transport=transport, base_url="https://registry") as client:
                 return await client.request(method, path, content=body, headers=headers)
 
@@ -50,8 +52,8 @@ def pin_body(statement: Envelope, order: Envelope) -> bytes:
 
 
 @pytest.fixture
-def api(service: PinService) -> Api:
-    return Api(service)
+def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
+    return Api(service, LeaseService(database, made.trusted, signer))
 
 
 def error(response: httpx2.Response) -> tuple[int, str]:

@@ -23,16 +23,16 @@ from tests.trust.people import (
 )
 from trust.approval import Approver
 from trust.dsse import Envelope, Signature
-from trust.root import MAX_VERSION, CloudKeys, Root, RootError, Seen, Thresholds, TrustedRoot, must_follow
+from trust.root import MAX_VERSION, CloudKeys, LeaseTerms, Root, RootError, Seen, Thresholds, TrustedRoot, must_follow
 from trust.root_file import parse, require_approved, versions, wrap
 
 WHO = people()
 ADA, BEN, CLEO, PIA = (WHO[name] for name in ("ada", "ben", "cleo", "pia"))
 FIRST = first_root(WHO.values())
 LINE_1 = approved_by(wrap(FIRST), ADA, BEN)
-SECOND = next_root(FIRST, LINE_1, lease_units=7)
+SECOND = next_root(FIRST, LINE_1, lease=LeaseTerms(units=7))
 LINE_2 = approved_by(wrap(SECOND), BEN, CLEO)
-THIRD = next_root(SECOND, LINE_2, lease_units=8)
+THIRD = next_root(SECOND, LINE_2, lease=LeaseTerms(units=8))
 LINE_3 = approved_by(wrap(THIRD), ADA, CLEO)
 
 
@@ -258,7 +258,7 @@ def test_a_root_is_never_taken_back() -> None:
 
 def test_another_root_of_the_same_version_is_not_taken() -> None:
     """By the same officers: one of the two is not what was agreed upon, and which cannot be known here."""
-    other = next_root(FIRST, LINE_1, lease_units=9)
+    other = next_root(FIRST, LINE_1, lease=LeaseTerms(units=9))
     fork = approved_by(wrap(other), ADA, BEN)
     beyond = approved_by(wrap(next_root(other, fork)), ADA, BEN)
     two = parse(file_of(LINE_1, LINE_2))
