@@ -42,7 +42,7 @@ class JobStore:
         await self._ledger.close()
 
     async def keep_order(self, order: Envelope) -> None:
-        """Put the order's envelope in the log, for outbox and auditor; the same bytes again change nothing."""
+        """Put the order's envelope in the log, for outbox and auditor; its body, approved again, changes nothing."""
         await self._ledger.write(lambda connection: writes.keep_order(connection, order))
 
     async def keep_paper(self, paper: Envelope) -> None:

@@ -30,10 +30,13 @@ _INSERTS = MappingProxyType({table: insert(table.metadata.tables[table.__tablena
 
 
 def keep_order(connection: Connection, order: Envelope) -> None:
-    """The order's envelope as a leaf; the same bytes again are fine."""
+    """The order's envelope as a leaf; the same body again, approved by others, changes nothing."""
     leaf = _parse(order)
     if not isinstance(leaf.body, WorkOrder):
         raise RecordConflictError(f"{order.payload_type} is not a work order")
+    kept = queries.order(connection, leaf.body.order_id)
+    if kept is not None and kept.same_statement(order) and bool(kept.signatures) == bool(order.signatures):
+        return
     _append(connection, leaf, known=None)
 
 

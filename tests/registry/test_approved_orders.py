@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,42 +10,23 @@ import pytest
 from registry.database import Database
 from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
+from tests.registry.approved import ADA, BEN, PIA, WHO, approved, approved_world, second
 from tests.registry.make import Device, World, signed, world
 from tests.trust.orders import changed
-from tests.trust.people import approved_by, approvers, file_of, next_root, people, person
+from tests.trust.people import approved_by, approvers, person
 from trust.codes import Code
 from trust.dsse import Envelope, Signature
-from trust.root import CloudKeys, TrustedRoot
-from trust.root_file import parse, wrap
-
-WHO = people()
-ADA, BEN, PIA, QUINN = (WHO[name] for name in ("ada", "ben", "pia", "quinn"))
+from trust.root import TrustedRoot
 
 
 @pytest.fixture(scope="module")
 def made() -> World:
-    """A world whose root names people, and keys for devices."""
-    plain = world()
-    keys = CloudKeys(device_service=(plain.order.cloud_key,), authority=(plain.order.authority_key,))
-    root = msgspec.structs.replace(plain.trusted.root, approvers=approvers(WHO.values()), cloud_keys=keys)
-    trusted = parse(file_of(approved_by(wrap(root), ADA, BEN)))
-    return replace(plain, trusted=trusted, order=changed(plain.order, root_sha256=trusted.sha256))
-
-
-def second(made: World, **changes: Any) -> TrustedRoot:
-    """The root's next version."""
-    line = approved_by(wrap(made.trusted.root), ADA, BEN)
-    following = next_root(made.trusted.root, line, **changes)
-    return parse(file_of(line, approved_by(wrap(following), ADA, BEN)))
+    return approved_world()
 
 
 def service(database: Database, made: World, trusted: TrustedRoot | None = None) -> PinService:
     of = replace(made, trusted=trusted or made.trusted)
     return PinService(database, of.trusted, of.signer())
-
-
-def approved(made: World) -> Envelope:
-    return approved_by(made.order_envelope, PIA, QUINN)
 
 
 def code(asked: PinService, device: Device, pin: Envelope, order: Envelope) -> Code:
