@@ -45,6 +45,7 @@ def status(signatory: Signatory) -> SignerStatus:
         orders=tuple(counters.order_counts()),
         stopped="" if stop is None else f"{stop.number}: {stop.reason}",
         protections=dict(signatory.protections),
+        trouble=token.trouble,
     )
 
 

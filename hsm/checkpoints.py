@@ -10,6 +10,7 @@ import hashlib
 
 from hsm.purposes import Purpose
 from hsm.records import KnownHead
+from hsm.resign import once_more
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from hsm.token import TokenError
@@ -39,7 +40,8 @@ def sign_checkpoint(signatory: Signatory, asked: Head) -> str:
         else:
             counters.count_signature(Purpose.LOG, again=True)
     # A crash from here on: the head is on disk without its note, and only this very head will be signed for this size.
-    note = signed_note.assemble(text, _line(signatory, asked.origin, text))
+    line = once_more(counters, Purpose.LOG, lambda: _line(signatory, asked.origin, text))
+    note = signed_note.assemble(text, line)
     with counters.transaction():
         return counters.store_note(asked.origin, asked.size, note)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import secrets
+from functools import partial
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from hsm.purposes import Purpose
+from hsm.resign import once_more
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
@@ -41,7 +43,8 @@ def client_assertion(signatory: Signatory, audience: str) -> str:
     signed = f"{_part({'alg': 'ES256', 'kid': kid, 'typ': 'client-authentication+jwt'})}.{_part(claims)}"
     with signatory.counters.transaction():
         signatory.counters.count_signature(Purpose.CLIENT)
-    r, s = decode_dss_signature(signatory.keys.sign(Purpose.CLIENT, signed.encode()))
+    sign = partial(signatory.keys.sign, Purpose.CLIENT, signed.encode())
+    r, s = decode_dss_signature(once_more(signatory.counters, Purpose.CLIENT, sign))
     return f"{signed}.{_base64url(r.to_bytes(_SCALAR_BYTES) + s.to_bytes(_SCALAR_BYTES))}"
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from hsm.counters.documents import Document
 from hsm.purposes import Purpose
+from hsm.resign import once_more
 from hsm.signatory import Signatory
 from trust.dsse import Envelope
 from trust.statement import Statement, encode
@@ -56,7 +57,8 @@ def signed_again(
             counters.documents.sign_again(payload_sha256)
             counters.count_signature(purpose, again=True)
     # A crash from here on: the payload is on disk without its signature, and is signed again when it is asked for.
-    envelope = signatory.keys.envelope(purpose, payload_type, document.payload)
+    payload = document.payload
+    envelope = once_more(counters, purpose, lambda: signatory.keys.envelope(purpose, payload_type, payload))
     with counters.transaction():
         counters.documents.store(payload_sha256, envelope.to_json())
     return envelope

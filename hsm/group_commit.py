@@ -2,20 +2,23 @@
 
 Reserve -> sign -> store -> reply, for all of them at once. Each is a savepoint of its own: one that is refused leaves
 nothing behind and harms none beside it. Never answers before the commit that makes the answer true, never decides what
-may be signed (that is each errand's own), and never signs what is not reserved on disk.
+may be signed (that is each errand's own), and never signs what is not reserved on disk: a signature that may have been
+made and was not given is reserved once more, which counts it, before it is asked for again.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.signer import SignerError
-from hsm.token import TokenError, TokenPinWrongError, TokenUnavailableError
+from hsm.token import SignatureUnknownError, TokenError, TokenPinWrongError, TokenUnavailableError
 
+_LOG = logging.getLogger(__name__)
 _SIGNING_S = 0.2  # a slow token's signatures are stored, and answered, at least this often
 
 
@@ -49,12 +52,18 @@ def settle(counters: Counters, errands: Sequence[Errand]) -> Iterator[list[Answe
     refused, unsigned = _reserved(counters, ready)
     yield answered + refused
     # A crash from here on leaves payloads without signature: the same requests sign the same payloads again.
+    asked_twice: set[str] = set()
     while unsigned:
-        signed, failed = _signed(unsigned)
+        signed, failed, unsure = _signed(unsigned, asked_twice)
         stored = _stored(counters, {key: unsigned[key] for key in signed})
         yield failed + stored
         over = {id(errand) for errand, _ in failed + stored}
         unsigned = {key: alike for key, alike in unsigned.items() if id(alike[0]) not in over}
+        if unsure:
+            asked_twice |= unsure
+            refused, again = _reserved(counters, [errand for key in unsure for errand in unsigned.pop(key)])
+            yield refused
+            unsigned |= again
 
 
 def _prepared(errands: Sequence[Errand]) -> tuple[list[Errand], list[Answered]]:
@@ -94,29 +103,39 @@ def _reserved(counters: Counters, errands: Sequence[Errand]) -> tuple[list[Answe
     return answered, unsigned
 
 
-def _signed(unsigned: Mapping[str, Sequence[Errand]]) -> tuple[list[str], list[Answered]]:
-    """Keys that are signed now, and errands that the token failed: theirs stay reserved, and may be asked for again.
+def _signed(
+    unsigned: Mapping[str, Sequence[Errand]], asked_twice: Collection[str]
+) -> tuple[list[str], list[Answered], set[str]]:
+    """Keys that are signed now, errands that the token failed, and keys that it may have signed: it is asked again.
 
-    Ends early when the token is slow. One that is away is not waited for again by the rest of the group.
+    What it failed stays reserved, and may be asked for again. Ends early when the token is slow. One that is away is
+    not waited for again by the rest of the group.
     """
     signed: list[str] = []
     failed: list[Answered] = []
+    unsure: dict[str, TokenError] = {}
     away: TokenError | None = None
     until = time.monotonic() + _SIGNING_S
     for key, alike in unsigned.items():
         if away is not None:
+            _LOG.info("not signed: %s: as the one before", key)
             failed += [(errand, away) for errand in alike]
             continue
-        if signed and time.monotonic() > until:
+        if (signed or unsure) and time.monotonic() > until:
             break
         try:
             alike[0].sign()
+        except SignatureUnknownError as error:
+            unsure[key] = error
         except TokenError as error:
+            _LOG.info("not signed: %s: %s", key, error)
             failed += [(errand, error) for errand in alike]
             away = error if isinstance(error, TokenUnavailableError | TokenPinWrongError) else None
         else:
             signed.append(key)
-    return signed, failed
+    over = set(unsure) if away is not None else set(unsure) & set(asked_twice)
+    failed += [(errand, unsure[key]) for key in over for errand in unsigned[key]]
+    return signed, failed, set(unsure) - over
 
 
 def _stored(counters: Counters, signed: Mapping[str, Sequence[Errand]]) -> list[Answered]:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from hsm import verbs
+from hsm.bulletin import Bulletin
 from hsm.counters.file import StoreError
 from hsm.messages import LENGTH, FrameError, Request, accepted, body_length, frame, parse_request, refused
 from hsm.signatory import Signatory, refusal
@@ -43,6 +44,7 @@ class SignerServer:
         self._path = path
         self._allowed = frozenset(allowed_uids)
         self._worker = worker
+        self._bulletin = Bulletin(signatory, worker)
         self._connections: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
@@ -55,6 +57,7 @@ class SignerServer:
         self._path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._connected, sock=_listening(self._path), backlog=_BACKLOG)
         try:
+            await self._bulletin.begin()
             on_ready()
             await self._stop.wait()
         finally:
@@ -86,7 +89,10 @@ class SignerServer:
     async def _ask(self, request: Request) -> bytes:
         try:
             wanted = verbs.errand_or_call(self._signatory, request)
-            answer = await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
+            if request.verb == verbs.STATUS:
+                answer: object = await self._bulletin.status()
+            else:
+                answer = await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
         except (SignerError, TokenError, StoreError) as error:
             answer = error
         if isinstance(answer, SignerError | TokenError | StoreError):

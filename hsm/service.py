@@ -23,7 +23,7 @@ from hsm.records import Owner, keys_sha256
 from hsm.roots import read_root, take_up
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
-from hsm.token import TokenError, softhsm
+from hsm.token import TokenError, pin_tries, softhsm
 from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.pkcs11.session import Pkcs11Token
 from hsm.token.user_pin import UserPinError, read_user_pin
@@ -32,7 +32,9 @@ from trust.root import TrustedRoot
 
 _LOG = logging.getLogger(__name__)
 # the locks too: whoever may open one may hold it, and keep the signer from starting
-_SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE, TOKEN_LOCK, config.LOCK)
+_SECRET = ("tokens", "so-pin", "user-pin", COUNTERS_FILE, pin_tries.FILE, TOKEN_LOCK, config.LOCK)
+_LET_GO_S = 2.0
+_STUCK = 6
 
 
 def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
@@ -63,13 +65,28 @@ async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
 
 
 def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs11Token:
+    lock = directory / TOKEN_LOCK
     if made.softhsm_conf:
         softhsm.select(directory / made.softhsm_conf)
+        lock = softhsm.tokens_of(directory / made.softhsm_conf)  # another signer may have its token there, too
     module = softhsm.find_module(made.module)
-    place = TokenPlace(module=module, label=made.token_label, lock=directory / TOKEN_LOCK, profile=made.profile)
+    place = TokenPlace(
+        module=module,
+        label=made.token_label,
+        lock=lock,
+        profile=made.profile,
+        tries=directory / pin_tries.FILE,
+    )
     token = Pkcs11Token(place, read_user_pin(made.user_pin, directory, environment=made.environment))
-    open_things.callback(token.close)
+    open_things.callback(_let_go, token)
     return token
+
+
+def _let_go(token: Pkcs11Token) -> None:
+    """The last thing that a serving process does. A module that does not come back would keep it from ending."""
+    if not token.let_go(_LET_GO_S):
+        _LOG.error("token %r does not come back: this process ends inside it", token.label)
+        os._exit(_STUCK)
 
 
 def _signatory(

@@ -57,11 +57,12 @@ class LeaseState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a signer says of itself: keys (DER SubjectPublicKeyInfo) and distinct payloads signed, by purpose.
 
-    `resigned` counts payloads signed once more after a crash; `checkpoints` is the last head signed, or that
-    will be before any other (a crash came in between), by log origin. `pins` made by this signer in all orders;
+    `resigned` counts payloads signed once more, after a crash or when an answer was lost; `checkpoints` is the last
+    head signed, or that will be before any other (a crash came in between), by log origin. `pins` made by this signer;
     `lease` None: there is none yet, or the root wants none (`tier`). `stopped`: why nothing is signed for devices.
     `token_profile`: by which profile the token's module is used, and whether that was tried.
     `protections` is what the signer's process has closed, by name, and whether it holds.
+    `trouble`: why the token signs nothing now, empty if nothing is known; counts are those of before, then.
     """
 
     role: Literal["factory", "cloud"]
@@ -82,6 +83,7 @@ class SignerStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     orders: tuple[OrderCount, ...] = ()
     stopped: str = ""
     protections: dict[str, bool] = {}
+    trouble: str = ""
 
 
 class Signer(Protocol):

@@ -54,9 +54,10 @@ class _Alone:
     call: Callable[[Signatory, Any], object]
 
 
+STATUS: Final = "status"
 _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
-        "status": _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
+        STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "import_order": _Alone(OrderBody, lambda signatory, body: import_order(signatory, body.order)),
         "challenge": _Joins(ChallengeRequest, ChallengeErrand),
         "sign_pin": _Joins(PinBody, lambda signatory, body: PinCase(signatory, body.statement)),
@@ -83,7 +84,7 @@ _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
 )
 _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
     {
-        "status": _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
+        STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "sign_receipt": _Joins(ReceiptBody, lambda signatory, body: ReceiptCase(signatory, body.receipt)),
         "sign_lease": _Alone(LeaseBody, lambda signatory, body: leases.sign_lease(signatory, body.lease)),
     }

@@ -55,8 +55,11 @@ class Worker:
         return await _in_time(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     async def drain(self) -> None:
-        """Wait until the thread has done all that it was given."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+        """Wait until the thread has done all that it was given, or will not in time."""
+        try:
+            await self.call(lambda: None)
+        except TokenUnavailableError as error:
+            _LOG.error("what is under way is not waited for: %s", error)
 
     def _soon(self) -> None:
         if not self._due:  # taken back before errands are taken, so that an errand which finds it set is taken too

@@ -81,7 +81,9 @@ async def admitted_order(order: Envelope, signer: Signer, store: JobStore) -> No
 
 
 def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatus) -> None:
-    """Environment, root and every key are those of the trust root."""
+    """It has no trouble with its token, and environment, root and every key are those of the trust root."""
+    if status.trouble:
+        raise fault("signer-down", status.trouble)
     name = config.station.name
     keys = root.root.station(name)
     wanted = (name, config.station.environment, root.sha256)

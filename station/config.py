@@ -32,9 +32,10 @@ class StationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class SignerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the factory signer listens."""
+    """Where the factory signer listens, and how long a line waits for its answer before it stops."""
 
     socket: str
+    patience_s: Positive = 30.0
 
 
 class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -114,6 +114,20 @@ class SlotSuspect(FloorEvent, frozen=True, kw_only=True, tag="slot-suspect"):
     remedy: str
 
 
+class SignerAwaited(FloorEvent, frozen=True, kw_only=True, tag="signer-awaited"):
+    """The signer does not answer, and the line waits for it. `signer-back` or `line-stopped` follows."""
+
+    sentence: str
+    remedy: str
+    detail: str
+
+
+class SignerBack(FloorEvent, frozen=True, kw_only=True, tag="signer-back"):
+    """Nobody waits for the signer any more; `seconds` since it was told."""
+
+    seconds: float
+
+
 class OutboxSent(FloorEvent, frozen=True, kw_only=True, tag="outbox-sent"):
     """Before the first unit: `found` statements were left in the outbox by earlier batches, `waiting` still are."""
 
@@ -160,6 +174,8 @@ AnyEvent = (
     | UnitFinished
     | LineStopped
     | SlotSuspect
+    | SignerAwaited
+    | SignerBack
     | OutboxSent
     | BatchFinished
     | Rehearsed

@@ -165,7 +165,14 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "signer-down": Row(
             _L,
             "The signer does not answer.",
-            "Start the signer: station-signer serve --dir DIR --root ROOT; units in work go on when inserted again.",
+            "Start the signer: station-signer serve --dir DIR --root ROOT; if it runs, see to its token, as the detail "
+            "says. Units in work go on when inserted again.",
+            Exit.LINE_STOPPED,
+        ),
+        "signer-pin-wrong": Row(
+            _L,
+            "The signer's token refuses its user PIN, or has no try to spare.",
+            "Try no other PIN: call the security officer (station-signer status --dir DIR shows what the token said).",
             Exit.LINE_STOPPED,
         ),
         "signer-refused": Row(_L, "The signer refused.", "Read the detail; call the line engineer.", Exit.LINE_STOPPED),

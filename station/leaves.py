@@ -68,6 +68,7 @@ _SIGNER_CODES = {
     Code.STOPPED: "signer-stopped",
     Code.DEVICE_SCRAPPED: "device-scrapped",
     Code.ORDER_NOT_APPROVED: "order-refuses",
+    Code.TOKEN_PIN_WRONG: "signer-pin-wrong",
 }
 _CLOUD_CODES = {
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",

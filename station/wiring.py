@@ -38,9 +38,10 @@ from station.jobs.schema import open_copy, open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.left_over import send_left_over
-from station.line import Line
+from station.line import Line, StopSwitch
 from station.order_report import room_left
 from station.outbox import Outbox
+from station.patience import PatientSigner
 from station.plan import Plan, agree
 from station.port import FloorPort
 from station.root import load_root
@@ -86,15 +87,16 @@ async def open_floor(
         await admitted_order(plan.order, signer, store)
         await keep_leased(status, signer, cloud, plan.root, store)
         await require_no_surplus(status.orders, store)
-        voice = Voice()
+        voice, stop = Voice(), StopSwitch()
         line = Line(
             station=plan.config.station.name,
             root=plan.root,
             order=plan.order,
             work=plan.work,
             jobs=store,
-            signer=signer,
+            signer=PatientSigner(signer=signer, emit=voice.say, patience_s=plan.config.signer.patience_s, stop=stop),
             cloud=cloud,
+            stop=stop,
             indicators=NoIndicators(),
             emit=voice.say,
             headroom=await room_left(store, plan.work),

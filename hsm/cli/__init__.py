@@ -152,6 +152,27 @@ def unit(directory: Path, root_file: Path, profile: str, **options: str | tuple[
     click.echo(text, nl=False)
 
 
+@cli.command("retry-pin", short_help="Let a user PIN that the token refused be tried once more.")
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
+def retry_pin(directory: Path) -> None:
+    """Let a user PIN that the token refused, or did not answer, be tried once more: after you have seen to it.
+
+    Each wrong try brings the token nearer to its lock. A corrected user_pin needs no retry-pin.
+    """
+    from hsm import config  # noqa: PLC0415
+    from hsm.token import pin_tries  # noqa: PLC0415
+    from trust.printable import plainly  # noqa: PLC0415
+
+    try:
+        config.load(directory)
+        there = pin_tries.forget(directory)
+    except config.SetupError as error:
+        _stop(error)
+    except OSError as error:
+        _stop(config.SetupError(f"{directory / pin_tries.FILE}: {plainly(error)}"))
+    click.echo("the user PIN is tried once more at the next start" if there else "no try was in vain", err=True)
+
+
 cli.add_command(approver)
 cli.add_command(root)
 cli.add_command(order)

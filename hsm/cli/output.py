@@ -46,6 +46,8 @@ def status_lines(status: SignerStatus) -> Iterator[str]:
         yield f"STOPPED      {status.stopped}"
     for name, holds in status.protections.items():
         yield f"protection   {name:<17} {'holds' if holds else 'DOES NOT HOLD'}"
+    if status.trouble:
+        yield f"trouble      {status.trouble}"
 
 
 def _lease(status: SignerStatus) -> str:

@@ -15,7 +15,11 @@ class TokenError(Exception):
 
 
 class TokenUnavailableError(TokenError):
-    """The token does not answer, also after one reconnect. Whether it signed is unknown; asking again is safe."""
+    """The token does not answer, also after reconnecting. It has signed nothing for this call; asking again is safe."""
+
+
+class SignatureUnknownError(TokenUnavailableError):
+    """A signature was asked for and not given: it may have been made. Count a re-sign, then ask again."""
 
 
 class TokenPinWrongError(TokenError):
@@ -36,6 +40,10 @@ class Token(Protocol):
     @property
     def profile(self) -> str:
         """By which profile its module is used, and whether that was tried: a line for people."""
+
+    @property
+    def trouble(self) -> str:
+        """Why no answer is to be expected now, empty if nothing is known against it. Never waits; for any thread."""
 
     def labels(self) -> frozenset[str]:
         """Labels of the private keys on the token."""

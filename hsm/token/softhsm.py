@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import given
 from hsm.config import SetupError
+from trust.printable import plainly
 
 CONF = "softhsm2.conf"
 TOKENS = "tokens"
@@ -37,6 +39,19 @@ def conf_text(directory: Path) -> str:
         "slots.removable = false",
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def tokens_of(conf: Path) -> Path:
+    """The directory of tokens that a configuration names: what all signers share who use it. SetupError."""
+    try:
+        lines = given.read(conf).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{conf}: {plainly(error)}: restore it") from error
+    named = [value.strip() for key, is_there, value in (each.partition("=") for each in lines) if is_there
+             and key.strip() == "directories.tokendir"]  # fmt: skip
+    if not named or not Path(named[-1]).is_dir():
+        raise SetupError(f"{conf}: directories.tokendir names no directory: restore it")
+    return Path(named[-1])
 
 
 def select(conf: Path) -> None:

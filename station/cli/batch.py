@@ -22,6 +22,7 @@ from station.events import (
     AnyEvent,
     LineStopped,
     OutboxSent,
+    SignerAwaited,
     SlotSuspect,
     UnitFinished,
 )
@@ -131,7 +132,7 @@ def _close(lines: DataSoon, outcome: Outcome) -> None:
 def _typeable(event: AnyEvent, here: Here) -> AnyEvent:
     """The event for people: commands in its remedy as they can type them here."""
     match event:
-        case UnitFinished() | LineStopped() | SlotSuspect():
+        case UnitFinished() | LineStopped() | SlotSuspect() | SignerAwaited():
             return msgspec.structs.replace(event, remedy=here.typeable(event.remedy))
         case _:
             return event

@@ -19,7 +19,7 @@ from station.faults import Fault
 
 PROGRAMS = ("station", "station-signer", "station-registry")
 _COMMAND = re.compile(
-    r"(?<![\w./-])station(?:-signer|-registry)?(?= (?:demo|run|check|device|ledger|init|serve|status)\b)"
+    r"(?<![\w./-])station(?:-signer|-registry)?(?= (?:demo|run|check|device|ledger|init|serve|status|retry-pin)\b)"
 )
 
 

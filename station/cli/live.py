@@ -14,8 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from station.cli.rows import UNIT_WIDTH, VERDICT_WIDTH, Row
-from station.cli.views import batch_lines
-from station.events import AnyEvent, BatchFinished, LineStopped, Step, UnitFinished, Verdict
+from station.cli.views import awaited, batch_lines
+from station.events import (
+    AnyEvent,
+    BatchFinished,
+    LineStopped,
+    SignerAwaited,
+    SignerBack,
+    Step,
+    UnitFinished,
+    Verdict,
+)
 from trust.order import WorkOrder
 
 _SECONDS_WIDTH = 5
@@ -37,6 +46,7 @@ class Progress:
         self._gone: list[str] = []
         self._end: BatchFinished | None = None
         self._stop = ""
+        self._awaited = ""
         self._console = Console(stderr=True)
         self._live = Live(
             console=self._console, get_renderable=self._screen, refresh_per_second=10, redirect_stdout=False
@@ -55,7 +65,11 @@ class Progress:
         """Take one event in."""
         match event:
             case LineStopped():
-                self._stop = f"LINE STOP: {event.sentence} {event.remedy}"
+                self._stop, self._awaited = f"LINE STOP: {event.sentence} {event.remedy}", ""
+            case SignerAwaited():
+                self._awaited = awaited(event)
+            case SignerBack():
+                self._awaited = ""
             case UnitFinished():
                 self._verdicts += not event.again
             case BatchFinished():
@@ -97,6 +111,8 @@ class Progress:
         title = f"{self._title} · emulated units" if emulated else self._title
         parts: list[Text | Table] = [Text(title, style="bold"), self._table(mark=not emulated)]
         parts += self._remedies()
+        if self._awaited:
+            parts.append(Text(self._awaited, style="bold yellow"))
         if self._waits():
             text = (
                 f"{self._verdicts} of {self._count} units have their verdict: take a unit out and put the next one in"

@@ -15,6 +15,8 @@ from station.events import (
     LineStopped,
     OutboxSent,
     Rehearsed,
+    SignerAwaited,
+    SignerBack,
     SlotSuspect,
     StepDone,
     UnitFinished,
@@ -38,12 +40,26 @@ def plain_lines(event: AnyEvent) -> tuple[str, ...]:
             return (unit_line(event),)
         case SlotSuspect():
             return (f"{event.slot:<10} SUSPECT    {event.sentence} {event.remedy}",)
+        case SignerAwaited() | SignerBack():
+            return (signer_line(event),)
         case LineStopped():
             return (f"LINE STOP  {event.sentence} {event.remedy} ({event.code}: {printable(event.detail)})",)
         case BatchFinished():
             return batch_lines(event)
         case _:
             return ()
+
+
+def signer_line(event: SignerAwaited | SignerBack) -> str:
+    """That the line waits for the signer, or does no more."""
+    if isinstance(event, SignerAwaited):
+        return f"WAITING    {awaited(event)}"
+    return f"GOES ON    the signer answers again after {event.seconds:.1f} s"
+
+
+def awaited(event: SignerAwaited) -> str:
+    """What the line waits for, until when, and why if that is known."""
+    return f"{event.sentence} {event.remedy}{f' [{printable(event.detail)}]' if event.detail else ''}"
 
 
 def step_line(event: AnyEvent) -> str | None:

@@ -1,6 +1,6 @@
 """`python -m tests.cli.faulty_bench DIR PRODUCT`: devices with faults on real ptys, until SIGTERM.
 
-`twin-01` and `twin-02` make the same key; `slow-01` to `slow-05` take a second for theirs. One slots file: DIR/slots.toml.
+`twin-01` and `twin-02` make the same key; `slow-01` to `slow-08` take a second for theirs. One slots file: DIR/slots.toml.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ GENERATION_S = 1.0
 
 async def run(directory: Path, product: int) -> None:
     one_key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    kinds = {"twin": (2, Faults(weak_key=one_key)), "slow": (5, Faults(generation_s=GENERATION_S))}
+    kinds = {"twin": (2, Faults(weak_key=one_key)), "slow": (8, Faults(generation_s=GENERATION_S))}
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:

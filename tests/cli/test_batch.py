@@ -265,9 +265,11 @@ def test_without_its_signer_nothing_starts(site: Site) -> None:
 
 
 @contextmanager
-def at_work(site: Site, *words: object, **changes: object) -> Iterator[subprocess.Popen[str]]:
+def at_work(
+    site: Site, *words: object, config: Path | None = None, **changes: object
+) -> Iterator[subprocess.Popen[str]]:
     """A batch under way, its events on stdout."""
-    argv = ["run", "--config", site.config, "--order", site.order("slow", **changes), "--jsonl", *words]
+    argv = ["run", "--config", config or site.config, "--order", site.order("slow", **changes), "--jsonl", *words]
     command = [STATION, *map(str, argv)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -342,19 +344,3 @@ def test_a_signal_ends_the_wait_for_another_unit(site: Site, number: signal.Sign
     assert isinstance(last, BatchFinished)
     assert (last.passed, last.interrupted, last.under_way, last.exit_code) == (1, True, 0, Exit.INTERRUPTED)
     assert "interrupted: no unit was under way; nothing is lost" in done.err
-
-
-def test_a_signer_that_goes_away_in_a_batch_stops_the_line(site: Site, faulty_slots: Path) -> None:
-    """And the log's head cannot be signed either: the units' verdicts are told all the same."""
-    slots = ["--slots-file", faulty_slots, "--slots", "slow-03,slow-04"]
-    with at_work(site, *slots, "--junit", site.directory / "stopped.xml", firmware=image(IMAGE.hex())) as process:
-        until(process, StepBegan, step=Step.KEYED)
-        with site.without("signer-factory"):
-            done = ended(process)
-    ends = finished(done)
-    assert {unit.code for unit in ends} <= {"signer-down", "line-stopped"}
-    assert "signer-down" in {unit.code for unit in ends}
-    assert done.code == Exit.LINE_STOPPED
-    assert "The signer does not answer." in done.err
-    assert "Traceback" not in done.err
-    assert ET.fromstring((site.directory / "stopped.xml").read_bytes()).get("failures") == str(len(ends))

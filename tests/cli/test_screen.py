@@ -14,6 +14,8 @@ from station.events import (
     AttemptBegan,
     BatchFinished,
     LineStopped,
+    SignerAwaited,
+    SignerBack,
     SlotSuspect,
     Step,
     StepBegan,
@@ -229,6 +231,14 @@ def test_emulated_units_are_marked_one_by_one_beside_real_ones(progress) -> None
     begin(live, "slot-02", IDS[1])
     assert "emulated" not in shown()[0]
     assert sum("emulated" in line for line in shown()) == 1
+
+
+def test_a_signer_that_is_waited_for_is_told_until_it_is_back(progress) -> None:
+    live, shown = progress(100, "slot-01")
+    live.show(SignerAwaited(at=AT, sentence="No signer.", remedy="Look at it.", detail="gone"))
+    assert "No signer. Look at it. [gone]" in "\n".join(shown())
+    live.show(SignerBack(at=AT, seconds=2.0))
+    assert "No signer." not in "\n".join(shown())
 
 
 def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress) -> None:

@@ -13,6 +13,8 @@ from station.events import (
     LineStopped,
     OutboxSent,
     Rehearsed,
+    SignerAwaited,
+    SignerBack,
     SlotSuspect,
     Step,
     StepBegan,
@@ -94,6 +96,15 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
     (STOP, ("LINE STOP  No signer. Start it. (signer-down: gone)",)),
     (LEFT, ()),  # said on stderr, before the lines of the batch
     (REHEARSED, ()),  # said on stderr, too
+    (
+        SignerAwaited(at=AT, sentence="No signer.", remedy="Look at it.", detail=""),
+        ("WAITING    No signer. Look at it.",),
+    ),
+    (
+        SignerAwaited(at=AT, sentence="No signer.", remedy="Look at it.", detail="it is not running"),
+        ("WAITING    No signer. Look at it. [it is not running]",),
+    ),
+    (SignerBack(at=AT, seconds=3.25), ("GOES ON    the signer answers again after 3.2 s",)),
     (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
     (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
     (

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.result import Result
 
 TOP = Path(__file__).resolve().parents[2]
-_PROGRAMS = {"real": "tests.faults.real", "generating": "tests.faults.generating"}
+_PROGRAMS = {name: f"tests.faults.{name}" for name in ("real", "generating", "token")}
 RunCampaign = Callable[..., Result]
 
 
@@ -27,6 +27,8 @@ def campaign(record_property) -> RunCampaign:
         pairs = f"{result.pairs} ordered pairs, " if result.pairs else ""
         told = f"{result.points} points, {pairs}{result.trials} trials, {len(result.violations)} violations"
         record_property("figures", f"faults {name} {part}: {told}, {result.children} killed, {result.seconds} s")
+        if result.figures:
+            record_property("figures", f"faults {name} {part}: {result.figures}")
         return result
 
     return run

@@ -21,6 +21,7 @@ class Result(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     violations: list[str] = msgspec.field(default_factory=list)
     verdicts: dict[str, int] = msgspec.field(default_factory=dict)
+    figures: str = ""
 
     def count(self, outcome: Outcome) -> None:
         """One more insertion that ended like this."""

@@ -77,6 +77,7 @@ CAUSES: dict[str, list[Cause]] = {
     "order-refuses": [Cause(line.order_refuses, {"origins": ("collected",)})],
     "order-exhausted": [Cause(line.order_exhausted, {"quantity": 1, "allowance": 0})],
     "signer-down": [Cause(line.signer_down)],
+    "signer-pin-wrong": [Cause(line.signer_pin_wrong)],
     "signer-refused": [Cause(line.signer_refused)],
     "signer-wrong": [Cause(line.signer_wrong)],
     "ledger-failed": [Cause(line.ledger_failed)],

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fixtures.families.smp.emulated.faults import Faults
-from hsm.token import TokenUnavailableError
+from hsm.token import TokenPinWrongError, TokenUnavailableError
 from registry.pins.service import PinService
 from station.events import Step, UnitFinished
 from station.faults import fault
@@ -55,6 +55,12 @@ async def order_exhausted(bench: Bench) -> UnitFinished:
 async def signer_down(bench: Bench) -> UnitFinished:
     token = bench.parties().signer.verbs.signatory.token  # type: ignore[attr-defined]
     token.fail_next = [TokenUnavailableError("the token was pulled out")]
+    return await bench.insert()
+
+
+async def signer_pin_wrong(bench: Bench) -> UnitFinished:
+    token = bench.parties().signer.verbs.signatory.token  # type: ignore[attr-defined]
+    token.fail_next = [TokenPinWrongError("user PIN of token 'st-01': refused")]
     return await bench.insert()
 
 

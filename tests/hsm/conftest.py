@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.hsm.floor import Floor, make_order
 from tests.hsm.local_signer import Parties, make_parties
+from tests.hsm.shim.shim import Shim, compiled
 
 
 @pytest.fixture
@@ -39,3 +41,24 @@ def factory_dir(worker_dir: Path) -> Path:
 def new_factory_dir(short_dir: Path) -> Path:
     """A factory signer on SoftHSM of the test's own."""
     return make_signer_dir(short_dir / "factory", "factory", "st-01")
+
+
+@pytest.fixture(scope="session")
+def shim_module(worker_dir: Path) -> Path:
+    """The PKCS#11 module that misbehaves on request, compiled for this session."""
+    if shutil.which("gcc") is None:
+        pytest.skip("not installed: gcc")
+    return compiled(worker_dir)
+
+
+@pytest.fixture
+def shim(shim_module: Path, short_dir: Path) -> Shim:
+    """It, with a control file of the test's own."""
+    return Shim.over(shim_module, short_dir / "shim.control")
+
+
+@pytest.fixture
+def shimmed_dir(new_factory_dir: Path, shim: Shim) -> Path:
+    """A factory signer whose token is behind the shim."""
+    shim.serve_by(new_factory_dir)
+    return new_factory_dir

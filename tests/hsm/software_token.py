@@ -64,6 +64,10 @@ class SoftwareToken:
     def profile(self) -> str:
         return "software"
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
     def labels(self) -> frozenset[str]:
         return frozenset(path.stem for path in self._directory.glob("*.pem"))
 

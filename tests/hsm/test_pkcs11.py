@@ -40,7 +40,7 @@ def test_signatures_hold_and_keys_stay_inside(factory_dir: Path) -> None:
         "short digest": "TokenError",
         "long digest": "TokenError",
         "no such key": "TokenError",
-        "wrong mechanism": "TokenUnavailableError",  # SoftHSM says CKR_GENERAL_ERROR, as it does when it is broken
+        "wrong mechanism": "SignatureUnknownError",
         "after refusals": "ok",
         "readable": [False] * 5,
     }

@@ -223,7 +223,7 @@ def deaf_client(path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("limit_s", "in_time"), [(0.3, True), (60.0, False)], ids=["bounded", "control: no bound"])
+@pytest.mark.parametrize(("limit_s", "in_time"), [(1.0, True), (60.0, False)], ids=["bounded", "control: no bound"])
 def test_a_client_that_never_reads_does_not_keep_the_signer_from_ending(
     floor: Floor, path: Path, monkeypatch: pytest.MonkeyPatch, limit_s: float, in_time: bool
 ) -> None:
@@ -232,9 +232,9 @@ def test_a_client_that_never_reads_does_not_keep_the_signer_from_ending(
     async def main() -> None:
         async with served(floor.factory, path) as running:
             with deaf_client(path):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.5)
                 running.stop()
-                _, still = await asyncio.wait(running._connections, timeout=2.0)
+                _, still = await asyncio.wait(running._connections, timeout=3.0)
                 assert (not still) is in_time
 
     asyncio.run(main())

@@ -161,7 +161,11 @@ def threads(directory: Path) -> Any:
 
 
 def logins(directory: Path, lock: str, times: str) -> Any:
-    """Log in, sign and log out again and again, while other processes do the same; `lock` names the lock file."""
+    """Log in, sign and log out again and again, while other processes do the same; `lock` names the lock file.
+
+    Without second attempts: the lock alone must do.
+    """
+    under_test._PAUSES_S = ()  # type: ignore[misc,assignment]
     made = place(directory)
     made = TokenPlace(module=made.module, label=made.label, lock=Path(lock))
     pin = read_user_pin("file:user-pin", directory, environment="demo")
