@@ -16,7 +16,7 @@ from hsm.token import TokenError, TokenPinWrongError
 from hsm.token.pin_tries import PinTries
 from hsm.token.pkcs11.module import chosen_for, fitting
 from hsm.token.pkcs11.place import TokenPlace, locked
-from hsm.token.pkcs11.raw import RawModule
+from hsm.token.pkcs11.raw import Module, module_of
 from hsm.token.pkcs11.refusal import PIN_REFUSED, said
 from hsm.token.profile import Chosen
 from hsm.token.user_pin import UserPin
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 class LoggedIn:
     """A session of a user who is logged in."""
 
-    module: RawModule
+    module: Module
     slot: int
     session: Any
     model: str
@@ -52,10 +52,10 @@ def log_in(place: TokenPlace, user_pin: UserPin, tries: PinTries, *, serial: byt
         _require_tries(place.label, token.flags, tries)
         chosen = chosen_for(place, token)
         fitting(chosen.profile, user_pin)
-        module, slot = RawModule(place.module), token.slot.slot_id
+        module, slot = module_of(place.module, token, read_write=chosen.profile.read_write), token.slot.slot_id
         try:
             session = token.open(rw=chosen.profile.read_write)
-            _give_pin(place.label, module, session.handle, user_pin, tries)
+            _give_pin(place.label, module, session, user_pin, tries)
         except (pkcs11.PKCS11Error, TokenError):
             module.close_all(slot)
             raise
@@ -85,7 +85,7 @@ def _require_tries(label: str, flags: TokenFlag, tries: PinTries) -> None:
         _LOG.warning("token %r has counted a wrong user PIN since the last right one", label)
 
 
-def _give_pin(label: str, module: RawModule, session: int, user_pin: UserPin, tries: PinTries) -> None:
+def _give_pin(label: str, module: Module, session: Any, user_pin: UserPin, tries: PinTries) -> None:
     tries.begin()
     # A crash here: the next start finds a try without an answer, and asks the token's flags before it makes another.
     try:

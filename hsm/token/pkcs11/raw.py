@@ -1,5 +1,8 @@
 """The calls of which it must be known how far they came: log in, sign, close all. The module's own, through ctypes.
 
+Where the module gives each caller an instance of its own (p11-kit-proxy), the calls go through python-pkcs11 instead,
+and whatever goes wrong in a signature is in doubt: it is counted, and made once more.
+
 python-pkcs11 makes C_OpenSession and C_Login one call, and C_SignInit and C_Sign another, so that its error does not
 tell whether a PIN was tried or a signature made; after an error it calls C_SignFinal on chance.
 Only for the one thread of PKCS#11. Source: PKCS #11 v2.40 sections 3.4, 5.6 and 5.11.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,7 +25,8 @@ from hsm.token.user_pin import UserPin
 _USER = 1
 _SIGNATURE_BYTES = 1024  # the longest that any key here makes is 256
 _FUNCTIONS = 68
-_CLOSE_ALL_SESSIONS, _LOGIN, _SIGN_INIT, _SIGN = 14, 18, 42, 43  # places in CK_FUNCTION_LIST
+_INFO_BYTES = 1024  # CK_INFO has about 88
+_GET_INFO, _CLOSE_ALL_SESSIONS, _LOGIN, _SIGN_INIT, _SIGN = 2, 14, 18, 42, 43  # places in CK_FUNCTION_LIST
 _ULONG, _BYTES = ctypes.c_ulong, ctypes.c_void_p
 _ERRORS: Final[Mapping[int, type[pkcs11.PKCS11Error]]] = MappingProxyType(
     {
@@ -62,23 +67,31 @@ class RawModule:
         found = ctypes.POINTER(_FunctionList)()
         _check(ctypes.CDLL(str(module)).C_GetFunctionList(ctypes.byref(found)))
         self._list = found.contents
+        self._get_info = self._function(_GET_INFO, ctypes.c_void_p)
         self._close_all = self._function(_CLOSE_ALL_SESSIONS, _ULONG)
         self._login = self._function(_LOGIN, _ULONG, _ULONG, _BYTES, _ULONG)
         self._sign_init = self._function(_SIGN_INIT, _ULONG, ctypes.POINTER(_Mechanism), _ULONG)
         self._sign = self._function(_SIGN, _ULONG, _BYTES, _ULONG, _BYTES, ctypes.POINTER(_ULONG))
 
-    def log_in(self, session: int, user_pin: UserPin) -> None:
+    @property
+    def shared(self) -> bool:
+        """Whether this is the instance that python-pkcs11 has started."""
+        info = ctypes.create_string_buffer(_INFO_BYTES)
+        return bool(self._get_info(info) == 0)
+
+    def log_in(self, session: Any, user_pin: UserPin) -> None:
         """C_Login as the user: the one call that a PIN goes into. PKCS11Error."""
         secret = user_pin.reveal().encode()
         held = ctypes.create_string_buffer(secret, len(secret))
         try:
-            _check(self._login(session, _USER, held, len(secret)))
+            _check(self._login(session.handle, _USER, held, len(secret)))
         finally:
             ctypes.memset(held, 0, len(secret))
 
-    def sign(self, session: int, key: int, mechanism: Mechanism, data: bytes) -> bytes:
+    def sign(self, session: Any, key: Any, mechanism: Mechanism, data: bytes) -> bytes:
         """C_SignInit and C_Sign. PKCS11Error when nothing was signed, SignatureDoubtError when that is not known."""
-        _check(self._sign_init(session, _Mechanism(mechanism.value, None, 0), key))
+        session = session.handle
+        _check(self._sign_init(session, _Mechanism(mechanism.value, None, 0), key.handle))
         signature, size = ctypes.create_string_buffer(_SIGNATURE_BYTES), _ULONG(_SIGNATURE_BYTES)
         try:
             _check(self._sign(session, data, len(data), signature, ctypes.byref(size)))
@@ -92,6 +105,42 @@ class RawModule:
 
     def _function(self, place: int, *arguments: Any) -> Any:
         return ctypes.CFUNCTYPE(_ULONG, *arguments)(self._list.call[place])
+
+
+class LibraryModule:
+    """The same calls through python-pkcs11, for a token whose module has instances."""
+
+    def __init__(self, token: Any, *, read_write: bool) -> None:
+        self._token = token
+        self._read_write = read_write
+        self._session: Any = None
+
+    def log_in(self, _session: Any, user_pin: UserPin) -> None:
+        """Open a second session with the PIN: a login is the token's, not a session's. PKCS11Error."""
+        self._session = self._token.open(rw=self._read_write, user_pin=user_pin.reveal())
+
+    def sign(self, _session: Any, key: Any, mechanism: Mechanism, data: bytes) -> bytes:
+        """SignatureDoubtError for whatever goes wrong."""
+        try:
+            return bytes(key.sign(data, mechanism=mechanism))
+        except pkcs11.PKCS11Error as error:
+            raise SignatureDoubtError(error) from error
+
+    def close_all(self, _slot: int) -> None:
+        """Close the session of the login, which ends it; the one beside it is the garbage collector's."""
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(pkcs11.PKCS11Error):  # closing a lost session fails too
+                session.close()
+
+
+Module = RawModule | LibraryModule
+
+
+def module_of(path: Path, token: Any, *, read_write: bool) -> Module:
+    """The module's own functions, if they are those of the instance that has found this token."""
+    raw = RawModule(path)
+    return raw if raw.shared else LibraryModule(token, read_write=read_write)
 
 
 def _check(result: int) -> None:

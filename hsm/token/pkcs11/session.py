@@ -46,7 +46,7 @@ class _Open:
     def sign(self, label: str, mechanism: Mechanism, data: bytes) -> bytes:
         """The key's signature as the token gives it."""
         key = named(self.keys.private, label)
-        return self.at.module.sign(self.at.session.handle, key.handle, mechanism, data)
+        return self.at.module.sign(self.at.session, key, mechanism, data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Scene:
     @classmethod
     def of(cls, directory: Path, shim: Shim, parties: Parties, *, station: str = "st-01") -> Scene:
         keys, root = public(directory), directory.parent / f"{directory.name}.root.json"
-        trusted = write_root(root, keys, keys["pin"], stations={station: StationKeys(**keys)})
+        trusted = write_root(root, keys, stations={station: StationKeys(**keys)})
         floor = Floor(parties.trusted, make_order(parties.trusted), parties.factory, parties.cloud)
         floor.trusted, floor.order = trusted, make_order(trusted, quantity=2000)
         return cls(directory, root, shim, floor)
