@@ -96,7 +96,9 @@ class Trouble:
         self.may_go_on.clear()
         if self._dice.random() < 0.3:
             shim.show("USER_PIN_FINAL_TRY")
-            struck = await self._strike("C_SignInit", rv="SESSION_HANDLE_INVALID", drops=True)
+            await self._strike("C_SignInit", rv="SESSION_HANDLE_INVALID", drops=True)
+            shim.show("USER_PIN_FINAL_TRY")  # met no call: the flag stays all the same, for the next start to see
+            struck = True
         else:
             shim.next("C_SignInit", rv="SESSION_HANDLE_INVALID", drops=True)
             struck = await self._strike("C_Login", rv=self._dice.choice(_PIN_RESULTS), when=self._when())
