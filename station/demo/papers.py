@@ -90,14 +90,15 @@ class Papers:
             return
         path.parent.mkdir(exist_ok=True)
         source, draft = path.with_suffix(".toml"), path.with_suffix(".draft")
-        source.write_text(self._order_text(spec))
+        source.write_text(self.order_text(spec))
         draft.unlink(missing_ok=True)
         self._run("order", "new", "--from", str(source), "--root", str(root), "--out", str(draft))
         for person in _PEOPLE:
             self._run("order", "approve", str(draft), "--root", str(root), *self._key(person))
         draft.replace(path)
 
-    def _order_text(self, spec: OrderSpec) -> str:
+    def order_text(self, spec: OrderSpec) -> str:
+        """The order as a product owner writes it."""
         cloud, now = self.public("cloud"), datetime.now(UTC)
         key = PublicKey.from_der(cloud["cloud-udp" if spec.udp else "cloud-tcp"]).to_pem()
         authority = PublicKey.from_der(cloud["authority"]).to_pem()

@@ -46,7 +46,7 @@ class Plant:
         self._stack = stack
         self._logs = paths.state / "logs"
         station = config.station
-        self._papers = Papers(paths.state, station.name, station.environment, self._logs / "init.log")
+        self.papers = Papers(paths.state, station.name, station.environment, self._logs / "init.log")
 
     def require_own(self) -> None:
         """Refuse a directory that no demo has made."""
@@ -75,7 +75,7 @@ class Plant:
         argv = [registry, "init", "--dir", str(self._state / "registry"), "--name", REGISTRY, "--host", "localhost"]
         socket_ = str(self._state / "signer-cloud" / "run" / "signer.sock")
         processes.run([*argv, "--signer-socket", socket_, *environment], self._logs / "init.log")
-        self._papers.make_root(self._paths.root, registry=REGISTRY, url=f"https://localhost:{_free_port()}")
+        self.papers.make_root(self._paths.root, registry=REGISTRY, url=f"https://localhost:{_free_port()}")
 
     def start(self, port: int) -> None:
         """Signers and registry, each a process of its own."""
@@ -113,7 +113,7 @@ class Plant:
         ]
         found = {running.bench: read_slots(running.wait()) for running in benches}
         files = {bench: self._state / "orders" / f"{bench.product}.json" for bench in found}
-        self._papers.make_orders(
+        self.papers.make_orders(
             self._paths.root, {files[bench]: self._order(bench, len(slots)) for bench, slots in found.items()}
         )
         write_slots(self._paths.slots, [config for slots in found.values() for config in slots])

@@ -18,7 +18,8 @@ import msgspec
 from fixtures.slots import read_slots, write_slots
 from station import config as settings
 from station.demo import plant as demo
-from station.demo.bench import Bench, start_bench
+from station.demo.bench import Bench, firmware_sha256, start_bench
+from station.demo.papers import OrderSpec
 from station.demo.processes import Process
 from station.root import load_root
 from tests.trust import orders
@@ -142,5 +143,10 @@ def running_site(directory: Path) -> Iterator[Site]:
         parts.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         slots = read_slots(bench.wait())
         write_slots(paths.slots, slots)
-        parts.write_order("ec", 1000)
+        spec = OrderSpec(
+            order_id="demo-ec", product="demo-ec", product_id=bench.bench.product_id, udp=True, quantity=1000,
+            firmware_sha256=firmware_sha256("native"),
+        )  # fmt: skip
+        paths.state.joinpath("orders").mkdir()
+        (paths.state / "orders" / "ec.toml").write_text(parts.papers.order_text(spec))
         yield Site(directory, parts, tuple(slot.name for slot in slots))

@@ -27,6 +27,7 @@ from fixtures.indicators import Lamp
 from hsm.client import SignerClient
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from station import patience
+from station.agreement import log_key
 from station.audit import audit
 from station.events import AnyEvent, LineStopped, UnitFinished, Verdict
 from station.floor import Floor
@@ -34,7 +35,7 @@ from station.line import StopSwitch
 from station.patience import PatientSigner
 from station.port import Batch
 from station.voice import Voice
-from station.wiring import log_key, outbox_maker
+from station.wiring import outbox_maker
 from tests.faults import disk
 from tests.faults.result import Result
 from tests.faults.token_plant import STATION, SignerProcess, make_plant

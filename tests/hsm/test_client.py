@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm import client
+from hsm import client, connection
 from hsm.client import ReceiptClient, SignerClient
 from hsm.messages import LENGTH, Nothing, frame, refused
 from hsm.signer import Signer, SignerError, SignerUnavailableError
@@ -125,14 +125,14 @@ def test_a_signer_that_ends_leaves_no_error_that_nobody_has_seen() -> None:
     async def main() -> None:
         async with nothing_forgotten():
             reader = asyncio.StreamReader()
-            connection = client._Connection(reader, Slow())  # type: ignore[arg-type]
-            asking = asyncio.create_task(connection.ask("status", Nothing()))
+            line = connection.Connection(reader, Slow())  # type: ignore[arg-type]
+            asking = asyncio.create_task(line.ask("status", Nothing()))
             await asyncio.sleep(0)
             reader.feed_eof()
             with pytest.raises(ConnectionError):
                 await asking
-            await connection.close()
-            del connection, asking
+            await line.close()
+            del line, asking
 
     asyncio.run(main())
 

@@ -96,7 +96,7 @@ def test_a_token_that_hangs_keeps_nobody_waiting_for_ever(scene: Scene) -> None:
         status = await client.status()
         assert time.monotonic() - begun < 2.5, "status waits for nobody"
         assert "has not answered since 20" in status.trouble
-        assert status.keys.keys() == {"client", "completion", "log", "pin"}
+        assert status.keys.keys() == {"account", "client", "completion", "log", "pin"}
         with pytest.raises(SignerUnavailableError, match="token or disk"):
             await asked
         assert 7 < time.monotonic() - begun < 9

@@ -17,7 +17,7 @@ from tests.hsm.shim.shim import CALLS, Shim
 from tests.hsm.shim.trials import RESULTS
 
 pytestmark = pytest.mark.skipif(not any(Path(each).is_file() for each in KNOWN_MODULES), reason="apt install softhsm2")
-ALL = ["client", "completion", "log", "pin"]
+ALL = ["account", "client", "completion", "log", "pin"]
 
 
 def run(name: str, directory: Path, shim: Shim, *more: str) -> Any:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import pkcs11
-from pkcs11 import Mechanism
+from pkcs11 import Attribute, Mechanism
 
 from hsm.token.user_pin import UserPin
 
@@ -120,7 +120,8 @@ class LibraryModule:
         self._session = self._token.open(rw=self._read_write, user_pin=user_pin.reveal())
 
     def sign(self, _session: Any, key: Any, mechanism: Mechanism, data: bytes) -> bytes:
-        """SignatureDoubtError for whatever goes wrong."""
+        """PKCS11Error when the key is not there any more, SignatureDoubtError for whatever goes wrong from then on."""
+        _ = key[Attribute.LABEL]  # a session that was lost before is told from one that is lost in the signature
         try:
             return bytes(key.sign(data, mechanism=mechanism))
         except pkcs11.PKCS11Error as error:
