@@ -1,6 +1,6 @@
 """Do what two officers together want this signer to do: once, over exactly these bytes, before it expires.
 
-What needs a signer that does not serve (a key's replacement, new counters) is `station-signer`'s own: never done here.
+What needs a signer that does not serve is `hsm.key_acts`: never done here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _do(signatory: Signatory, act: Act, payload_sha256: str) -> None:
                 raise SignerError(
                     Code.STATEMENT_INVALID, f"stop {act.stop} is not in force: station-signer status shows it"
                 )
-        case "replace-key" | "resume-counters":
+        case "replace-key" | "destroy-key":
             text = f"{act.kind} is done while the signer does not serve"
             raise SignerError(Code.NOT_AUTHORISED, f"{text}: stop it, then station-signer act perform")
 

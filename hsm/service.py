@@ -15,16 +15,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hsm import check, config, hardening
-from hsm.ceremony import COUNTERS_FILE, TOKEN_LOCK
+from hsm.ceremony import COUNTERS_FILE
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
+from hsm.place import TOKEN_LOCK, token_place
 from hsm.records import Owner, keys_sha256
 from hsm.roots import read_root, take_up
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
-from hsm.token import TokenError, pin_tries, softhsm
-from hsm.token.pkcs11.place import TokenPlace
+from hsm.token import TokenError, pin_tries
 from hsm.token.pkcs11.session import Pkcs11Token
 from hsm.token.user_pin import UserPinError, read_user_pin
 from hsm.worker import Worker
@@ -65,19 +65,9 @@ async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:
 
 
 def _token(directory: Path, made: SignerConfig, open_things: ExitStack) -> Pkcs11Token:
-    lock = directory / TOKEN_LOCK
-    if made.softhsm_conf:
-        softhsm.select(directory / made.softhsm_conf)
-        lock = softhsm.tokens_of(directory / made.softhsm_conf)  # another signer may have its token there, too
-    module = softhsm.find_module(made.module)
-    place = TokenPlace(
-        module=module,
-        label=made.token_label,
-        lock=lock,
-        profile=made.profile,
-        tries=directory / pin_tries.FILE,
+    token = Pkcs11Token(
+        token_place(directory, made), read_user_pin(made.user_pin, directory, environment=made.environment)
     )
-    token = Pkcs11Token(place, read_user_pin(made.user_pin, directory, environment=made.environment))
     open_things.callback(_let_go, token)
     return token
 

@@ -19,6 +19,7 @@ from station.wiring import Desk
 from trust.account import AllotmentReturn
 from trust.act import ActRefusedError, body
 from trust.dsse import Envelope, EnvelopeError
+from trust.minutes import Minutes, approved_minutes
 from trust.order import WorkOrder
 from trust.root import RootError
 from trust.statement import StatementError, read, verify
@@ -67,6 +68,23 @@ async def perform_act(desk: Desk, file: Path) -> Envelope:
         raise classify(error) from error
     await _publish(desk)
     return act
+
+
+async def keep_minutes(desk: Desk, file: Path) -> Minutes:
+    """Put approved minutes of this station's signer, or of its registry's, on record, and publish."""
+    try:
+        envelope = Envelope.from_json(given.read(file).strip())
+        minutes = approved_minutes(envelope, desk.root)
+    except OSError as error:
+        raise UsageError(f"minutes {file}: {error.strerror}; name the minutes' file") from error
+    except (EnvelopeError, StatementError) as error:
+        raise UsageError(f"minutes {file}: {error}") from error
+    try:
+        await desk.store.keep_paper(envelope)
+    except LEAF_ERRORS as error:
+        raise classify(error) from error
+    await _publish(desk)
+    return minutes
 
 
 async def _publish(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from trust.dsse import Envelope
 from trust.root import TrustedRoot
 from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, read
 
-ActKind = Literal["raise-allowance", "lift-stop", "replace-key", "resume-counters"]
+ActKind = Literal["raise-allowance", "lift-stop", "replace-key", "destroy-key"]
 LONGEST: Final = timedelta(days=7)
 _SKEW: Final = timedelta(minutes=5)
 MaybeName = Annotated[str, msgspec.Meta(pattern=r"\A([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?\Z")]
@@ -31,19 +31,11 @@ class ActRefusedError(Exception):
         self.code = code
 
 
-class Resumed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an order's counts begin with in new counters: as much as anybody knows to have been signed, or more."""
-
-    order_sha256: Hex32
-    pins: Annotated[int, msgspec.Meta(ge=0, le=20_000_000)]
-    completions: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
-
-
 class Act(Statement, frozen=True, kw_only=True, tag="act"):
     """One act by one signer. Fields that its kind does not need stay empty.
 
     raise-allowance: `order_id`, `order_sha256`, `units` more pin statements. lift-stop: `stop`, the stop's number.
-    replace-key: `purpose` and `fingerprint` of the key that goes. resume-counters: `orders` and `pins` in all.
+    replace-key, destroy-key: `purpose` and `fingerprint` of the key that goes.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.act.v1+json"
@@ -56,8 +48,6 @@ class Act(Statement, frozen=True, kw_only=True, tag="act"):
     stop: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     purpose: MaybeName = ""
     fingerprint: MaybeHex32 = ""
-    orders: dict[Name, Resumed] = msgspec.field(default_factory=dict)
-    pins: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] = 0
     nonce: Hex32
     made_at: Utc
     not_after: Utc
@@ -67,9 +57,8 @@ _NEEDS: Final[dict[str, frozenset[str]]] = {
     "raise-allowance": frozenset({"order_id", "order_sha256", "units"}),
     "lift-stop": frozenset({"stop"}),
     "replace-key": frozenset({"purpose", "fingerprint"}),
-    "resume-counters": frozenset({"orders", "pins"}),
+    "destroy-key": frozenset({"purpose", "fingerprint"}),
 }
-_MAY_BE_ZERO = frozenset({"orders", "pins"})
 
 
 def allowed(envelope: Envelope, trusted: TrustedRoot, *, signer: str, now: datetime) -> Act:
@@ -105,7 +94,7 @@ def body(envelope: Envelope) -> Act:
         raise ActRefusedError(Code.STATEMENT_INVALID, str(error)) from error
     for name in sorted(frozenset[str]().union(*_NEEDS.values())):
         given, wanted = bool(getattr(act, name)), name in _NEEDS[act.kind]
-        if given != wanted and not (wanted and name in _MAY_BE_ZERO):
+        if given != wanted:
             text = f"act {act.kind}: {name} is {'missing' if wanted else 'not its own'}"
             raise ActRefusedError(Code.STATEMENT_INVALID, f"{text}: make the act again")
     return act

@@ -76,7 +76,3 @@ def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
         if key not in known:
             text = f"order {order.order_id}: its {what} is none that the trust root names"
             raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
-    missing = sorted(set(order.stations) - set(trusted.root.stations))
-    if missing:
-        text = f"order {order.order_id}: station {missing[0]!r} is not in the trust root"
-        raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")

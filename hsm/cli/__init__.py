@@ -13,6 +13,7 @@ import click
 
 from hsm.cli.act import act
 from hsm.cli.approver import approver
+from hsm.cli.ceremony import ceremony, minutes, perform
 from hsm.cli.order import order
 from hsm.cli.root import root
 from trust.printable import printable
@@ -177,6 +178,9 @@ cli.add_command(approver)
 cli.add_command(root)
 cli.add_command(order)
 cli.add_command(act)
+cli.add_command(ceremony)
+cli.add_command(minutes)
+act.add_command(perform)
 
 
 def main() -> None:

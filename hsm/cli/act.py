@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 
 
-@click.group()
+@click.group(short_help="Break-glass acts: made, shown and approved.")
 def act() -> None:
     """Break-glass acts: what two officers together may have a signer do, once."""
 
@@ -29,6 +29,9 @@ def act() -> None:
 @click.option("--raise-allowance", "order_file", type=FILE, help="Allow more pin statements under this order.")
 @click.option("--units", type=click.IntRange(1, 1_000_000), help="How many more.")
 @click.option("--lift-stop", "stop_number", type=click.IntRange(1), help="Lift the stop of this number.")
+@click.option("--replace-key", "replaced", metavar="PURPOSE", help="Destroy this key and make another in its place.")
+@click.option("--destroy-key", "destroyed", metavar="PURPOSE", help="Destroy this key for good.")
+@click.option("--fingerprint", help="SHA-256 of the key that goes (station-signer status shows it).")
 @click.option("--reason", required=True, help="Why: at least 8 characters, read by auditors years later.")
 @click.option("--days", type=click.IntRange(1, 7), default=1, show_default=True, help="How long it may be used.")
 @click.option("--out", type=FILE, required=True, help="New file for the act.")
@@ -38,16 +41,25 @@ def new(
     order_file: Path | None,
     units: int | None,
     stop_number: int | None,
+    replaced: str | None,
+    destroyed: str | None,
+    fingerprint: str | None,
     reason: str,
     days: int,
     out: Path,
 ) -> None:
-    """Write an act, not approved yet: either --raise-allowance ORDER --units N, or --lift-stop N."""
-    if (order_file is None) == (stop_number is None) or (order_file is None) != (units is None):
-        raise click.UsageError("name one act: --raise-allowance ORDER --units N, or --lift-stop N")
-    if stop_number is not None:
-        about: dict[str, Any] = {"kind": "lift-stop", "stop": stop_number}
-    else:
+    """Write an act, not approved yet. One of --raise-allowance, --lift-stop, --replace-key, --destroy-key."""
+    key = replaced or destroyed
+    named = [each for each in (order_file, stop_number, replaced, destroyed) if each is not None]
+    if len(named) != 1 or (order_file is None) != (units is None) or (key is None) != (fingerprint is None):
+        raise click.UsageError(
+            "name one act: --raise-allowance ORDER --units N, --lift-stop N, or --replace-key or --destroy-key PURPOSE "
+            "with --fingerprint"
+        )
+    about: dict[str, Any] = {"kind": "lift-stop", "stop": stop_number}
+    if key is not None:
+        about = {"kind": "replace-key" if replaced else "destroy-key", "purpose": key, "fingerprint": fingerprint}
+    elif order_file is not None:
         about = {"kind": "raise-allowance", "units": units, **_order(order_file)}
     made = _made(root_file, {"signer": signer, "reason": reason, **about}, timedelta(days=days))
     write_new(out, made.to_json() + b"\n")
@@ -89,10 +101,10 @@ def approve(
     click.echo(f"the act now has {len(made.signatures)} approvals; next: station act {file}", err=True)
 
 
-def _order(file: Path | None) -> dict[str, str]:
+def _order(file: Path) -> dict[str, str]:
     from trust.order_approval import OrderRefusedError, body  # noqa: PLC0415 - keeps --help fast
 
-    envelope = read_envelope(file or Path())
+    envelope = read_envelope(file)
     try:
         return {"order_id": body(envelope).order_id, "order_sha256": envelope.payload_sha256}
     except OrderRefusedError as error:

@@ -9,7 +9,7 @@ import click
 from hsm.cli.asking import FILE, secret_of, stop
 
 
-@click.group()
+@click.group(short_help="Keys of people who approve.")
 def approver() -> None:
     """Keys of people who approve roots, orders and acts; each makes and keeps their own."""
 

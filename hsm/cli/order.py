@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 
 
-@click.group()
+@click.group(short_help="Work orders: made, shown and approved.")
 def order() -> None:
     """Work orders: what may be made, approved by two people."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trust.root import Root
 
 
-@click.group()
+@click.group(short_help="The trust root: made, shown, approved, taken up.")
 def root() -> None:
     """The trust root: the one document that names trusted keys."""
 

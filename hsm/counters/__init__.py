@@ -66,6 +66,10 @@ class Counters(CounterFile):
         if newest > self.newest_time:
             self.run("INSERT INTO times VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET newest = excluded.newest", newest)
 
+    def rebind(self, keys_sha256: str) -> None:
+        """The file belongs to these keys from now on: an act has replaced one."""
+        self.run("UPDATE owner SET keys_sha256 = ?", keys_sha256)
+
     @property
     def documents(self) -> Documents:
         """Leases, returns, acts and stops."""

@@ -106,6 +106,10 @@ class Documents:
         sql = "INSERT INTO acts VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         return self._run(sql, payload_sha256, kind, envelope, now).rowcount == 1
 
+    def act_was_used(self, payload_sha256: str) -> bool:
+        """Whether this very act was done."""
+        return self._run("SELECT 1 FROM acts WHERE payload_sha256 = ?", payload_sha256).fetchone() is not None
+
     def stop(self) -> Stop | None:
         """The oldest stop that was not lifted."""
         row = self._run("SELECT id, reason FROM stops WHERE lifted_by IS NULL ORDER BY id LIMIT 1").fetchone()

@@ -15,6 +15,7 @@ from trust.approval import ApprovalError, approvals, require_officers
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 from trust.lease import Lease
+from trust.minutes import Minutes
 from trust.revocation import Revocation
 from trust.root import Root, RootError, TrustedRoot
 
@@ -30,6 +31,11 @@ def problems(paper: Paper, envelope: Envelope, trusted: TrustedRoot, station: st
         if isinstance(paper, Act):
             approved = approvals(envelope, root.approvers)
             require_officers(approved, at_least=root.thresholds.act, whose="the act is approved by")
+            return
+        if isinstance(paper, Minutes):
+            present = {each.person for each in approvals(envelope, root.approvers)}
+            if len(set(paper.officers)) < 2 or not set(paper.officers) <= present:  # noqa: PLR2004 - two officers
+                yield "Minutes: not approved by each officer whom they name"
             return
         key = _key(paper, root, station)
     except (RootError, ApprovalError) as error:

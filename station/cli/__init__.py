@@ -20,6 +20,7 @@ _COMMANDS = {
     "check": ("station.cli.check:check", "Before the shift: is everything there and in order?"),
     "order": ("station.cli.order:order", "Work orders at the signer."),
     "act": ("station.cli.order:act", "Have the signer do what two officers approved."),
+    "minutes": ("station.cli.order:minutes", "Put approved minutes on record."),
     "device": ("station.cli.device:device", "What is known about a device."),
     "ledger": ("station.cli.ledger:ledger", "The provisioning log."),
 }

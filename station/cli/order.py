@@ -14,6 +14,7 @@ from station.cli.output import data, note
 
 if TYPE_CHECKING:
     from trust.account import AllotmentReturn, OrderCount
+    from trust.minutes import Minutes
     from trust.order import WorkOrder
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -66,6 +67,22 @@ def act(file: Path, config_file: Path) -> None:
     """Have the signer do what two officers approved (station-signer act); it goes on record."""
     done = asyncio.run(_act(config_file, file))
     data(f"done, and on record: act {done}")
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@CONFIG
+def minutes(file: Path, config_file: Path) -> None:
+    """Put the approved minutes of a ceremony, or of a key's end, on record."""
+    kept = asyncio.run(_minutes(config_file, file))
+    data(f"on record: {kept.subject} of signer {kept.signer}, approved by {', '.join(kept.officers)}")
+
+
+async def _minutes(config_file: Path, file: Path) -> Minutes:
+    from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
+
+    async with wiring.open_desk(config_file) as desk:
+        return await ordering.keep_minutes(desk, file)
 
 
 async def _import(config_file: Path, file: Path) -> WorkOrder:

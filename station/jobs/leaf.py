@@ -13,6 +13,7 @@ from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.dsse import Envelope, EnvelopeError
 from trust.lease import Lease
+from trust.minutes import Minutes
 from trust.order import WorkOrder
 from trust.revocation import Revocation
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
@@ -87,7 +88,7 @@ def _place(body: Body, kind: RecordKind | None, envelope: Envelope) -> tuple[str
     match body:
         case WorkOrder():
             return body.order_id, ORDER_STEP
-        case Balance() | AllotmentReturn() | Act() | Revocation() | Lease():
+        case Balance() | AllotmentReturn() | Act() | Revocation() | Lease() | Minutes():
             return place(body, envelope.payload_sha256)
         case Event(kind=event_kind, job=job) if kind is None and event_kind != JOB_OPENED:
             return (job, f"{body.attempt}:{event_kind}") if job else (_EVENT_SUBJECT, envelope.payload_sha256)

@@ -10,10 +10,11 @@ from typing import Final
 from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.lease import Lease
+from trust.minutes import Minutes
 from trust.revocation import Revocation
 
-Paper = Balance | AllotmentReturn | Act | Revocation | Lease
-PAPERS: Final[tuple[type[Paper], ...]] = (Balance, AllotmentReturn, Act, Revocation, Lease)
+Paper = Balance | AllotmentReturn | Act | Revocation | Lease | Minutes
+PAPERS: Final[tuple[type[Paper], ...]] = (Balance, AllotmentReturn, Act, Revocation, Lease, Minutes)
 
 
 def place(paper: Paper, payload_sha256: str) -> tuple[str, str]:
@@ -25,6 +26,8 @@ def place(paper: Paper, payload_sha256: str) -> tuple[str, str]:
             return paper.order_id, "returned"
         case Act():
             return "act", payload_sha256
+        case Minutes():
+            return "minutes", payload_sha256
         case Revocation():
             return "revocation", paper.device_id
         case Lease():

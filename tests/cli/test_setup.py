@@ -244,7 +244,7 @@ def test_a_root_whose_registry_cannot_be_trusted(site: Site, change: dict[str, o
 
 
 def other_root(site: Site, **changes: object) -> bytes:
-    payload = Envelope.from_json((site.state / "root.json").read_bytes()).payload
+    payload = Envelope.from_json((site.state / "root.json").read_bytes().strip()).payload
     return wrap(msgspec.structs.replace(msgspec.json.decode(payload, type=Root), **changes)).to_json()
 
 

@@ -12,12 +12,12 @@ from fixtures.families.smp.emulated.verbs import IMAGE
 from station.events import AnyEvent, LineStopped, SignerAwaited, SignerBack, Step, StepBegan, Verdict
 from station.exits import Exit
 from tests.cli.commands import Done
-from tests.cli.plant import Site
+from tests.cli.plant import Site, image
 from tests.cli.test_batch import at_work, ended, events, finished, run, until
 from tests.hsm.shim.shim import Shim, compiled
 
 pytestmark = pytest.mark.xdist_group("site")
-FIRMWARE = f'["{IMAGE.hex()}"]'
+FIRMWARE = image(IMAGE.hex())
 
 
 def of(kind: type[AnyEvent], done: Done) -> list[AnyEvent]:

@@ -22,7 +22,7 @@ from tests.hsm.conftest import make_signer_dir
 from tests.hsm.local_signer import make_root
 from tests.hsm.shim.shim import Shim, compiled
 from tests.hsm.software_token import SoftwareToken
-from trust.root import wrap
+from trust.root_file import wrap
 from trust.statement import envelope
 
 STATION = "st-01"

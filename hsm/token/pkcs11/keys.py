@@ -59,6 +59,17 @@ def require_attributes(label: str, key: Any, profile: Profile) -> None:
             raise TokenError(f"key {label!r} has CKA_{name} {'true' if found else 'false'}: {_meaning(name)}")
 
 
+def told(key: Any, profile: Profile) -> tuple[str, ...]:
+    """The attributes that a profile looks at, as the token tells them: for people."""
+    said = []
+    for name in sorted({**profile.where_readable, **profile.required}):
+        try:
+            said.append(f"CKA_{name} {'true' if key[Attribute[name]] else 'false'}")
+        except _NOT_READABLE:
+            said.append(f"CKA_{name} not told")
+    return tuple(said)
+
+
 def named(keys: Mapping[str, T], label: str) -> T:
     """The key with this label; TokenError if the token has none."""
     if label not in keys:

@@ -6,7 +6,7 @@ looked at again before it counts as made. Never overwrites one, and takes back w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -41,11 +41,11 @@ def set_user_pin(place: TokenPlace, so_pin: UserPin, user_pin: UserPin) -> None:
 
 
 def make_keys(
-    place: TokenPlace, user_pin: UserPin, wanted: Mapping[Purpose, KeyKind]
+    place: TokenPlace, user_pin: UserPin, wanted: Mapping[Purpose, KeyKind], *, beside_others: bool = False
 ) -> tuple[dict[str, bytes], Chosen]:
     """Make the keys inside an initialised token; public keys (SPKI DER) by label, and the profile used. TokenError.
 
-    A token that has a key under any purpose's name already is refused as it is.
+    A token that has a key under any purpose's name already is refused as it is; `beside_others`: under a wanted one's.
     """
     with locked(place.lock):
         try:
@@ -54,7 +54,7 @@ def make_keys(
             if token.flags & _LAST_TRY:
                 raise TokenError(f"token {place.label!r}: one try of the user PIN is left, or none: reset it first")
             with token.open(rw=True, user_pin=fitting(chosen.profile, user_pin)) as session:
-                _require_free(session, place.label)
+                _require_free(session, place.label, wanted if beside_others else Purpose)
                 return _make_all(session, wanted, chosen.profile), chosen
         except pkcs11.PKCS11Error as error:
             raise refusal(place.label, error) from error
@@ -64,8 +64,8 @@ def _token(place: TokenPlace) -> pkcs11.Token:
     return pkcs11.lib(str(place.module)).get_token(token_label=place.label)
 
 
-def _require_free(session: pkcs11.Session, token_label: str) -> None:
-    ours = {purpose.value for purpose in Purpose}
+def _require_free(session: pkcs11.Session, token_label: str, names: Iterable[Purpose]) -> None:
+    ours = {purpose.value for purpose in names}
     there: set[str] = set()
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
         there |= ours & {str(key[Attribute.LABEL]) for key in list(session.get_objects({Attribute.CLASS: kind}))}

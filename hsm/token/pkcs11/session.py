@@ -23,7 +23,7 @@ from pkcs11 import Mechanism
 
 from hsm.token import DIGEST_BYTES, SignatureUnknownError, TokenError, TokenPinWrongError, TokenUnavailableError
 from hsm.token.pin_tries import PinTries
-from hsm.token.pkcs11.keys import TokenKeys, look_up, named
+from hsm.token.pkcs11.keys import TokenKeys, look_up, named, told
 from hsm.token.pkcs11.login import LoggedIn, log_in
 from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.pkcs11.raw import SignatureDoubtError
@@ -114,6 +114,10 @@ class Pkcs11Token:
     def public_key(self, label: str) -> bytes:
         """DER SubjectPublicKeyInfo of the key; TokenError if the token has no such key."""
         return self._of_token(lambda opened: named(opened.keys.public, label))
+
+    def attributes(self, label: str) -> tuple[str, ...]:
+        """What the token says now of a private key's attributes, as the profile asserts them, for minutes."""
+        return self._run(lambda opened: told(named(opened.keys.private, label), opened.at.chosen.profile))
 
     def sign_ecdsa(self, label: str, digest: bytes) -> bytes:
         """ECDSA in DER over a digest, whose length is checked here: CKM_ECDSA takes any number of bytes in silence."""

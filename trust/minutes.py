@@ -1,0 +1,75 @@
+"""Minutes: what was done with a signer's keys, step by step, approved by the officers who were there.
+
+A ceremony, a key that was destroyed, a key that was replaced. Pure; what it says is what the program found, not what
+somebody wished. Stations keep minutes in their log.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from trust.approval import Approval, ApprovalError, approvals, require_officers
+from trust.dsse import Envelope
+from trust.root import RootError, TrustedRoot
+from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Text, Utc, read
+
+Subject = Literal["ceremony", "key-destroyed", "key-replaced"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of the checklist, and what was found."""
+
+    what: Text
+    found: Text
+
+
+class KeyFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One key of the token: SHA-256 of its public half, and the attributes that were read back from the token."""
+
+    purpose: Name
+    fingerprint: Hex32
+    attributes: tuple[Text, ...]
+
+
+class Minutes(Statement, frozen=True, kw_only=True, tag="minutes"):
+    """What was done with the token of `signer`. `officers` are those who were there and approve this.
+
+    `act_sha256`: the act that asked for it; none for a ceremony.
+    """
+
+    PAYLOAD_TYPE = "application/vnd.keystation.minutes.v1+json"
+    signer: Name
+    role: Literal["factory", "cloud"]
+    subject: Subject
+    act_sha256: MaybeHex32
+    officers: Annotated[tuple[Name, ...], msgspec.Meta(min_length=2)]
+    software: Text
+    token: Text
+    module: Text
+    keys: tuple[KeyFacts, ...]
+    steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1)]
+    began_at: Utc
+    ended_at: Utc
+
+
+def approved_minutes(envelope: Envelope, trusted: TrustedRoot) -> Minutes:
+    """The minutes, approved by each officer whom they name, by the root's version that they name; StatementError."""
+    minutes = read(envelope, Minutes)
+    if minutes.environment != trusted.root.environment:
+        raise StatementError(f"minutes of environment {minutes.environment!r}, expected {trusted.root.environment!r}")
+    try:
+        root = trusted.at(minutes.root_sha256)
+        given = approvals(envelope, root.approvers)
+        require_officers(given, at_least=max(2, root.thresholds.act), whose="the minutes are approved by")
+    except (RootError, ApprovalError) as error:
+        raise StatementError(str(error)) from error
+    _require_those(minutes, given)
+    return minutes
+
+
+def _require_those(minutes: Minutes, given: tuple[Approval, ...]) -> None:
+    missing = sorted(set(minutes.officers) - {each.person for each in given})
+    if missing:
+        raise StatementError(f"the minutes name {missing[0]}, who has not approved them")
