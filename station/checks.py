@@ -13,13 +13,14 @@ from station.cloud import PinRecord
 from station.faults import fault
 from station.jobs import RecordKind
 from station.line import Line
+from station.statements import declared
 from trust import closing
 from trust import receipt as receipts
 from trust.differing import differing
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError, JobId
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.order import WorkOrder, permits
+from trust.order import WorkOrder, device_problem, firmware_problem, permits
 from trust.proof import ClosingReport, ReportError, report_message
 from trust.root import RootError, TrustedRoot
 from trust.signed import device_key, nonce_problem, possession_problem, signed_in
@@ -125,11 +126,16 @@ def signed_exactly(payload: bytes, answer: Envelope, key: PublicKey) -> None:
 
 
 def right_unit(work: WorkOrder, identity: Identity) -> None:
-    """The unit fits the order: product, firmware, healthy random numbers."""
+    """The unit fits the order: product, firmware, list, security state, healthy random numbers."""
     if identity.product_id != work.product_id:
         raise fault("wrong-product", f"unit has product id {identity.product_id}, the order {work.product_id}")
-    if identity.firmware_sha256.hex() not in work.firmware_hashes:
-        raise fault("firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {identity.firmware_sha256.hex()}")
+    said = declared(identity, bench_emulated=identity.emulated)
+    wrong = firmware_problem(work, said)
+    if wrong is not None:
+        raise fault("firmware-not-allowed", f"{identity.firmware_version}, SHA-256 {said.firmware_sha256}: {wrong}")
+    wrong = device_problem(work, str(identity.device_id), said)
+    if wrong is not None:
+        raise fault("unit-not-ordered", wrong)
     if not identity.rng_healthy:
         raise fault("rng-failed")
 

@@ -90,6 +90,11 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             "This unit's firmware is not on the order's list.",
             "Load the order's firmware, then insert the unit again.",
         ),
+        "unit-not-ordered": Row(
+            _N,
+            "The order does not let this unit be made.",
+            "Keep it apart as it is: the detail says what the order asks for.",
+        ),
         "passed-other-order": Row(
             _N,
             "A unit with this id has passed under another order.",

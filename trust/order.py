@@ -17,6 +17,7 @@ from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.printable import quoted
 from trust.statement import (
     Completion,
+    Declared,
     DeviceHex,
     Hex32,
     KeyTypeName,
@@ -216,7 +217,10 @@ def _permits_pin(order: WorkOrder, pin: PinStatement) -> str | None:
     ]:
         if found != wanted:
             return f"{name} is {found!r}, the order says {wanted!r}"
-    return _origin_problem(order, pin) or _device_problem(order, pin) or _firmware_problem(order, pin)
+    if not _within(order, pin.made_at):
+        return f"the statement was made at {pin.made_at}, outside {order.not_before} to {order.not_after}"
+    said = pin.declared
+    return _origin_problem(order, pin) or device_problem(order, pin.device_id, said) or firmware_problem(order, said)
 
 
 def _origin_problem(order: WorkOrder, pin: PinStatement) -> str | None:
@@ -227,14 +231,11 @@ def _origin_problem(order: WorkOrder, pin: PinStatement) -> str | None:
     return None
 
 
-def _device_problem(order: WorkOrder, pin: PinStatement) -> str | None:
-    if order.devices and pin.device_id not in order.devices:
-        return f"device {pin.device_id} is not on the order's list"
-    if not _within(order, pin.made_at):
-        return f"the statement was made at {pin.made_at}, outside {order.not_before} to {order.not_after}"
-    missing = order.before_lock.missing(
-        debug_closed=pin.declared.debug_closed, readout_protected=pin.declared.readout_protected
-    )
+def device_problem(order: WorkOrder, device_id: str, said: Declared) -> str | None:
+    """Why this device may not be keyed, by its id and the security state that it declares; None if it may."""
+    if order.devices and device_id not in order.devices:
+        return f"device {device_id} is not on the order's list"
+    missing = order.before_lock.missing(debug_closed=said.debug_closed, readout_protected=said.readout_protected)
     return None if missing is None else f"the device may not be keyed like this: {missing}"
 
 
@@ -246,8 +247,8 @@ def _within(order: WorkOrder, made_at: str) -> bool:
         return False
 
 
-def _firmware_problem(order: WorkOrder, pin: PinStatement) -> str | None:
-    said = pin.declared
+def firmware_problem(order: WorkOrder, said: Declared) -> str | None:
+    """Why a device with this firmware may not be keyed; None if it may."""
     image = next((each for each in order.firmware if each.sha256 == said.firmware_sha256), None)
     if image is None:
         return f"firmware {said.firmware_sha256[:16]}… is not on the order's list"

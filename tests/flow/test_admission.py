@@ -2,9 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from fixtures.families.smp.emulated import verbs
 from station.events import Verdict
 from tests.flow.bench import Bench, ShakyCloud
+from trust.order import Firmware, SecurityState
 
 
 def test_a_unit_that_passed_may_be_inserted_more_often_than_attempts_are_allowed(tmp_path: Path) -> None:
@@ -53,5 +58,29 @@ def test_a_unit_without_a_key_to_collect_may_come_back_with_one(tmp_path: Path) 
             assert (await bench.insert()).code == "origin-not-allowed"
             bench.give_key()
             assert (await bench.insert()).verdict is Verdict.PASS
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        ({"devices": ("ab" * 12,)}, "unit-not-ordered"),
+        ({"before_lock": SecurityState(debug_closed=True)}, "unit-not-ordered"),
+        ({"firmware": (Firmware(sha256=verbs.IMAGE.hex(), version="9.9.9"),)}, "firmware-not-allowed"),
+        ({"firmware": (Firmware(sha256=verbs.IMAGE.hex(), platform="another board"),)}, "firmware-not-allowed"),
+    ],
+)
+def test_a_unit_that_the_order_does_not_let_be_made_stays_as_it_is(
+    tmp_path: Path, terms: dict[str, Any], code: str
+) -> None:
+    """Turned away before the first command that changes it: no key, no job."""
+
+    async def story() -> None:
+        async with Bench.make(tmp_path, **terms) as bench:
+            before = bench.plant.directory.joinpath("dev-1.flash").read_bytes()
+            result = await bench.insert()
+            assert (result.verdict, result.code) == (Verdict.FAIL, code)
+            assert bench.plant.directory.joinpath("dev-1.flash").read_bytes() == before
 
     asyncio.run(story())

@@ -1,0 +1,94 @@
+"""Two signers and four people with their keys, all made by `station-signer` in processes of their own; for tests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROLES = {"ada": "officer", "ben": "officer", "pia": "product-owner", "quinn": "quality"}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """A directory with `factory`, `cloud`, a key a person, and `root.json`."""
+
+    place: Path
+
+    def signer(self, *words: object) -> Done:
+        """`station-signer` with these words, in the directory."""
+        command = [sys.executable, "-m", "hsm", *map(str, words)]
+        done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=30, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def good(self, *words: object) -> str:
+        """As `signer`, and it must end well; what it said on stdout."""
+        done = self.signer(*words)
+        assert done.code == 0, done.err
+        return done.out
+
+    def key(self, person: str) -> list[str]:
+        return ["--key", f"{person}.key", "--secret", f"file:{self.place}/{person}.pp", "--yes"]
+
+    def approve(self, what: str, file: str, *who: str, root: str = "root.json") -> None:
+        """Each of them approves the document."""
+        for person in who:
+            self.good(what, "approve", file, *([] if what == "root" else ["--root", root]), *self.key(person))
+
+    def make_root(self, out: str = "root.json", previous: str | None = None) -> str:
+        """The next version, approved by both officers; its fingerprint."""
+        since = [] if previous is None else ["--previous", previous]
+        sha256 = self.good("root", "new", "--from", "root.toml", *since, "--out", out).strip()
+        self.approve("root", out, "ada", "ben")
+        return sha256
+
+    def fingerprint(self, purpose: str, signer: str = "factory") -> str:
+        """Of the signer's public key."""
+        keys = json.loads((self.place / signer / "public.json").read_text())
+        return hashlib.sha256(base64.b64decode(keys[purpose])).hexdigest()
+
+    def serves(self, root: str) -> Done:
+        """Start the factory signer with this root, and end it when it is ready."""
+        command = [sys.executable, "-m", "hsm", "serve", "--dir", "factory", "--root", root]
+        with subprocess.Popen(command, cwd=self.place, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            said = ""
+            for line in process.stderr:
+                said += line
+                if line.startswith("ready"):
+                    process.terminate()
+        return Done(process.returncode, "", said)
+
+
+def at_work(place: Path, environment: str = "demo") -> People:
+    """Everything new."""
+    people = People(place)
+    for role, name in (("factory", "st-01"), ("cloud", "reg-01")):
+        people.good("init", "--dir", role, "--role", role, "--name", name, "--environment", environment)
+    lines = [
+        f'environment = "{environment}"', 'registry = "reg-01"', 'registry_url = "https://registry.example"',
+        "soft_tokens = true", "[stations.st-01]", 'public = "factory/public.json"', "[registry_keys]",
+        'public = "cloud/public.json"',
+    ]  # fmt: skip
+    for person, role in ROLES.items():
+        secret = place / f"{person}.pp"
+        secret.touch(0o600)
+        secret.write_text(f"the passphrase of {person}")
+        pem = people.good("approver", "new", "--out", f"{person}.key", "--secret", f"file:{secret}")
+        (place / f"{person}.pem").write_text(pem)
+        lines += [f"[approvers.{person}]", f'roles = ["{role}"]', f'keys = ["{person}.pem"]']
+    (place / "root.toml").write_text("\n".join(lines) + "\n")
+    return people
