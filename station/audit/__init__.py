@@ -27,8 +27,8 @@ from ledger.audit import NOT_STORED, Finding, KnownHead, StoredLeaf, audit_file,
 from ledger.engine import Connection, Engine, reading
 from station.audit.books import Books
 from station.audit.story import UNJUDGEABLE, Storyteller
+from station.jobs.counts import tally
 from station.jobs.leaf import LeafError, parse_entry
-from station.jobs.queries import tally
 from station.jobs.recount import Mismatch, Recount, schema_mismatches
 from trust.printable import printable
 from trust.root import TrustedRoot

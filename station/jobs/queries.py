@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from sqlalchemy import Row, bindparam, func, select
@@ -13,12 +12,12 @@ from ledger.append import tip
 from ledger.engine import Connection
 from ledger.tables import Leaf
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind
-from station.jobs.leaf import ATTEMPT, VERDICT
+from station.jobs.leaf import VERDICT
 from station.jobs.projection import Known, Recorded
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, PaperRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
-from trust.statement import Event, PinStatement, read
+from trust.statement import Event, read
 
 JobColumns = tuple[str, str, str, int]
 
@@ -50,35 +49,6 @@ _VERDICTS = (
 _ORDER = (
     select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == bindparam("order"))
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Jobs of one order, each counted once, by the furthest they got."""
-
-    opened: int = 0
-    intended: int = 0
-    signed: int = 0
-    refused: int = 0
-    pinned: int = 0
-    completed: int = 0
-    active: int = 0
-    not_taken: int = 0
-
-    @property
-    def jobs(self) -> int:
-        """All of them."""
-        return self.opened + self.intended + self.signed_for
-
-    @property
-    def signed_for(self) -> int:
-        """Those with a pin statement: each has used one of the order's signatures."""
-        return self.signed + self.refused + self.pinned + self.passed
-
-    @property
-    def passed(self) -> int:
-        """Completed at the station; active in the cloud, not yet, or its completion refused there (`not_taken`)."""
-        return self.completed + self.active + self.not_taken
 
 
 def find(connection: Connection, job: JobId) -> Job | None:
@@ -186,63 +156,6 @@ def _between(connection: Connection, order_id: str, after: RecordKind, ends: tup
     return tuple(_job(each) for each in connection.execute(query))
 
 
-def tally(connection: Connection, order_id: str) -> Tally:
-    """How many jobs of an order got how far: a job's last record in the log tells."""
-    last = (
-        select(RecordRow.kind)
-        .where(RecordRow.job_id == JobRow.job_id)
-        .order_by(RecordRow.leaf_index.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    furthest = select(last.label("kind")).where(JobRow.order_id == order_id).subquery()
-    counted = connection.execute(select(furthest.c.kind, func.count()).group_by(furthest.c.kind)).all()
-    counts: dict[str | None, int] = {each[0]: each[1] for each in counted}
-    return Tally(
-        opened=counts.get(None, 0),
-        intended=counts.get(RecordKind.INTENT, 0),
-        signed=counts.get(RecordKind.PIN, 0),
-        refused=counts.get(RecordKind.PIN_REFUSED, 0),
-        pinned=counts.get(RecordKind.PIN_RECEIPT, 0) + counts.get(RecordKind.COMPLETION_INTENT, 0),
-        completed=counts.get(RecordKind.COMPLETION, 0),
-        active=counts.get(RecordKind.COMPLETION_RECEIPT, 0),
-        not_taken=counts.get(RecordKind.COMPLETION_REFUSED, 0),
-    )
-
-
-def verified_again(connection: Connection, job: JobId) -> int:
-    """How many of a job's insertions began after its completion: the unit had passed and was only verified."""
-    passed = (
-        select(RecordRow.leaf_index)
-        .where(RecordRow.job_id == str(job), RecordRow.kind == RecordKind.COMPLETION.value)
-        .scalar_subquery()
-    )
-    query = select(func.count()).where(
-        EventRow.job_id == str(job), EventRow.kind == ATTEMPT, EventRow.leaf_index > passed
-    )
-    return connection.execute(query).scalar_one()
-
-
-def emulated(connection: Connection, order_id: str) -> int:
-    """How many of an order's pin statements declare their unit emulated."""
-    return sum(pin.declared.emulated for pin in _pins(connection, order_id))
-
-
-def signed_for(connection: Connection, order_id: str, station: str) -> int:
-    """How many pin statements of this station are on record under an order."""
-    return sum(pin.station == station for pin in _pins(connection, order_id))
-
-
-def _pins(connection: Connection, order_id: str) -> Iterator[PinStatement]:
-    query = (
-        select(Leaf.entry)
-        .join(RecordRow, (RecordRow.leaf_index == Leaf.index) & (RecordRow.kind == RecordKind.PIN.value))
-        .join(JobRow, JobRow.job_id == RecordRow.job_id)
-        .where(JobRow.order_id == order_id)
-    )
-    return (read(Envelope.from_json(entry), PinStatement) for entry in connection.execute(query).scalars())
-
-
 def verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
     """The verdict events of the jobs of an order that have no completion, in the order of their leaves."""
     done = select(RecordRow.kind).where(
@@ -253,15 +166,6 @@ def verdicts(connection: Connection, order_id: str) -> tuple[Event, ...]:
     )
     query = select(Leaf.entry).where(Leaf.index.in_(told)).order_by(Leaf.index)
     return tuple(read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())
-
-
-def turned_away(connection: Connection, order_id: str) -> int:
-    """How many devices were given a verdict under this order without a job, and have none since."""
-    job = select(JobRow.job_id).where(JobRow.device_id == EventRow.device_id, JobRow.order_id == EventRow.order_id)
-    query = select(func.count(EventRow.device_id.distinct())).where(
-        EventRow.order_id == order_id, EventRow.kind == VERDICT, EventRow.job_id == "", ~job.exists()
-    )
-    return connection.execute(query).scalar_one()
 
 
 def _job(row: Row[*JobColumns]) -> Job:

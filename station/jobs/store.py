@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from ledger.append import tip
 from ledger.engine import Connection, Engine
 from ledger.publish import ROUNDS, Standing, latest, prepare, standing, store
-from station.jobs import Job, OnRecord, OutboxItem, RecordKind, queries, writes
+from station.jobs import Job, OnRecord, OutboxItem, RecordKind, counts, queries, writes
+from station.jobs.counts import Tally
 from station.jobs.ledger_thread import LedgerThread
-from station.jobs.queries import Tally
 from station.jobs.stamp import Stamp
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
@@ -102,20 +102,20 @@ class JobStore:
 
     async def tally(self, order_id: str) -> Tally:
         """How many jobs of an order got how far."""
-        return await self._ledger.read(lambda connection: queries.tally(connection, order_id))
+        return await self._ledger.read(lambda connection: counts.tally(connection, order_id))
 
     async def verified_again(self, job: JobId) -> int:
         """How many of a job's insertions began after it had passed."""
-        return await self._ledger.read(lambda connection: queries.verified_again(connection, job))
+        return await self._ledger.read(lambda connection: counts.verified_again(connection, job))
 
     async def emulated(self, order_id: str) -> int:
         """How many of the units that an order's pin statements are about are emulated."""
-        return await self._ledger.read(lambda connection: queries.emulated(connection, order_id))
+        return await self._ledger.read(lambda connection: counts.emulated(connection, order_id))
 
     async def signed_for_here(self, order_id: str) -> int:
         """How many pin statements of this very station are on record under an order."""
         station = self._stamp.station
-        return await self._ledger.read(lambda connection: queries.signed_for(connection, order_id, station))
+        return await self._ledger.read(lambda connection: counts.signed_for(connection, order_id, station))
 
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""
@@ -123,7 +123,7 @@ class JobStore:
 
     async def turned_away(self, order_id: str) -> int:
         """How many devices were given a verdict under this order without a job, and have none since."""
-        return await self._ledger.read(lambda connection: queries.turned_away(connection, order_id))
+        return await self._ledger.read(lambda connection: counts.turned_away(connection, order_id))
 
     async def orders(self) -> tuple[str, ...]:
         """The orders this station worked under, oldest first."""

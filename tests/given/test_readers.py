@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.slots import SlotsFileError, read_slots
 from hsm import config as signer_settings
-from hsm import service
+from hsm import roots as signer_roots
 from registry import settings as registry_settings
 from registry import startup
 from station import config as station_settings
@@ -34,7 +34,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception]]] = {
     "order": ("order.toml", lambda path: load_order(path, TRUSTED), UsageError),
     "slots": ("slots.toml", read_slots, SlotsFileError),
     "signer's settings": ("signer.toml", lambda path: signer_settings.load(path.parent), signer_settings.SetupError),
-    "signer's root": ("root.json", service._root, signer_settings.SetupError),
+    "signer's root": ("root.json", signer_roots.read_root, signer_settings.SetupError),
     "registry's settings": ("registry.toml", lambda path: registry_settings.Home.load(path.parent), registry_settings.SetupError),
     "registry's root": ("root.json", startup.load_root, registry_settings.SetupError),
 }  # fmt: skip

@@ -34,7 +34,11 @@ ROWS = {
     "completions": ("ab" * 12, "s" * 64, b"{}", "c" * 64, "2026-11-22T20:00:00Z"),
     "receipts": ("s" * 64, b"{}"),
     "signature_r": (b"r" * 32, "ab" * 12),
+    "leases": ("st-01", 1, "q" * 64, b"{}", b"{}", 0, 500, b"h" * 32, 0, b"e" * 32, "2026-11-22T20:00:00Z"),
+    "lease_signatures": ("st-01", 1, b"{}"),
+    "reported_pins": ("st-01", 1, "s" * 64),
 }
+COUNTED = ("st-01", 1, 500)  # of `station_counts`, the one table whose rows change
 
 
 @pytest.fixture
@@ -50,6 +54,7 @@ def filled(database: Database) -> Database:
     with database.write() as connection:
         for table, values in ROWS.items():
             connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+        connection.exec_driver_sql("INSERT INTO station_counts VALUES (?, ?, ?)", COUNTED)
     return database
 
 
@@ -79,7 +84,8 @@ def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path)
         metadata.create_all(connection)
     found, wanted = shape(database), shape(declared)
     declared.close()
-    assert set(found) == set(ROWS) == {each.name for each in APPEND_ONLY}
+    assert set(found) == {*ROWS, "station_counts"}
+    assert set(ROWS) == {each.name for each in APPEND_ONLY}
     assert found == wanted
     assert all(each["form"] == {"strict": 1, "without rowid": 1} for each in found.values())
 
@@ -122,7 +128,7 @@ def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
     assert keys
     replacing = []
     for key in keys:  # each by itself: every other column gets a value that is new
-        row = ", ".join(name if (name,) in key else f"CAST(hex(randomblob(8)) AS {_kind(name)})" for name in columns)
+        row = ", ".join(name if (name,) in key else _fresh(name) for name in columns)
         target = ", ".join(name for (name,) in key)
         replacing += [f"{verb} INTO {table} SELECT {row} FROM {table}" for verb in ("INSERT OR REPLACE", "REPLACE")]
         replacing.append(
@@ -137,8 +143,15 @@ def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
     }
 
 
-def _kind(column: str) -> str:
-    return "BLOB" if column in {"envelope", "statement", "modulus", "r"} else "TEXT"
+_BLOBS = {"envelope", "statement", "modulus", "r", "request", "lease", "head", "log_root_hash"}
+_NUMBERS = {"serial", "signed", "up_to", "log_size", "number"}
+
+
+def _fresh(column: str) -> str:
+    """A value for the column that no row has."""
+    if column in _NUMBERS:
+        return "1000 + abs(random() % 1000000)"
+    return f"CAST(hex(randomblob(8)) AS {'BLOB' if column in _BLOBS else 'TEXT'})"
 
 
 @pytest.mark.parametrize("table", ROWS)
@@ -163,6 +176,38 @@ def test_control_without_the_trigger_a_row_goes(table: str, trigger: str, outsid
         outsider.execute("ROLLBACK")
 
 
+FALLS = [
+    "UPDATE station_counts SET pins = pins - 1",
+    "UPDATE station_counts SET up_to = up_to - 1",
+    "UPDATE station_counts SET station = 'st-02'",
+    "DELETE FROM station_counts",
+    "REPLACE INTO station_counts VALUES ('st-01', 0, 500)",
+    "INSERT INTO station_counts VALUES ('st-01', 0, 1) ON CONFLICT (station) DO UPDATE SET pins = 0",
+]
+
+
+@pytest.mark.parametrize("statement", FALLS)
+def test_a_stations_count_never_falls(statement: str, outsider: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match=r"counts never fall|station_counts stay"):
+        outsider.execute(statement)
+    assert outsider.execute("SELECT * FROM station_counts").fetchall() == [COUNTED]
+
+
+@pytest.mark.parametrize("statement", FALLS)
+def test_control_without_the_triggers_a_count_falls(statement: str, outsider: sqlite3.Connection) -> None:
+    for name in ("no_delete", "never_fall", "no_replace"):
+        outsider.execute(f"DROP TRIGGER station_counts_{name}")
+    assert outsider.execute(statement).rowcount == 1
+    assert outsider.execute("SELECT * FROM station_counts").fetchall() != [COUNTED]
+
+
+def test_a_stations_count_rises_as_far_as_its_leases(outsider: sqlite3.Connection) -> None:
+    outsider.execute("UPDATE station_counts SET pins = 500")
+    with pytest.raises(sqlite3.IntegrityError, match="within_lease"):
+        outsider.execute("UPDATE station_counts SET pins = 501")
+    outsider.execute("UPDATE station_counts SET pins = 501, up_to = 1000")
+
+
 @pytest.mark.parametrize("table", ROWS)
 def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="rowid"):
@@ -183,6 +228,12 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         ("receipts", {}),
         ("signature_r", {1: "ee" * 12}),
         ("orders", {1: "order-8"}),
+        ("leases", {2: "r" * 64}),
+        ("leases", {1: 2}),
+        ("lease_signatures", {}),
+        ("lease_signatures", {1: 2}),
+        ("reported_pins", {2: "t" * 64}),
+        ("reported_pins", {1: 2}),
     ],
     ids=[
         "device",
@@ -196,6 +247,12 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         "receipt",
         "r",
         "order-again",
+        "lease-number",
+        "lease-request",
+        "lease-signature",
+        "signature-without-lease",
+        "reported-number",
+        "reported-statement",
     ],
 )
 def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Database) -> None:

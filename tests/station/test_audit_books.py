@@ -110,7 +110,7 @@ def test_a_device_counts_once(made: World) -> None:
 
 
 def test_a_report_that_would_say_something_else(told: Told, made: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from station.jobs.queries import Tally
+    from station.jobs.counts import Tally
 
     monkeypatch.setattr("station.audit.tally", lambda _connection, _order: Tally(active=1, signed=2))
     report = told(units(made, DONE, PIN, DONE))

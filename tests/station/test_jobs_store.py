@@ -12,7 +12,7 @@ import pytest
 
 from station.audit import audit
 from station.jobs import DuplicateKeyError, Job, Jobs, RecordConflictError, RecordKind
-from station.jobs.queries import Tally
+from station.jobs.counts import Tally
 from station.jobs.schema import open_database
 from station.jobs.store import JobStore
 from tests.registry.make import Device, World, signed, world

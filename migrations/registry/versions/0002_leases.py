@@ -14,13 +14,27 @@ depends_on = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _APPEND_ONLY = {
-    "leases": ("station", "serial"),
-    "lease_signatures": ("station", "serial"),
-    "reported_pins": ("station", "number"),
+    "leases": (("station", "serial"), ("request_sha256",)),
+    "lease_signatures": (("station", "serial"),),
+    "reported_pins": (("station", "number"), ("station", "statement_sha256")),
 }
 
 
 def upgrade() -> None:
+    _make_leases()
+    _make_lease_signatures()
+    _make_reported_pins()
+    _make_station_counts()
+    op.create_index("ix_pins_station", "pins", ["station"])
+    for table, unique in _APPEND_ONLY.items():
+        _make_append_only(table, unique)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what was granted stays granted: restore a backup into another place instead")
+
+
+def _make_leases() -> None:
     op.create_table(
         "leases",
         sa.Column("station", sa.Text(), nullable=False),
@@ -39,6 +53,9 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+
+
+def _make_lease_signatures() -> None:
     op.create_table(
         "lease_signatures",
         sa.Column("station", sa.Text(), nullable=False),
@@ -51,6 +68,9 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+
+
+def _make_reported_pins() -> None:
     op.create_table(
         "reported_pins",
         sa.Column("station", sa.Text(), nullable=False),
@@ -61,6 +81,9 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+
+
+def _make_station_counts() -> None:
     op.create_table(
         "station_counts",
         sa.Column("station", sa.Text(), nullable=False),
@@ -71,31 +94,30 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_pins_station", "pins", ["station"])
-    for table, key in _APPEND_ONLY.items():
-        _make_append_only(table, key)
     op.execute(
         "CREATE TRIGGER station_counts_no_delete BEFORE DELETE ON station_counts "
         "BEGIN SELECT RAISE(ABORT, 'station_counts stay'); END"
     )
     op.execute(
         "CREATE TRIGGER station_counts_never_fall BEFORE UPDATE ON station_counts "
-        "WHEN NEW.pins < OLD.pins OR NEW.up_to < OLD.up_to "
+        "WHEN NEW.station <> OLD.station OR NEW.pins < OLD.pins OR NEW.up_to < OLD.up_to "
         "BEGIN SELECT RAISE(ABORT, 'counts never fall'); END"
+    )
+    op.execute(
+        "CREATE TRIGGER station_counts_no_replace BEFORE INSERT ON station_counts "
+        "WHEN EXISTS (SELECT 1 FROM station_counts WHERE station = NEW.station) "
+        "BEGIN SELECT RAISE(ABORT, 'station_counts stay: this row is there already'); END"
     )
 
 
-def downgrade() -> None:
-    raise NotImplementedError("what was granted stays granted: restore a backup into another place instead")
-
-
-def _make_append_only(table: str, key: tuple[str, ...]) -> None:
+def _make_append_only(table: str, unique: tuple[tuple[str, ...], ...]) -> None:
     for verb in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
             f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
-    taken = " AND ".join(f"{each} = NEW.{each}" for each in key)
+    # INSERT OR REPLACE fires no DELETE trigger on most connections (revision 0001): refused for each unique constraint.
+    taken = " OR ".join("(" + " AND ".join(f"{each} = NEW.{each}" for each in columns) + ")" for columns in unique)
     op.execute(
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
         f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
