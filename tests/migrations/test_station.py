@@ -31,7 +31,7 @@ TABLES = sorted(Base.metadata.tables)
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a row in every table."""
     path = tmp_path_factory.mktemp("schema") / "station.db"
-    kit.run(kit.busy_station(path, world()))
+    kit.run(kit.filled_station(path, world()))
     return path
 
 

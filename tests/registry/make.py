@@ -185,7 +185,9 @@ def world(
     key_type: str = "ec-p256",
     receipt_spki: bytes | None = None,
     quantity: int = 1000,
+    **root_changes: Any,
 ) -> World:
+    """One world; `root_changes` are further fields of its root."""
     stations = {"station-01": StationSigner(), "station-02": StationSigner()}
     receipt_key = ec_key()
     root = Root(
@@ -193,6 +195,7 @@ def world(
         stations={name: each.keys for name, each in stations.items()},
         registry_keys=RegistryKeys(receipt=receipt_spki or public(receipt_key).spki),
     )  # fmt: skip
+    root = msgspec.structs.replace(root, **root_changes)
     trusted = roots.parse(roots.wrap(root).to_json())
     order = make_order(
         trusted.sha256, stations, FIRMWARE, environment=environment, order_id="order-7", key_type=key_type,

@@ -21,12 +21,13 @@ from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from tests.registry.make import MADE_AT, Device, World, public, rsa_key, signed
+from tests.station import paperkit
+from tests.station.paperkit import STATION
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.signed_note import Head, NoteKey, assemble, checkpoint_text, sign_line
 from trust.statement import Completion, Event, PinStatement, Receipt, envelope, read
 
-STATION = "station-01"
 T = TypeVar("T")
 
 
@@ -153,7 +154,7 @@ async def publish(store: JobStore, world: World) -> None:
 
 
 async def busy_station(path: Path, world: World) -> None:
-    """A ledger with every table filled: units at every stage, both key types, an adopted job, events, two checkpoints."""
+    """A ledger of units at every stage, both key types, an adopted job, events, two checkpoints; no papers."""
     store = store_at(path, world)
     rsa = world.with_order(order_id="order-8", key_type="rsa-2048")
     await store.keep_order(world.order_envelope)
@@ -173,6 +174,18 @@ async def busy_station(path: Path, world: World) -> None:
     for kind in (RecordKind.PIN, RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION):
         await store.record(elsewhere.job, kind, adopted.steps[kind])
     await store.note(stamp(world).event("station-started"))
+    await publish(store, world)
+    await store.close()
+
+
+async def filled_station(path: Path, world: World) -> None:
+    """A busy station's ledger with every table filled: papers and a third checkpoint at its end."""
+    await busy_station(path, world)
+    store = store_at(path, world)
+    rsa = world.with_order(order_id="order-8", key_type="rsa-2048")
+    await store.keep_paper(paperkit.balance(world, orders=(paperkit.count(world, pins=3, completions=2),)))
+    await store.keep_paper(paperkit.returned(rsa, pins=1, completions=1, quantity=499, allowance=5))
+    await store.keep_paper(paperkit.balance(world, pins=4))
     await publish(store, world)
     await store.close()
 

@@ -21,7 +21,7 @@ from tests.station import ledgerkit as kit
 
 TABLES = [
     "leaves", "checkpoints", "checkpoint_intents", "orders", "jobs", "events", "records", "keys", "signature_r", "outbox",
-    "deliveries",
+    "deliveries", "papers",
 ]  # fmt: skip
 
 
@@ -48,17 +48,17 @@ class Plant:
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     made, path = world(), tmp_path_factory.mktemp("audit") / "station.db"
-    kit.run(kit.busy_station(path, made))
+    kit.run(kit.filled_station(path, made))
     return Plant(made, path)
 
 
 def test_the_untouched_ledger_verifies(plant: Plant) -> None:
     report = plant.audit(plant.template)
     assert [str(finding) for finding in report.findings] == []
-    assert (report.leaves, report.covered) == (35, 35)
+    assert (report.leaves, report.covered) == (38, 38)
     assert (report.jobs, report.pinned, report.passed) == (5, 3, 3)
     assert report.root_hash.hex() in report.summary
-    assert "checkpoint over 35" in report.summary
+    assert "checkpoint over 38" in report.summary
 
 
 def test_every_table_is_in_the_sweep(plant: Plant) -> None:
@@ -119,7 +119,7 @@ def test_every_deleted_row_is_found_and_named(plant: Plant, tmp_path: Path, tabl
         path = plant.copy(tmp_path)
         kit.vandalise(path, f"DELETE FROM {table} WHERE {key} = {rowid}")
         findings = plant.audit(path).findings
-        if table == "leaves" and rowid == 34:  # the last row leaves no gap: the checkpoint says that one is gone
+        if table == "leaves" and rowid == 37:  # the last row leaves no gap: the checkpoint says that one is gone
             assert any(found.table == "checkpoints" and "the log was cut" in found.text for found in findings)
         else:
             assert any(found.table == table for found in findings), f"{table} row {rowid}: {findings}"
@@ -133,9 +133,9 @@ def test_every_emptied_table_is_found(plant: Plant, tmp_path: Path, table: str) 
 
 
 INSERTED = {
-    "leaves": "SELECT 35, entry, leaf_hash, frontier, subject, 'again' FROM leaves WHERE \"index\" = 34",
+    "leaves": "SELECT 38, entry, leaf_hash, frontier, subject, 'again' FROM leaves WHERE \"index\" = 37",
     "checkpoints": "SELECT 34, note FROM checkpoints ORDER BY size DESC LIMIT 1",
-    "checkpoint_intents": "VALUES (40, 35)",
+    "checkpoint_intents": "VALUES (40, 38)",
     "orders": "SELECT 'order-9', order_sha256, 40 FROM orders LIMIT 1",
     "jobs": "SELECT replace(job_id, substr(job_id, 1, 1), 'g'), device_id, 'order-9', 0, 40 FROM jobs LIMIT 1",
     "events": "VALUES (40, '', '', '', 0, 'verdict')",
@@ -145,6 +145,7 @@ INSERTED = {
     "signature_r": "SELECT zeroblob(32), job_id, leaf_index FROM signature_r LIMIT 1",
     "outbox": "SELECT 3, job_id, 'intent' FROM outbox LIMIT 1",
     "deliveries": "SELECT leaf_index, 40 FROM outbox WHERE leaf_index NOT IN (SELECT outbox_leaf FROM deliveries) LIMIT 1",
+    "papers": "VALUES (40, 'balance', '')",
 }
 
 
@@ -159,7 +160,7 @@ def test_every_inserted_row_is_found_and_named(plant: Plant, tmp_path: Path, tab
 
 
 def test_reordered_leaves_are_found_and_named(plant: Plant, tmp_path: Path) -> None:
-    for first, second in [(0, 1), (4, 5), (7, 20), (33, 34)]:
+    for first, second in [(0, 1), (4, 5), (7, 20), (36, 37)]:
         path = plant.copy(tmp_path)
         swap = [
             f'UPDATE leaves SET "index" = 900 WHERE "index" = {first}',
@@ -185,10 +186,10 @@ def test_a_cut_log_is_found_by_its_checkpoint(plant: Plant, tmp_path: Path) -> N
     path = plant.copy(tmp_path)
     columns = {"deliveries": "answer_leaf", "checkpoints": "size - 2", "checkpoint_intents": "size - 2"}
     tables = [table for table in TABLES if table not in {"leaves", "checkpoints", "checkpoint_intents"}]
-    cuts = [f"DELETE FROM {table} WHERE {columns.get(table, 'leaf_index')} >= 33" for table in tables]
-    kit.vandalise(path, 'DELETE FROM leaves WHERE "index" >= 33', *cuts)
+    cuts = [f"DELETE FROM {table} WHERE {columns.get(table, 'leaf_index')} >= 36" for table in tables]
+    kit.vandalise(path, 'DELETE FROM leaves WHERE "index" >= 36', *cuts)
     findings = plant.audit(path).findings
-    assert {(found.table, found.row) for found in findings} == {("checkpoints", "35"), ("checkpoint_intents", "35")}
+    assert {(found.table, found.row) for found in findings} == {("checkpoints", "38"), ("checkpoint_intents", "38")}
 
 
 @pytest.mark.parametrize("kind", ["trigger", "index", "table", "revision", "no revision"])
