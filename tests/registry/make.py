@@ -22,6 +22,7 @@ from trust import statement as statements
 from trust.dsse import Envelope, Signature
 from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
+from trust.lease import Lease
 from trust.order import WorkOrder
 from trust.proof import proof_message, report_message
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
@@ -207,7 +208,10 @@ def world(
 
 @dataclass(slots=True)
 class SoftwareReceiptSigner:
-    """Signs receipts with a key in memory, fresh ECDSA bytes each time; `fault` is raised instead; `before` runs first."""
+    """Signs receipts, and leases, with keys in memory, fresh ECDSA bytes each time; `fault` is raised instead.
+
+    `before` runs first.
+    """
 
     trusted: TrustedRoot
     key: ec.EllipticCurvePrivateKey
@@ -215,6 +219,7 @@ class SoftwareReceiptSigner:
     signatures: int = 0
     before: Callable[[], None] = lambda: None
     says: dict[str, Any] = field(default_factory=dict)
+    lease_key: ec.EllipticCurvePrivateKey | None = None
 
     def status(self) -> SignerStatus:
         if self.fault is not None:
@@ -238,3 +243,11 @@ class SoftwareReceiptSigner:
             raise self.fault
         self.signatures += 1
         return signed(receipt, self.key)
+
+    def sign_lease(self, lease: Lease) -> Envelope:
+        assert self.lease_key is not None, "this world wants no leases"
+        self.before()
+        if self.fault is not None:
+            raise self.fault
+        self.signatures += 1
+        return signed(lease, self.lease_key)

@@ -199,6 +199,7 @@ def test_routes_that_are_none(api: Api) -> None:
     for method, path in [
         ("DELETE", "/v1/pins/" + "ab" * 12),
         ("POST", "/v1/status"),
+        ("GET", "/v1/leases"),
         ("GET", "/v1/pins/" + "ab" * 12 + "/completion"),
     ]:
         assert error(api.ask(method, path)) == (405, "not-found")
@@ -334,6 +335,9 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
         ("put", pin + "/completion", api.ask("PUT", plain + "/completion", b"")),
         ("get", pin, api.ask("GET", plain)),
         ("get", pin, api.ask("GET", "/v1/pins/01")),
+        ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"")),
+        ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"x" * 70_000)),
+        ("post", "/v1/leases", api.ask("POST", "/v1/leases", b'{"request":%s}' % statement.to_json())),
     ]
     for method, path, response in seen:
         described = document["paths"][path][method]["responses"][str(response.status_code)]["content"][
@@ -343,7 +347,7 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
         assert not fits(described, response.json() | {"more": 1}, document)
     asked = document["paths"][pin]["put"]["requestBody"]["content"]["application/json"]["schema"]
     assert fits(asked, json.loads(pin_body(statement, made.order_envelope)), document)
-    assert set(document["paths"]) == {"/v1/status", pin, pin + "/completion"}
+    assert set(document["paths"]) == {"/v1/status", "/v1/leases", pin, pin + "/completion"}
     assert json.dumps(document).count("HTTPValidationError") == 0
 
 

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 from hsm.signer import SignerUnavailableError
+from registry.database import Database
+from registry.leases.service import LeaseService
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World
@@ -24,8 +26,8 @@ RAW = dict[str, msgspec.Raw]
 
 
 @pytest.fixture
-def api(service: PinService) -> Api:
-    return Api(service)
+def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
+    return Api(service, LeaseService(database, made.trusted, signer))
 
 
 @pytest.fixture
