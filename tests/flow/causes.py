@@ -10,6 +10,7 @@ from typing import Any
 
 from fixtures.families.smp.emulated.faults import LockFault, Strike, Trouble, Verb
 from fixtures.link import LinkError, PortNotAllowedError
+from tests.flow import lease_causes as lease
 from tests.flow import line_causes as line
 from tests.flow import unit_causes as unit
 from tests.flow.unit_causes import Play
@@ -18,7 +19,7 @@ from trust.order import Firmware
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """How to bring a fault about; `order` and `stations` are those of the plant."""
+    """How to bring a fault about; `order` (and `leases`: units a lease) and `stations` are those of the plant."""
 
     play: Play
     order: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +85,20 @@ CAUSES: dict[str, list[Cause]] = {
     "ledger-conflict": [Cause(line.ledger_conflict)],
     "registry-refused": [Cause(line.registry_refused)],
     "registry-wrong": [Cause(line.registry_wrong)],
+    "held-too-many": [Cause(lease.held_too_many, {"offline_allowance": 1})],
+    "lease-needed": [
+        Cause(lease.lease_needed, {"leases": 5}),
+        Cause(lease.lease_needed_in_mid_order, {"leases": 1}),
+    ],
+    "lease-refused": [
+        Cause(lease.restored_signer_asks, {"leases": 1}),
+        Cause(lease.restored_signer_signs, {"leases": 1}),
+    ],
+    "signer-stopped": [Cause(lease.signer_stopped), Cause(lease.signer_stopped_before_the_completion)],
+    "device-scrapped": [
+        Cause(lease.scrapped_before_its_signature, {"leases": 5}),
+        Cause(lease.scrapped_before_its_completion, {"leases": 5}),
+    ],
     "line-stopped": [Cause(line.line_stopped)],
     "registry-unreachable": [Cause(line.registry_unreachable)],
 }
@@ -93,6 +108,8 @@ ELSEWHERE = {
     "test_a_statement_that_the_signer_does_not_take_quarantines_the_unit",
     "internal": "a bug of the station: test_a_bug_stops_the_line_and_does_not_vanish",
     "ledger-differs": "before any unit: tests/cli/test_same_log.py",
+    "signer-surplus": "signer and ledger are held against each other before, beside and after a batch: "
+    "tests/station/test_agreement.py",
     "setup": "before any unit: nothing was started",
     "key-weak": "every weak key that can be recognised so far is refused as no key at all (trust.keys); the signer's word for "
     "it is classified: test_a_weak_key_has_its_own_exit_code",

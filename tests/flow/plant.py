@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
 from fixtures.families.smp.emulated import verbs
@@ -24,6 +26,7 @@ from hsm.token import Token
 from ledger.engine import Engine
 from registry import schema as registry_schema
 from registry.database import Database, sqlite_url
+from registry.leases.service import LeaseService
 from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord as Registered
 from registry.pins.service import PinService
@@ -43,7 +46,7 @@ from tests.trust import orders
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.order import WorkOrder
-from trust.root import TrustedRoot
+from trust.root import LeaseTerms, TrustedRoot
 from trust.root_file import parse
 from trust.root_file import wrap as wrap_root
 from trust.statement import envelope, read
@@ -56,8 +59,9 @@ IMPATIENT = Patience(read_s=(0.2, 0.5), sign_s=(0.3, 0.5), write_s=(0.5,))
 class LocalCloud:
     """`station.cloud.Cloud` over the registry's own service, without HTTP."""
 
-    def __init__(self, service: PinService) -> None:
+    def __init__(self, service: PinService, leases: LeaseService | None = None) -> None:
         self._service = service
+        self._leases = leases
 
     async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
         return self._answer(lambda: self._service.pin(device, statement, order))
@@ -71,6 +75,15 @@ class LocalCloud:
         except ReceiptUnavailableError as error:
             raise CloudUnreachableError(str(error)) from error
         return None if found is None else _record(found)
+
+    async def lease(self, request: Envelope) -> Envelope:
+        assert self._leases is not None, "this registry grants no leases"
+        try:
+            return self._leases.grant(request)
+        except ReceiptUnavailableError as error:
+            raise CloudUnreachableError(str(error)) from error
+        except RefusedError as error:
+            raise CloudRefusedError(error.code, str(error)) from error
 
     def _answer(self, ask: Any) -> PinRecord:
         try:
@@ -114,11 +127,13 @@ class Plant:
         self._open: list[Any] = []
 
     @classmethod
-    def make(cls, directory: Path, *, stations: Sequence[str] = ("st-01",), **order: Any) -> Plant:
-        """A new plant; keywords change the order."""
+    def make(cls, directory: Path, *, stations: Sequence[str] = ("st-01",), leases: int = 0, **order: Any) -> Plant:
+        """A new plant; `leases`: its root wants leases of so many units; other keywords change the order."""
         tokens = {name: SoftwareToken.make(directory / name, "factory", rsa_keys=False) for name in stations}
         cloud = SoftwareToken.make(directory / "cloud", "cloud", rsa_keys=False)
         root = make_root(tokens, REGISTRY, cloud)
+        if leases:
+            root = with_leases(root, cloud, leases)
         (directory / "root.json").write_bytes(wrap_root(root.root).to_json())
         (directory / "order.json").write_bytes(envelope(make_order(root, tuple(stations), **order)).to_json())
         registry = Database.open(sqlite_url(directory / "registry.db"))
@@ -150,6 +165,13 @@ class Plant:
         self._open.append(database)
         return PinService(database, self.root, self.receipt_signer())
 
+    def cloud(self) -> LocalCloud:
+        """The registry, which grants leases if the root wants them."""
+        database = self.registry_database()
+        self._open.append(database)
+        signer = self.receipt_signer()
+        return LocalCloud(PinService(database, self.root, signer), LeaseService(database, self.root, signer))
+
     def registry_database(self) -> Database:
         return Database.open(sqlite_url(self.directory / "registry.db"))
 
@@ -163,7 +185,7 @@ class Plant:
         return JobStore(self.ledger(station), self.stamp(station))
 
     def parties(self, station: str = "st-01") -> Parties:
-        return Parties(self.signer(station), LocalCloud(self.registry()), self.jobs(station))
+        return Parties(self.signer(station), self.cloud(), self.jobs(station))
 
     def line(self, parties: Parties, station: str = "st-01", **changes: Any) -> Line:
         settings = {"indicators": NoIndicators(), "emit": self.events.append, **changes}
@@ -201,6 +223,14 @@ async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st
         await work.close()
     line.headroom.leave(slot.config.name, result)
     return result
+
+
+def with_leases(plain: TrustedRoot, cloud: SoftwareToken, units: int) -> TrustedRoot:
+    """The same root, with the cloud token's lease and revocation keys."""
+    keys = {name: cloud.public_key(name) for name in ("lease", "revocation")}
+    registry_keys = msgspec.structs.replace(plain.root.registry_keys, **keys)
+    root = msgspec.structs.replace(plain.root, registry_keys=registry_keys, lease=LeaseTerms(units=units))
+    return parse(wrap_root(root).to_json())
 
 
 def make_order(root: TrustedRoot, stations: tuple[str, ...], **changes: Any) -> WorkOrder:
