@@ -18,6 +18,7 @@ from station.usage import UsageError
 from station.wiring import Desk
 from trust.account import AllotmentReturn
 from trust.act import ActRefusedError, body
+from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.minutes import Minutes, approved_minutes
 from trust.order import WorkOrder
@@ -48,8 +49,8 @@ async def close_order(desk: Desk, order_id: str) -> AllotmentReturn:
     return returned
 
 
-async def perform_act(desk: Desk, file: Path) -> Envelope:
-    """Have the signer do what officers have approved, once. On record, and published."""
+async def perform_act(desk: Desk, file: Path) -> tuple[Envelope, bool]:
+    """Have the signer do what officers have approved, once; and whether that was before. On record, and published."""
     try:
         act = Envelope.from_json(given.read(file).strip())
         body(act)
@@ -57,17 +58,27 @@ async def perform_act(desk: Desk, file: Path) -> Envelope:
         raise UsageError(f"act {file}: {error.strerror}; name the act's file") from error
     except (EnvelopeError, ActRefusedError) as error:
         raise UsageError(f"act {file}: {error}") from error
+    before = await _done_before(desk, act)
     try:
-        await desk.signer.perform_act(act)
-    except (SignerError, SignerUnavailableError) as error:
-        raise classify(error) from error
-    try:
-        # A crash here: the act is done and not on record; the signer's balance shows it, and says so for ever.
+        # A crash here: the act is done and not on record. The same file again puts it there.
         await desk.store.keep_paper(act)
     except LEAF_ERRORS as error:
         raise classify(error) from error
     await _publish(desk)
-    return act
+    return act, before
+
+
+async def _done_before(desk: Desk, act: Envelope) -> bool:
+    """Have it done; whether the signer has done exactly this before, and did nothing now."""
+    try:
+        await desk.signer.perform_act(act)
+    except SignerError as error:
+        if error.code is Code.ACT_USED:
+            return True
+        raise classify(error) from error
+    except SignerUnavailableError as error:
+        raise classify(error) from error
+    return False
 
 
 async def keep_minutes(desk: Desk, file: Path) -> Minutes:

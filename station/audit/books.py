@@ -39,6 +39,15 @@ class Account:
         """Signed for, passed, lost: the report's other figures follow from these and the order."""
         return len(self.signed_for), len(self.passed), len(self.lost)
 
+    def most_pins(self, part: Allotment) -> int:
+        """Devices that may be signed for: none more, once the rest was returned."""
+        return part.quantity + part.allowance + self.raised if self.returned is None else self.returned.pins
+
+    def most_completions(self, part: Allotment) -> int:
+        """Devices that may be completed: scrap frees a place, what was returned is gone."""
+        given_back = 0 if self.returned is None else self.returned.quantity
+        return part.quantity - given_back + len(self.scrapped)
+
 
 class Books:
     """All orders of a log."""
@@ -102,8 +111,7 @@ class Books:
         if account.order is None:
             return  # a finding of its own: the order is not in the log before it
         part = account.order.stations.get(self._station, Allotment(quantity=0))
-        spare = part.allowance + account.raised if isinstance(body, PinStatement) else len(account.scrapped)
-        most = part.quantity + spare
+        most = account.most_pins(part) if isinstance(body, PinStatement) else account.most_completions(part)
         if len(units) > most:
             what = "signed for" if isinstance(body, PinStatement) else "completed"
             yield 15, f"{len(units)} devices are {what} under order {account.order.order_id}, it allows {most}"

@@ -64,9 +64,9 @@ def close(order_id: str, config_file: Path) -> None:
 @click.argument("file", type=_FILE)
 @CONFIG
 def act(file: Path, config_file: Path) -> None:
-    """Have the signer do what two officers approved (station-signer act); it goes on record."""
-    done = asyncio.run(_act(config_file, file))
-    data(f"done, and on record: act {done}")
+    """Have the signer do what two officers approved (station-signer act); it goes on record. Once, however often."""
+    done, before = asyncio.run(_act(config_file, file))
+    data(f"{'done before' if before else 'done'}, and on record: act {done}")
 
 
 @click.command()
@@ -106,8 +106,9 @@ async def _close(config_file: Path, order_id: str) -> AllotmentReturn:
         return await ordering.close_order(desk, order_id)
 
 
-async def _act(config_file: Path, file: Path) -> str:
+async def _act(config_file: Path, file: Path) -> tuple[str, bool]:
     from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
 
     async with wiring.open_desk(config_file) as desk:
-        return (await ordering.perform_act(desk, file)).payload_sha256
+        done, before = await ordering.perform_act(desk, file)
+        return done.payload_sha256, before
