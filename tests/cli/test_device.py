@@ -118,8 +118,8 @@ def test_the_openssl_section_of_the_statements_page_can_be_typed_from_top_to_bot
         assert old in script
         script = script.replace(old, new)
     done = subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    # pin statement, two proofs of possession, closing report, checkpoint
-    assert (done.returncode, len(re.findall(r"Verified OK|Signature Verified", done.stdout))) == (0, 5), done
+    # pin statement, two proofs of possession, closing report, the root's two approvals, checkpoint
+    assert (done.returncode, len(re.findall(r"Verified OK|Signature Verified", done.stdout))) == (0, 7), done
 
 
 def test_an_unknown_device(site: Site, first_batch: Done) -> None:

@@ -19,9 +19,14 @@ from station.jobs import RecordKind
 from station.provision import Provisioning
 from tests.docs.pages import blocks, page
 from tests.flow.plant import Parties, Plant
+from tests.trust import orders
+from tests.trust.people import Person, approved_by, approvers, file_of, first_root, next_root, people, person
+from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.merkle import leaf_hash
+from trust.root_file import parse, wrap
 from trust.signed_note import NoteKey, assemble, checkpoint_text
+from trust.statement import envelope
 
 BLOCKS = blocks(page("docs/statements.md"))
 PIN, DONE = "order-1.pin", "order-1.completion"
@@ -86,7 +91,9 @@ def rewrite(path: Path, change) -> None:
 
 def test_every_block_is_tried_here() -> None:
     by_hand = {"variables"}  # tests/cli/test_device.py: all of the section, typed from top to bottom
-    assert set(BLOCKS) - by_hand == {"statement", "envelope", "root", "possession", "report", "checkpoint"}
+    assert set(BLOCKS) - by_hand == {
+        "statement", "envelope", "root", "possession", "report", "approvals", "checkpoint",
+    }  # fmt: skip
 
 
 def test_all_four_statements_verify_and_touched_ones_do_not(saved: Path) -> None:
@@ -154,3 +161,38 @@ def test_both_kinds_of_log_key(key, touched: bool, tmp_path: Path) -> None:
     (tmp_path / "log.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     (tmp_path / "checkpoint.note").write_text(note)
     assert (shell("checkpoint", tmp_path, NOTE="checkpoint.note").returncode != 0) is touched
+
+
+def documents(directory: Path) -> dict[str, Person]:
+    """A root of two versions, of which the second has another officer, and an order; both approved."""
+    who = people()
+    first = approved_by(wrap(root := first_root(who.values())), who["ada"], who["ben"])
+    who["dora"] = person("dora", "officer")
+    after = {name: each for name, each in approvers(who.values()).items() if name != "ada"}
+    second = approved_by(wrap(next_root(root, first, approvers=after)), who["ada"], who["ben"], who["dora"])
+    order = envelope(orders.make(second.payload_sha256, ["st-01"], "ab" * 32, environment="plant-a"))
+    (directory / "root.json").write_bytes(file_of(first, second))
+    (directory / "order.json").write_bytes(approved_by(order, who["pia"], who["quinn"]).to_json())
+    parse((directory / "root.json").read_bytes())
+    return who
+
+
+def test_approvals_verify_one_by_one(tmp_path: Path) -> None:
+    documents(tmp_path)
+    done = shell("approvals", tmp_path, DOCUMENT="order.json", ROOT="root.json")
+    assert (done.returncode, done.stdout.count("Verified OK\n")) == (0, 2), done
+    assert "signature of pia in version 2 product-owner\n" in done.stdout
+    of_root = shell("approvals", tmp_path, DOCUMENT="root.json", ROOT="root.json")
+    assert (of_root.returncode, of_root.stdout.count("Verified OK\n")) == (0, 3), of_root
+    assert "signature of ada in version 1 officer\n" in of_root.stdout
+    assert parse((tmp_path / "root.json").read_bytes()).sha256 in of_root.stdout
+
+
+def test_a_changed_document_or_a_strangers_signature_does_not(tmp_path: Path) -> None:
+    who = documents(tmp_path)
+    rewrite(tmp_path / "order.json", lambda payload: payload.update(quantity=9_000_000))
+    assert shell("approvals", tmp_path, DOCUMENT="order.json", ROOT="root.json").returncode != 0
+    documents(tmp_path)  # the same names with other keys, in a new root
+    order = Envelope.from_json((tmp_path / "order.json").read_bytes())
+    (tmp_path / "order.json").write_bytes(approved_by(order, who["pia"]).to_json())
+    assert shell("approvals", tmp_path, DOCUMENT="order.json", ROOT="root.json").returncode != 0
