@@ -19,6 +19,7 @@ from registry.leases.service import LeaseService
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.pins.service import PinService
+from registry.roots import take_up
 from registry.settings import Home, RegistryConfig, SetupError
 from registry.tls import trusted_by
 from trust.root import RootError, TrustedRoot
@@ -50,6 +51,11 @@ def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Re
     require_certificate(home, trusted)
     require_signer(home, trusted, signer)
     database = open_database(home)
+    try:
+        take_up(database, trusted)
+    except SetupError:
+        database.close()
+        raise
     status = StatusAnswer(
         registry=home.config.name,
         environment=home.config.environment,

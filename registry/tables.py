@@ -155,4 +155,15 @@ station_counts = Table(
 )
 """How many pins a station has here, and may have by its leases: the one table whose rows change, upwards only."""
 
-APPEND_ONLY = (orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins)
+roots = Table(
+    "roots",
+    metadata,
+    Column("version", _Number, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("taken_up_at", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The versions of the trust root that this registry has served under."""
+
+APPEND_ONLY = (orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots)

@@ -37,6 +37,7 @@ ROWS = {
     "leases": ("st-01", 1, "q" * 64, b"{}", b"{}", 0, 500, b"h" * 32, 0, b"e" * 32, "2026-11-22T20:00:00Z"),
     "lease_signatures": ("st-01", 1, b"{}"),
     "reported_pins": ("st-01", 1, "s" * 64),
+    "roots": (1, "r" * 64, "2026-11-22T20:00:00Z"),
 }
 COUNTED = ("st-01", 1, 500)  # of `station_counts`, the one table whose rows change
 
@@ -234,6 +235,8 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         ("lease_signatures", {1: 2}),
         ("reported_pins", {2: "t" * 64}),
         ("reported_pins", {1: 2}),
+        ("roots", {0: 2}),
+        ("roots", {1: "t" * 64}),
     ],
     ids=[
         "device",

@@ -1,4 +1,4 @@
-"""Leases: what was granted to each station's signer, what its signer reported, and how many pins it may have.
+"""Leases: what was granted to each station's signer, what its signer reported, how many pins it may have; roots seen.
 
 Frozen once released: the tables are spelt out here and never imported, so that a later change of `registry.tables`
 cannot change what this revision made.
@@ -17,6 +17,7 @@ _APPEND_ONLY = {
     "leases": (("station", "serial"), ("request_sha256",)),
     "lease_signatures": (("station", "serial"),),
     "reported_pins": (("station", "number"), ("station", "statement_sha256")),
+    "roots": (("version",), ("sha256",)),
 }
 
 
@@ -25,6 +26,7 @@ def upgrade() -> None:
     _make_lease_signatures()
     _make_reported_pins()
     _make_station_counts()
+    _make_roots()
     op.create_index("ix_pins_station", "pins", ["station"])
     for table, unique in _APPEND_ONLY.items():
         _make_append_only(table, unique)
@@ -32,6 +34,19 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     raise NotImplementedError("what was granted stays granted: restore a backup into another place instead")
+
+
+def _make_roots() -> None:
+    op.create_table(
+        "roots",
+        sa.Column("version", _NUMBER, nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("taken_up_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("version", name="pk_roots"),
+        sa.UniqueConstraint("sha256", name="uq_roots_sha256"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
 
 
 def _make_leases() -> None:

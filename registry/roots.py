@@ -1,0 +1,32 @@
+"""The newest trust root that this registry has taken up, kept in its database: it never goes back to an older one.
+
+Which keys are trusted is the root's own; here is only which of its versions was seen.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import insert, select
+
+from registry.database import Database
+from registry.settings import SetupError
+from registry.tables import roots
+from trust.root import RootError, Seen, TrustedRoot, must_follow
+
+
+def take_up(database: Database, trusted: TrustedRoot) -> None:
+    """Remember a root that is newer than the newest seen; SetupError for an older one, or another's."""
+    with database.write() as connection:
+        row = connection.execute(
+            select(roots.c.version, roots.c.sha256).order_by(roots.c.version.desc()).limit(1)
+        ).one_or_none()
+        try:
+            newer = must_follow(trusted, None if row is None else Seen(row.version, row.sha256))
+        except RootError as error:
+            raise SetupError(str(error)) from error
+        if newer:
+            at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            connection.execute(
+                insert(roots), {"version": trusted.root.version, "sha256": trusted.sha256, "taken_up_at": at}
+            )
