@@ -37,6 +37,9 @@ def _do(signatory: Signatory, act: Act, payload_sha256: str) -> None:
                 raise SignerError(Code.ORDER_CONFLICT, f"order {act.order_id} is known with other bytes")
             if not counters.raise_limit(act.order_id, act.units):
                 raise SignerError(Code.ORDER_EXHAUSTED, f"the rest of order {act.order_id} was returned: order anew")
+        case "accept-surplus":  # the station holds it against its ledger; here it is used up, and its order known
+            if signatory.orders.find(act.order_id).sha256 != act.order_sha256:
+                raise SignerError(Code.ORDER_CONFLICT, f"order {act.order_id} is known with other bytes")
         case "lift-stop":
             if not counters.documents.lift_stop(act.stop, payload_sha256):
                 raise SignerError(

@@ -77,6 +77,7 @@ CREATE TABLE acts (
 CREATE TABLE stops (
     id INTEGER PRIMARY KEY,
     reason TEXT NOT NULL,
+    surplus INTEGER NOT NULL CHECK (surplus >= 0),
     stopped_at INTEGER NOT NULL,
     lifted_by TEXT REFERENCES acts (payload_sha256)
 ) STRICT;

@@ -13,6 +13,7 @@ from typing import Protocol
 from hsm.signer import Signer, SignerStatus
 from ledger.publish import PublishError
 from station import config as settings
+from station.allotment import acts_of
 from station.cloud import Cloud, CloudUnreachableError
 from station.faults import Fault, fault
 from station.jobs import LedgerError, RecordKind
@@ -181,7 +182,13 @@ async def require_no_surplus(orders: Sequence[OrderCount], store: JobStore) -> N
         for count in orders:
             known = await store.signed_for_here(count.order_id)
             intended = len(await store.unanswered(count.order_id, RecordKind.INTENT))
-            if count.pins > known + intended:
+            accepted = sum(act.units for act in await acts_of(store, count.order_id, "accept-surplus"))
+            if count.pins < known:
+                text = (
+                    f"order {count.order_id}: the signer has made {count.pins} pin statements, the ledger has {known}"
+                )
+                raise fault("ledger-differs", f"{text}: the signer's counters are an old copy")
+            if count.pins > known + intended + accepted:
                 text = f"order {count.order_id}: the signer has made {count.pins} pin statements"
                 raise fault("signer-surplus", f"{text}, the ledger has {known} and {intended} that may be among them")
     except LedgerError as error:

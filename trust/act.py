@@ -16,7 +16,7 @@ from trust.dsse import Envelope
 from trust.root import TrustedRoot
 from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, read
 
-ActKind = Literal["raise-allowance", "lift-stop", "replace-key", "destroy-key"]
+ActKind = Literal["raise-allowance", "accept-surplus", "lift-stop", "replace-key", "destroy-key"]
 LONGEST: Final = timedelta(days=7)
 _SKEW: Final = timedelta(minutes=5)
 MaybeName = Annotated[str, msgspec.Meta(pattern=r"\A([a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?)?\Z")]
@@ -34,8 +34,9 @@ class ActRefusedError(Exception):
 class Act(Statement, frozen=True, kw_only=True, tag="act"):
     """One act by one signer. Fields that its kind does not need stay empty.
 
-    raise-allowance: `order_id`, `order_sha256`, `units` more pin statements. lift-stop: `stop`, the stop's number.
-    replace-key, destroy-key: `purpose` and `fingerprint` of the key that goes.
+    raise-allowance: `order_id`, `order_sha256`, `units` more pin statements. accept-surplus: as many of them that no
+    ledger has. lift-stop: `stop`, the stop's number. replace-key, destroy-key: `purpose` and `fingerprint` of the key
+    that goes.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.act.v1+json"
@@ -55,6 +56,7 @@ class Act(Statement, frozen=True, kw_only=True, tag="act"):
 
 _NEEDS: Final[dict[str, frozenset[str]]] = {
     "raise-allowance": frozenset({"order_id", "order_sha256", "units"}),
+    "accept-surplus": frozenset({"order_id", "order_sha256", "units"}),
     "lift-stop": frozenset({"stop"}),
     "replace-key": frozenset({"purpose", "fingerprint"}),
     "destroy-key": frozenset({"purpose", "fingerprint"}),

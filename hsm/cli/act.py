@@ -27,6 +27,9 @@ def act() -> None:
 @_ROOT
 @click.option("--signer", required=True, help="Name of the station whose signer is to do it.")
 @click.option("--raise-allowance", "order_file", type=FILE, help="Allow more pin statements under this order.")
+@click.option(
+    "--accept-surplus", "surplus_file", type=FILE, help="Accept pin statements of this order that no ledger has."
+)
 @click.option("--units", type=click.IntRange(1, 1_000_000), help="How many more.")
 @click.option("--lift-stop", "stop_number", type=click.IntRange(1), help="Lift the stop of this number.")
 @click.option("--replace-key", "replaced", metavar="PURPOSE", help="Destroy this key and make another in its place.")
@@ -39,6 +42,7 @@ def new(
     root_file: Path,
     signer: str,
     order_file: Path | None,
+    surplus_file: Path | None,
     units: int | None,
     stop_number: int | None,
     replaced: str | None,
@@ -48,19 +52,20 @@ def new(
     days: int,
     out: Path,
 ) -> None:
-    """Write an act, not approved yet. One of --raise-allowance, --lift-stop, --replace-key, --destroy-key."""
+    """Write an act, not approved yet: exactly one of the five that the options name."""
     key = replaced or destroyed
-    named = [each for each in (order_file, stop_number, replaced, destroyed) if each is not None]
-    if len(named) != 1 or (order_file is None) != (units is None) or (key is None) != (fingerprint is None):
+    about_order = order_file or surplus_file
+    named = [each for each in (order_file, surplus_file, stop_number, replaced, destroyed) if each is not None]
+    if len(named) != 1 or (about_order is None) != (units is None) or (key is None) != (fingerprint is None):
         raise click.UsageError(
-            "name one act: --raise-allowance ORDER --units N, --lift-stop N, or --replace-key or --destroy-key PURPOSE "
-            "with --fingerprint"
+            "name one act: --raise-allowance or --accept-surplus ORDER --units N, --lift-stop N, or --replace-key or "
+            "--destroy-key PURPOSE with --fingerprint"
         )
     about: dict[str, Any] = {"kind": "lift-stop", "stop": stop_number}
     if key is not None:
         about = {"kind": "replace-key" if replaced else "destroy-key", "purpose": key, "fingerprint": fingerprint}
-    elif order_file is not None:
-        about = {"kind": "raise-allowance", "units": units, **_order(order_file)}
+    elif about_order is not None:
+        about = {"kind": "raise-allowance" if order_file else "accept-surplus", "units": units, **_order(about_order)}
     made = _made(root_file, {"signer": signer, "reason": reason, **about}, timedelta(days=days))
     write_new(out, made.to_json() + b"\n")
     click.echo(made.payload_sha256)

@@ -115,11 +115,15 @@ class Documents:
         row = self._run("SELECT id, reason FROM stops WHERE lifted_by IS NULL ORDER BY id LIMIT 1").fetchone()
         return None if row is None else Stop(number=row[0], reason=row[1])
 
-    def add_stop(self, reason: str, now: int) -> None:
-        """Stop, unless this very reason stops it already."""
+    def add_stop(self, reason: str, now: int, *, surplus: int = 0) -> None:
+        """Stop, unless this very reason stops it already; `surplus`: how many signatures nobody accounts for."""
         sql = "SELECT count(*) FROM stops WHERE lifted_by IS NULL AND reason = ?"
         if self._run(sql, reason).fetchone()[0] == 0:
-            self._run("INSERT INTO stops (reason, stopped_at) VALUES (?, ?)", reason, now)
+            self._run("INSERT INTO stops (reason, surplus, stopped_at) VALUES (?, ?, ?)", reason, surplus, now)
+
+    def accepted_surplus(self) -> int:
+        """The largest surplus whose stop was lifted: officers know of it."""
+        return int(self._run("SELECT coalesce(max(surplus), 0) FROM stops WHERE lifted_by IS NOT NULL").fetchone()[0])
 
     def lift_stop(self, number: int, act_sha256: str) -> bool:
         """Lift it by this act; False if there is no such stop, or not any more."""

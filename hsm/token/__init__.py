@@ -45,6 +45,9 @@ class Token(Protocol):
     def trouble(self) -> str:
         """Why no answer is to be expected now, empty if nothing is known against it. Never waits; for any thread."""
 
+    def signatures_made(self) -> int | None:
+        """How many signatures the token itself says it has made, ever; None where its module cannot say."""
+
     def labels(self) -> frozenset[str]:
         """Labels of the private keys on the token."""
 

@@ -38,6 +38,7 @@ class SoftwareToken:
         self._keys: dict[str, Key] = {}
         self.signed: Counter[str] = Counter()
         self.fail_next: list[TokenError] = []
+        self.tells: int | None = None
 
     @classmethod
     def make(cls, directory: Path, role: RoleName, *, ed25519_log: bool = True, rsa_keys: bool = True) -> SoftwareToken:
@@ -51,6 +52,9 @@ class SoftwareToken:
             )
             (directory / f"{label}.pem").write_bytes(pem)
         return cls(directory)
+
+    def signatures_made(self) -> int | None:
+        return self.tells
 
     @property
     def label(self) -> str:

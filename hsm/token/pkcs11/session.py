@@ -107,6 +107,10 @@ class Pkcs11Token:
             return str(_Since(f"token {self.label!r} has not answered", since))
         return "" if self._away is None else str(self._away)
 
+    def signatures_made(self) -> int | None:
+        """None: the modules whose counter or command log could tell are not read yet (docs/modules.md)."""
+        return None
+
     def labels(self) -> frozenset[str]:
         """Labels of the private keys on the token."""
         return self._of_token(lambda opened: frozenset(opened.keys.private))
