@@ -114,14 +114,15 @@ class Plant:
         found = {running.bench: read_slots(running.wait()) for running in benches}
         files = {bench: self._state / "orders" / f"{bench.product}.json" for bench in found}
         self.papers.make_orders(
-            self._paths.root, {files[bench]: self._order(bench, len(slots)) for bench, slots in found.items()}
+            self._paths.root, {files[bench]: self.order(bench, len(slots)) for bench, slots in found.items()}
         )
         write_slots(self._paths.slots, [config for slots in found.values() for config in slots])
         return tuple(
             Batch(order=files[bench], slots=tuple(config.name for config in slots)) for bench, slots in found.items()
         )
 
-    def _order(self, bench: Bench, quantity: int) -> OrderSpec:
+    def order(self, bench: Bench, quantity: int) -> OrderSpec:
+        """What the order of this bench's product is for."""
         root = hashlib.sha256(self._paths.root.read_bytes()).hexdigest()
         return OrderSpec(
             order_id=f"demo-{bench.product}-{root[:6]}",

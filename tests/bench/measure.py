@@ -169,9 +169,9 @@ class Batch:
     peak_mb: float
 
 
-def measure_batch(devices: int, *, board: str = "native", product: str = "ec") -> Batch:
+def measure_batch(devices: int, *, board: str = "native", product: str = "ec", sign_ms: int = 0) -> Batch:
     """`station run` over all slots at once, as a process of its own."""
-    with plant(board, devices, product) as up:
+    with plant(board, devices, product, sign_ms=sign_ms) as up:
         settle()
         before = up.cpu()
         argv = [

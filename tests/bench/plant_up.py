@@ -16,6 +16,7 @@ from station.demo.bench import Bench, start_bench
 from station.demo.plant import Plant
 from station.plan import Plan
 from station.root import load_root
+from tests.hsm.shim.shim import Shim, compiled
 
 _EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -56,8 +57,11 @@ _MARKS = {
 
 
 @contextmanager
-def plant(board: str, devices: int, product: str = "ec") -> Iterator[Up]:
-    """One product's devices and everything around them, in a directory that is gone afterwards."""
+def plant(board: str, devices: int, product: str = "ec", *, sign_ms: int = 0) -> Iterator[Up]:
+    """One product's devices and everything around them, in a directory that is gone afterwards.
+
+    With `sign_ms` each signature of the factory's token takes so much longer.
+    """
     with tempfile.TemporaryDirectory(prefix="ks-bench-") as name, ExitStack() as stack:
         config_file = Path(name) / "config.toml"
         config_file.write_text(_EXAMPLE.read_text().replace("run/demo", "s"))
@@ -65,11 +69,21 @@ def plant(board: str, devices: int, product: str = "ec") -> Iterator[Up]:
         made = Plant(config, paths, board, stack)
         made.clear()
         made.make()
+        if sign_ms:
+            _slow(Path(name), paths.state / "signer-factory", sign_ms)
         made.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         bench = start_bench(Bench(product=product, board=board, devices=devices), paths.state, stack)  # type: ignore[arg-type]
         slots = bench.wait()
-        order = made.write_order(product, devices)  # type: ignore[arg-type]
+        order = paths.state / "orders" / f"{product}.json"
+        made.papers.make_orders(paths.root, {order: made.order(bench.bench, devices)})
         yield Up(config_file, paths.state, order, slots, stack)
+
+
+def _slow(place: Path, signer: Path, sign_ms: int) -> None:
+    shim = Shim.over(compiled(place), place / "control")
+    os.environ.update({key: shim.environment[key] for key in ("KS_SHIM_MODULE", "KS_SHIM_CONTROL")})
+    shim.serve_by(signer)
+    shim.delay("C_Sign", sign_ms, times=1_000_000)
 
 
 def _command(entry: Path) -> str:

@@ -75,6 +75,17 @@ def memory() -> None:
     say(f"64 slots: {batch.units / batch.seconds:.1f} devices/s, **station's peak memory {batch.peak_mb:.0f} MB**")
 
 
+def slow_signer(devices: int = 8, runs: int = 3) -> None:
+    """8 slots at once on the emulated board, the factory's token at 8 signatures a second against as fast as it is."""
+    for board in ("emulated", "native"):
+        seconds = {}
+        for sign_ms in (0, 125):
+            found = [measure_batch(devices, board=board, sign_ms=sign_ms).seconds for _ in range(runs)]
+            seconds[sign_ms] = statistics.median(found)
+            say(f"{board}, {sign_ms} ms a signature: {', '.join(f'{each:.2f}' for each in found)} s")
+        say(f"**{board}: {devices} units in {seconds[125]:.2f} s with 8 signatures/s, {seconds[0]:.2f} s without**")
+
+
 def start() -> None:
     """`station --help`, whole process."""
     times = []
@@ -89,6 +100,7 @@ def start() -> None:
 
 ALL: dict[str, Callable[[], None]] = {
     "remainder": remainder, "throughput": throughput, "paced": paced, "memory": memory, "start": start,
+    "slow_signer": slow_signer,
 }  # fmt: skip
 
 

@@ -113,7 +113,8 @@ def running_site(directory: Path, devices: int, product: Product = "ec") -> Iter
         plant.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         slots = read_slots(bench.wait())
         write_slots(paths.slots, slots)
-        plant.write_order(product, 100_000)
+        order = paths.state / "orders" / f"{product}.json"
+        plant.papers.make_orders(paths.root, {order: plant.order(bench.bench, 100_000)})
         yield Site(directory, [slot.name for slot in slots], product)
 
 
