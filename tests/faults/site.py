@@ -83,7 +83,7 @@ class Site:
     def words(self, slot: str) -> list[str]:
         """The command that an operator would type for one slot."""
         return [
-            "run", "--order", str(self.state / "orders" / f"{self.product}.toml"), "--config", str(self.directory / "config.toml"),
+            "run", "--order", str(self.state / "orders" / f"{self.product}.json"), "--config", str(self.directory / "config.toml"),
             "--slots", slot, "--count", "1", "--retries", "0", "--jsonl",
         ]  # fmt: skip
 
