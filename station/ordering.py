@@ -75,7 +75,7 @@ async def _done_before(desk: Desk, act: Envelope) -> bool:
     except SignerError as error:
         if error.code is Code.ACT_USED:
             return True
-        raise classify(error) from error
+        raise fault("signer-refused", f"{error.code}: {error}") from error
     except SignerUnavailableError as error:
         raise classify(error) from error
     return False

@@ -86,7 +86,8 @@ class Outbox:
     """Sends pending statements through a cloud.
 
     `stop_line` is told when the ledger fails (then `run` ends) and when the registry proves that keys or nonces repeat.
-    A job that is `in_work` in a slot is left to the flow, which sends its pin itself.
+    A job that is `in_work` in a slot is left to the flow, which sends its pin itself. `order` is the one that is worked
+    under: its approvals may be newer than those in the ledger.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Outbox:
         stamp: Stamp,
         stop_line: Callable[[Fault], None],
         in_work: Callable[[JobId], bool] = lambda _: False,
+        order: Envelope | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
@@ -106,6 +108,7 @@ class Outbox:
         self._stamp = stamp
         self._stop_line = stop_line
         self._in_work = in_work
+        self._order = order
         self._pace = pace or Pace()
         self._new = asyncio.Event()
         self._one_pass = asyncio.Lock()
@@ -184,6 +187,8 @@ class Outbox:
         if order is None:
             log.error("order %s is not in the ledger: import it, its statements wait", item.job.order_id)
             return None
+        if self._order is not None and self._order.same_statement(order):
+            order = self._order
         return await self._cloud.pin(device, item.envelope, order)
 
     async def _answered(self, item: OutboxItem, answer: PinRecord) -> _Outcome:

@@ -168,6 +168,7 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
             stamp=stamp,
             stop_line=stop_line,
             in_work=line.in_work.__contains__,
+            order=line.order,
         )
 
     return make

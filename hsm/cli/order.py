@@ -75,11 +75,18 @@ def approve(
     *,
     yes: bool,
 ) -> None:
-    """Approve an order with your own key; the signature goes into the file."""
-    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
+    """Approve an order with your own key; the signature goes into the file.
 
-    trusted, envelope = _trusted(root_file), read_envelope(file)
+    Approvals of people whom the root does not name any more are taken out: they would make the order void.
+    """
+    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
+    from trust.approval import of_these  # noqa: PLC0415
+
+    trusted, given = _trusted(root_file), read_envelope(file)
+    envelope = of_these(given, trusted.root.approvers)
     shown(_lines(envelope, trusted), yes=yes)
+    if (gone := len(given.signatures) - len(envelope.signatures)) > 0:
+        click.echo(f"taken out: {gone} approvals by keys that the trust root does not name", err=True)
     made = sign(envelope, approver_key(key_file, module, token, label, secret))
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the order now has {len(made.signatures)} approvals", err=True)

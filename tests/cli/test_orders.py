@@ -1,0 +1,171 @@
+"""Orders and acts from the people who approve them to the signer's process and the ledger, every command typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from station.exits import Exit
+from tests.cli.orderkit import Desk, open_desk, serving
+from tests.docs.pages import page
+
+pytestmark = pytest.mark.xdist_group("orders")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with open_desk(tmp_path_factory.mktemp("desk"), page("config.example.toml")) as opened:
+        yield opened
+
+
+def test_an_approved_order_is_known_to_the_signer_and_on_record(desk: Desk) -> None:
+    file = desk.order("first", "pia", "quinn")
+    done = desk.station("order", "import", file)
+    assert (done.code, done.out) == (0, "first: 5 + 1 of lamp known to the signer\n"), done.err
+    count = desk.counted("first")
+    assert (count["pins"], count["pin_limit"], count["completion_limit"], count["returned"]) == (0, 6, 5, False)
+    assert "first" in desk.leaves()
+    assert desk.station("order", "import", file).code == 0, "the same again changes nothing"
+    assert desk.leaves().count("first") == 1
+    lines = desk.station("order", "show").lines
+    assert any(re.fullmatch(r"first +signed for 0 of 6, completed 0 of 5, scrapped 0", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [((), ""), (("pia",), "approved by pia"), (("ada", "ben"), "has none of the roles"),
+     (("pia", "quinn", "rita"), "is no approver's")],
+)  # fmt: skip
+def test_an_order_that_too_few_or_others_approved_is_refused(desk: Desk, by: tuple[str, ...], said: str) -> None:
+    name = f"not-{'-'.join(by) or 'anybody'}"
+    file = desk.order(name, *by)
+    if not by:
+        assert desk.signer("order", "show", file, "--root", desk.root).code == 0, (
+            "in demo, one without approvals is taken"
+        )
+        return
+    done = desk.station("order", "import", file)
+    assert (done.code, done.out) == (Exit.USAGE, "")
+    assert said in done.err
+    assert desk.counted(name) == {}
+    shown = desk.signer("order", "show", file, "--root", desk.root)
+    assert (shown.code, "nothing may be made under it yet" in shown.err) == (2, True)
+
+
+def test_an_order_for_another_station(desk: Desk) -> None:
+    file = desk.order("elsewhere", stations='{ "st-02" = { quantity = 5, allowance = 1 } }')
+    done = desk.station("order", "import", file)
+    assert done.code == Exit.USAGE and "st-02" in done.err, done
+
+
+def test_a_changed_order_is_nobodys(desk: Desk, tmp_path: Path) -> None:
+    file = desk.order("changed", "pia", "quinn")
+    other = desk.order("other-bytes", "pia", "quinn")
+    import json
+
+    one, two = (json.loads(each.read_bytes()) for each in (file, other))
+    mixed = tmp_path / "mixed.json"
+    mixed.write_text(json.dumps(one | {"payload": two["payload"]}, sort_keys=True, separators=(",", ":")))
+    done = desk.station("order", "import", mixed)
+    assert done.code == Exit.USAGE and "is not over this document" in done.err
+
+
+def test_the_rest_of_an_order_is_given_back_once(desk: Desk) -> None:
+    assert desk.station("order", "import", desk.order("rest", "pia", "quinn")).code == 0
+    done = desk.station("order", "close", "rest")
+    assert (done.code, done.out) == (0, "rest: returned 5 units and 1 of the allowance\n"), done.err
+    count = desk.counted("rest")
+    assert (count["pin_limit"], count["completion_limit"], count["returned"]) == (0, 0, True)
+    again = desk.station("order", "close", "rest")
+    assert (again.code, again.out) == (done.code, done.out)
+    assert desk.leaves().count("rest") == 2, "the order, and its return"
+    assert any(line.endswith(" returned") for line in desk.station("order", "show").lines)
+    unknown = desk.station("order", "close", "never-seen")
+    assert unknown.code == Exit.LINE_STOPPED and "never-seen" in unknown.err
+
+
+def test_two_officers_raise_an_allowance_once(desk: Desk) -> None:
+    order = desk.order("raised", "pia", "quinn")
+    assert desk.station("order", "import", order).code == 0
+    act = desk.act("more", "ada", "ben", words=("--raise-allowance", order, "--units", 3))
+    done = desk.station("act", act)
+    assert done.code == 0 and done.out.startswith("done, and on record: act "), done
+    assert (desk.counted("raised")["pin_limit"], desk.counted("raised")["raised"]) == (9, 3)
+    assert desk.leaves().count("act") == 1
+    again = desk.station("act", act)
+    assert again.code == 0 and again.out.startswith("done before, and on record: act ")
+    assert (desk.counted("raised")["pin_limit"], desk.leaves().count("act")) == (9, 1)
+
+
+def test_an_act_that_was_done_and_is_not_on_record_is_put_there(desk: Desk) -> None:
+    """The station died between the signer and its ledger."""
+    import asyncio
+
+    from hsm.client import SignerClient
+    from trust.dsse import Envelope
+
+    order = desk.order("crashed", "pia", "quinn")
+    assert desk.station("order", "import", order).code == 0
+    act = desk.act("late", "ada", "ben", words=("--raise-allowance", order, "--units", 2))
+    before = desk.leaves().count("act")
+    signer = SignerClient(desk.place / "s" / "signer-factory" / "run" / "signer.sock")
+    asyncio.run(signer.perform_act(Envelope.from_json(act.read_bytes().strip())))
+    assert desk.leaves().count("act") == before
+    assert desk.station("act", act).out.startswith("done before, and on record")
+    assert (desk.leaves().count("act"), desk.counted("crashed")["raised"]) == (before + 1, 2)
+
+
+@pytest.mark.parametrize("by", [(), ("ada",), ("pia", "quinn"), ("ada", "pia")])
+def test_an_act_of_too_few_officers_is_not_done(desk: Desk, by: tuple[str, ...]) -> None:
+    name = f"few-{'-'.join(by) or 'nobody'}"
+    order = desk.order(name, "pia", "quinn")
+    assert desk.station("order", "import", order).code == 0
+    act = desk.act(name, *by, words=("--raise-allowance", order, "--units", 3))
+    done = desk.station("act", act)
+    assert done.code == Exit.LINE_STOPPED and "act-not-approved" in done.err, done
+    assert desk.counted(name)["pin_limit"] == 6
+    shown = desk.signer("act", "show", act, "--root", desk.root)
+    assert shown.code == 0 and "act raise-allowance by signer st-01" in shown.out
+
+
+def test_a_stop_that_is_not_in_force_cannot_be_lifted(desk: Desk) -> None:
+    done = desk.station("act", desk.act("lift", "ada", "ben", words=("--lift-stop", 1)))
+    assert done.code == Exit.LINE_STOPPED
+    assert done.err.startswith("station: The signer refused.") and "stop 1 is not in force" in done.err
+
+
+def test_what_is_no_act_or_order_is_one_sentence(desk: Desk, tmp_path: Path) -> None:
+    order = desk.order("no-act", "pia", "quinn")
+    for words in (("act", order), ("act", tmp_path / "missing"), ("order", "import", tmp_path / "missing")):
+        done = desk.station(*words)
+        assert (done.code, done.out, len(done.err.splitlines())) == (Exit.USAGE, "", 1), (words, done)
+
+
+def test_the_log_of_all_this_verifies(desk: Desk) -> None:
+    assert desk.station("order", "close", "first").code == 0
+    done = desk.station("ledger", "verify")
+    assert done.code == 0, done
+
+
+def test_an_approver_who_leaves_is_followed_by_another_one(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Version 2 has rita in quinn's place: what quinn approved is void, and rita approves it over the same bytes."""
+    with open_desk(tmp_path_factory.mktemp("rotation"), page("config.example.toml")) as other:
+        file = other.order("open", "pia", "quinn")
+        assert other.station("order", "import", file).code == 0
+        second = other.place / "second.json"
+        fingerprint = other.new_root(second, "ada", "ben", people=("ada", "ben", "pia", "rita"), previous=other.root)
+        assert other.signer("root", "show", second).code == 0
+    second.replace(other.root)
+    with serving(other):
+        assert fingerprint in other.signer("status", "--dir", other.place / "s" / "signer-factory").out
+        void = other.station("order", "import", file)
+        assert void.code == Exit.USAGE and "is no approver's of this trust root" in void.err
+        said = other.approve("order", file, "rita")
+        assert "taken out: 1 approvals" in said.err
+        assert other.station("order", "import", file).code == 0
+        assert other.leaves().count("event") >= 1, "the newer root is on record"
