@@ -23,17 +23,18 @@ class Headroom:
 
     At its making: `passed` units, those `held`, and those that the signer was `asked` to sign for (`signed`) or to
     complete (`passed`), its answer not on record; `signatures` is how many more devices it may sign for, `offline` how
-    many units may be held at a time (None: any). A slot has one unit in work, and keeps its room between a failure and
-    the next attempt.
+    many units may be held at a time (None: any), `closed` why nothing is begun any more (None: it is). A slot has one
+    unit in work, and keeps its room between a failure and the next attempt.
     """
 
     def __init__(
         self, quantity: int, *, passed: int = 0, held: Iterable[DeviceId] = (),
         asked: Mapping[Step, Iterable[DeviceId]] = MappingProxyType({}), signatures: int | None = None,
-        offline: int | None = None,
+        offline: int | None = None, closed: str | None = None,
     ) -> None:  # fmt: skip
         self._quantity = quantity
         self._offline = offline
+        self._closed = closed
         self._passed_before = passed
         self._passed: set[DeviceId] = set()
         self._held = set(held)
@@ -57,6 +58,8 @@ class Headroom:
             self._unsigned[slot] = device
 
     def _require_room(self, device: DeviceId, *, signed_for: bool) -> None:
+        if self._closed is not None and not signed_for:
+            raise fault("order-full", self._closed)
         if self._offline is not None and device not in self._held and len(self._held) >= self._offline:
             raise fault("held-too-many", f"{len(self._held)} wait, the order allows {self._offline}")
         passed = self._passed_before + len(self._passed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 
 from station.allotment import allotted
@@ -12,7 +14,7 @@ from station.intents import may_be_signed
 from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
 from trust.identity import DeviceId
-from trust.order import WorkOrder
+from trust.order import WorkOrder, window_problem
 from trust.statement import read
 
 
@@ -61,8 +63,9 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     part = await allotted(store, work)
     left = part.quantity + part.allowance - tally.signed_for
     return Headroom(
-        part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance
-    )
+        part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance,
+        closed=window_problem(work, datetime.now(UTC)),
+    )  # fmt: skip
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

@@ -95,13 +95,16 @@ def load_order(path: Path, root: TrustedRoot) -> Envelope:
 
 
 def for_this_station(work: WorkOrder, config: settings.Config) -> None:
-    """The signer says the same, but only when the first device has got its key already."""
+    """The signer says the same, but only when the first device has got its key already.
+
+    An order that has ended is taken: what was signed for in time is finished, and nothing else has room in it.
+    """
     if config.station.name not in work.stations:
         named = ", ".join(work.stations)
         raise fault("order-refuses", f"order {work.order_id} is for {named}, this is {config.station.name}")
-    closed = window_problem(work, datetime.now(UTC))
-    if closed is not None:
-        raise fault("order-refuses", f"order {work.order_id}: {closed}")
+    now = datetime.now(UTC)
+    if now < datetime.fromisoformat(work.not_before):
+        raise fault("order-refuses", f"order {work.order_id}: {window_problem(work, now)}")
 
 
 def load_slots(path: Path) -> tuple[SlotConfig, ...]:

@@ -29,7 +29,7 @@ from station.same_log import require_same_log
 from station.usage import UsageError
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-from trust.order import WorkOrder
+from trust.order import WorkOrder, window_problem
 from trust.root import TrustedRoot
 from trust.statement import Completion, PinStatement, read
 
@@ -132,7 +132,9 @@ class Known:
         for_this_station(work, self.config)
         part = work.allotted(self.config.station.name)
         total = f"{work.order_id}: {part.quantity} + {part.allowance} of {work.product}, {work.key_type}"
-        return f"{total}, {_signed(bool(order.signatures))}; {await self._passed(order)} have passed here"
+        closed = window_problem(work, dt.datetime.now(dt.UTC))
+        ended = "" if closed is None else "; only units that were signed for can be finished: " + closed
+        return f"{total}, {_signed(bool(order.signatures))}; {await self._passed(order)} have passed here{ended}"
 
     async def _passed(self, order: Envelope) -> int:
         if not wiring.begun(self.paths.database):

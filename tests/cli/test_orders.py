@@ -145,7 +145,11 @@ def test_what_is_no_act_or_order_is_one_sentence(desk: Desk, tmp_path: Path) -> 
 
 
 def test_the_log_of_all_this_verifies(desk: Desk) -> None:
-    assert desk.station("order", "close", "first").code == 0
+    order = desk.order("verified", "pia", "quinn")
+    assert desk.station("order", "import", order).code == 0
+    act = desk.act("verified", "ada", "ben", words=("--raise-allowance", order, "--units", 3))
+    assert desk.station("act", act).code == 0
+    assert desk.station("order", "close", "verified").out == "verified: returned 5 units and 4 of the allowance\n"
     done = desk.station("ledger", "verify")
     assert done.code == 0, done
 
