@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from hsm.signer import Signer, SignerStatus
@@ -135,7 +136,7 @@ async def take_up_root(store: JobStore, root: TrustedRoot, stamp: Stamp) -> None
 
 async def keep_leased(status: SignerStatus, signer: Signer, cloud: Cloud, root: TrustedRoot, store: JobStore) -> None:
     """A fresh lease while the registry answers, if half of the old one is used; else the old one must do."""
-    if not is_low(status, root):
+    if not is_low(status, root, datetime.now(UTC)):
         return
     try:
         await renew(signer, cloud, root, store)

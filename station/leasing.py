@@ -6,6 +6,7 @@ is used.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from hsm.signer import Signer, SignerError, SignerStatus
@@ -66,13 +67,15 @@ async def sign_pin(line: Line, statement: PinStatement) -> Envelope:
         return await line.signer.sign_pin(statement)
 
 
-def is_low(status: SignerStatus, root: TrustedRoot) -> bool:
-    """Whether the lease should be renewed while the registry answers: there is none, or half of it is used.
+def is_low(status: SignerStatus, root: TrustedRoot, now: datetime) -> bool:
+    """Whether the lease should be renewed while the registry answers: there is none, or half of it is used or over.
 
     So that a line goes on for at least half a lease when the registry is away.
     """
     if status.tier != "lease":
         return False
     if status.lease is None:
+        return True
+    if datetime.fromisoformat(status.lease.expires_at) - now <= timedelta(days=root.root.lease.days) / 2:
         return True
     return status.lease.up_to - status.pins <= root.root.lease.units // 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,18 @@ def test_a_lease_is_renewed_before_a_batch_when_half_of_it_is_used(tmp_path: Pat
         assert await serial() == 1, "one of four is used"
         bench.plant.new_device("dev-2")
         assert (await bench.insert(bench.slot(name="dev-2"))).code == ""
-        assert is_low(await signer.status(), bench.plant.root)
+        assert is_low(await signer.status(), bench.plant.root, datetime.now(UTC))
         assert await serial() == 2
+
+    played(tmp_path, story, leases=4)
+
+
+@pytest.mark.parametrize(("later", "low"), [(0.0, False), (3.4, False), (3.6, True), (8.0, True)])
+def test_a_lease_is_renewed_when_half_of_its_days_are_over(tmp_path: Path, later: float, *, low: bool) -> None:
+    async def story(bench: Bench) -> None:
+        signer, now = bench.parties().signer, datetime.now(UTC)
+        await keep_leased(await signer.status(), signer, bench.parties().cloud, bench.plant.root, store_of(bench))
+        assert is_low(await signer.status(), bench.plant.root, now + timedelta(days=later)) is low
 
     played(tmp_path, story, leases=4)
 
