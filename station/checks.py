@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from fixtures.device import Anchor, Identity, SignedReport
 from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
+from station.declared import declared
 from station.faults import fault
 from station.jobs import RecordKind
 from station.line import Line
-from station.statements import declared
 from trust import closing
 from trust import receipt as receipts
 from trust.differing import differing

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fixtures.device import Anchor, Identity, Service
 from fixtures.slot import SlotConfig
+from station.declared import declared
 from station.events import UnitSeen
 from station.evidence import Locked, Vetted
 from station.jobs import Job
 from station.jobs.leaf import VERDICT
 from station.line import Line
-from trust.statement import Completion, Declared, Event, PinStatement
+from trust.statement import Completion, Event, PinStatement
 
 
 def pin_statement(line: Line, vetted: Vetted, *, bench_emulated: bool) -> PinStatement:
@@ -36,19 +37,6 @@ def pin_statement(line: Line, vetted: Vetted, *, bench_emulated: bool) -> PinSta
         vetting=vetted.vetting,
         declared=declared(assigned.identity, bench_emulated=bench_emulated),
         made_at=line.clock.utc(),
-    )
-
-
-def declared(identity: Identity, *, bench_emulated: bool) -> Declared:
-    """What device and bench say of themselves; emulated if either does."""
-    return Declared(
-        hardware=identity.hardware,
-        firmware_version=identity.firmware_version,
-        firmware_sha256=identity.firmware_sha256.hex(),
-        debug_closed=identity.security.debug_closed,
-        readout_protected=identity.security.readout_protected,
-        key_storage=identity.security.key_storage.value,
-        emulated=identity.emulated or bench_emulated,
     )
 
 

@@ -234,10 +234,13 @@ def test_an_order_for_another_station_does_not_begin(site: Site) -> None:
     chip = site.state / "bench-ec" / "slots" / "ec-06" / "flash.bin"
     before = chip.read_bytes()
     done = run(site, "theirs", "--slots", "ec-06", type_it=typed, stations="{ st-09 = { quantity = 1 } }")
-    assert done.code == Exit.USAGE, "a signed root names all stations that orders may be for"
+    assert done.code == Exit.ORDER_EXHAUSTED
     assert "st-09" in done.out + done.err
     assert chip.read_bytes() == before, "the unit is as it was"
-    assert run(site, "theirs", "--dry-run", type_it=typed, stations="{ st-09 = { quantity = 1 } }").code == Exit.USAGE
+    assert (
+        run(site, "theirs", "--dry-run", type_it=typed, stations="{ st-09 = { quantity = 1 } }").code
+        == Exit.ORDER_EXHAUSTED
+    )
     assert typed("check", "--config", site.config, "--order", site.directory / "theirs.toml").code == Exit.USAGE
 
 

@@ -23,6 +23,7 @@ from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.codes import Code
 from trust.lease import Lease, LeaseRequest
+from trust.minutes import Minutes
 from trust.order import WorkOrder
 from trust.order_file import from_toml
 from trust.revocation import Revocation
@@ -35,7 +36,7 @@ STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
 KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
     "lease-request": LeaseRequest, "lease": Lease, "balance": Balance, "allotment-return": AllotmentReturn,
-    "revocation": Revocation, "act": Act,
+    "revocation": Revocation, "act": Act, "minutes": Minutes,
 }  # fmt: skip
 SECTIONS = {name: f"### {name.replace('-', ' ').capitalize()}" for name in KINDS} | {"order": "## 5. Work order"}
 

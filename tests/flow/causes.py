@@ -40,6 +40,7 @@ CAUSES: dict[str, list[Cause]] = {
     "bad-proof": [Cause(unit.bad_proof)],
     "indicator-failed": [Cause(unit.indicator_failed)],
     "wrong-product": [Cause(unit.device_with(), {"product_id": 8})],
+    "unit-not-ordered": [Cause(unit.device_with(), {"devices": ("ab" * 12,)})],
     "firmware-not-allowed": [Cause(unit.device_with(), {"firmware": (Firmware(sha256="ab" * 32),)})],
     "order-full": [Cause(unit.order_full, {"quantity": 1, "allowance": 1})],
     "registry-needed": [Cause(unit.registry_needed)],

@@ -20,7 +20,6 @@ from tests.registry.make import World
 from tests.station import ledgerkit as kit
 from tests.trust.people import approved_by, approvers, person
 from trust.dsse import Envelope, Signature
-from trust.order import Allotment
 from trust.root import TrustedRoot
 
 Story = Callable[[JobStore], Awaitable[Any]]
@@ -77,7 +76,6 @@ def test_one_that_does_not_hold_is_refused_with_what_to_do(tmp_path: Path, made:
     for order, words in [
         (approved_by(made.order_envelope, PIA), "station-signer order approve"),
         (junk, "station-signer order approve"),
-        (approved(made.with_order(stations={"station-99": Allotment(quantity=1)})), "correct the order"),
         (approved(made.with_order(root_sha256="ab" * 32)), "newest root file"),
         (approved(made.with_order(environment="plant-b")), "expected 'demo'"),
         (approved(made.with_order(stations={})), "allot it"),

@@ -32,13 +32,13 @@ def made() -> World:
     return world()
 
 
-def sent(directory: Path, made: World, under: Envelope | None) -> Envelope:
+def sent(directory: Path, made: World, under: Envelope | None, kept: Envelope | None = None) -> Envelope:
     """The order that goes with a waiting pin statement, in a batch under this one."""
     registry = Away()
 
     async def drain() -> None:
         store = kit.store_at(directory / "station.db", made)
-        await store.keep_order(made.order_envelope)
+        await store.keep_order(kept or made.order_envelope)
         await kit.bring_to(store, made, RecordKind.PIN)
         if under is not None and under.same_statement(made.order_envelope):
             await store.keep_order(under)
@@ -56,10 +56,10 @@ def test_without_another_one_it_is_the_ledgers(tmp_path: Path, made: World) -> N
 
 
 def test_newer_approvals_of_the_same_order_go_along(tmp_path: Path, made: World) -> None:
-    newer = signed(made.order, ec_key())
-    assert sent(tmp_path, made, newer) == newer
+    first, newer = signed(made.order, ec_key()), signed(made.order, ec_key())
+    assert sent(tmp_path, made, newer, kept=first) == newer
     entries = kit.rows(tmp_path / "station.db", "SELECT entry FROM leaves WHERE step = 'order'")
-    assert entries == [(made.order_envelope.to_json(),)], "the log keeps the first"
+    assert entries == [(first.to_json(),)], "the log keeps the first"
 
 
 def test_another_order_goes_with_no_statement_of_this_one(tmp_path: Path, made: World) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hsm.signer import SignerStatus
+from station.agreement import check_signer
 from station.faults import LineStop
-from station.wiring import check_signer
 
 
 def test_a_signer_with_trouble_is_down() -> None:
