@@ -23,6 +23,7 @@ INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
 
 def shown(text: str) -> Iterator[str]:
     """The commands in a page's shell blocks, code spans and tables; options in a command's row belong to it."""
+    text = text.replace("\\\n", " ")
     lines = [line for block in FENCED.findall(text) for line in block.splitlines()] + INDENTED.findall(text)
     for row in rows(text):
         first = quoted(row[0])
