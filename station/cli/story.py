@@ -124,7 +124,8 @@ def _plant_up(plant: Plant, root_file: Path, cast: Cast, *, how: str) -> tuple[B
     root = trusted.root
     note(f"root       {trusted.sha256}")
     people = ", ".join(sorted(root.approvers)) if trusted.signed else "nobody"
-    note(f"           environment {root.environment}, {how}, approved by {people} (keys of the demo)")
+    note(f"           environment {root.environment}, {how}; approved by {people},")
+    note("           whose keys lie beside it: of the demo, for the demo")
     plant.start(urlsplit(root.registry_url).port or 0)
     note("signers    factory and cloud: two processes, two SoftHSM tokens (software)")
     note(f"registry   {root.registry_url}")
