@@ -10,7 +10,7 @@ from hsm.documents import sign_document, signed_again, utc
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import LeaseState, LogHead, SignerError, SignerStatus
-from trust.account import AllotmentReturn, Balance, OrderCount, Signatures, Tier
+from trust.account import AllotmentReturn, Balance, Signatures, Tier
 from trust.codes import Code
 from trust.dsse import Envelope
 
@@ -110,14 +110,15 @@ def return_allotment(signatory: Signatory, order_id: str) -> Envelope:
     Units that are signed for may still be completed. ORDER_UNKNOWN.
     """
     counters = signatory.counters
-    known = {count.order_id: count for count in counters.order_counts()}
-    if order_id not in known:
+    count = counters.order_count(order_id)
+    if count is None:
         raise SignerError(Code.ORDER_UNKNOWN, f"order {order_id!r} is not known to this signer")
     before = counters.returned(order_id)
     if before is not None:
         return signed_again(signatory, Purpose.ACCOUNT, AllotmentReturn.PAYLOAD_TYPE, before)
-    count = known[order_id]
-    given = _unused(count, scrapped=counters.scraps_of(order_id))
+    live = count.pins - counters.scraps_of(order_id) + counters.finished_for_others(order_id)
+    # Good units that nobody has begun: the quantity less live units, as far as pin statements are left for them.
+    given = max(0, min(count.completion_limit - live, count.pin_limit - count.pins))
     statement = AllotmentReturn(
         environment=signatory.trusted.root.environment,
         root_sha256=signatory.trusted.sha256,
@@ -137,9 +138,3 @@ def return_allotment(signatory: Signatory, order_id: str) -> Envelope:
         )
 
     return sign_document(signatory, Purpose.ACCOUNT, statement, zero)
-
-
-def _unused(count: OrderCount, *, scrapped: int) -> int:
-    """Good units that nobody has begun: the quantity less live units, as far as pin statements are left for them."""
-    live = count.pins - scrapped
-    return max(0, min(count.completion_limit - live, count.pin_limit - count.pins))

@@ -16,6 +16,10 @@ from trust.dsse import Envelope
 from trust.root import Seen
 
 _SWEEP_EVERY_S = 3600
+_TOLD = (
+    "rowid IN (SELECT rowid FROM orders ORDER BY "
+    "(returned IS NULL AND pins < pin_limit AND completions - scrapped < completion_limit) DESC, rowid DESC LIMIT 100)"
+)
 _TAKE = MappingProxyType(
     {
         # No unit is begun that could not be completed any more.
@@ -76,18 +80,26 @@ class Counters(CounterFile):
         return Documents(self)
 
     def order_counts(self) -> list[OrderCount]:
-        """Every order with its counts and limits, in the order of their import."""
-        sql = (
-            "SELECT id, envelope, pins, pin_limit, completions, completion_limit, scrapped, raised, returned "
-            "FROM orders ORDER BY rowid"
-        )
+        """Orders with counts and limits, in the order of their import: all, or the 100 that matter most.
+
+        Those first under which something can still be begun, then the newest: more do not fit into a frame, or a leaf.
+        """
+        return self._counts(_TOLD)
+
+    def order_count(self, order_id: str) -> OrderCount | None:
+        """One order with its counts and limits."""
+        return next(iter(self._counts("id = ?", order_id)), None)
+
+    def _counts(self, where: str, *values: object) -> list[OrderCount]:
+        columns = "id, envelope, pins, pin_limit, completions, completion_limit, scrapped, raised, returned"
+        sql = f"SELECT {columns} FROM orders WHERE {where} ORDER BY rowid"  # noqa: S608 - constant text
         return [
             OrderCount(
                 order_id=name, order_sha256=Envelope.from_json(envelope).payload_sha256, pins=counts[0],
                 pin_limit=counts[1], completions=counts[2], completion_limit=counts[3], scrapped=counts[4],
                 raised=counts[5], returned=counts[6] is not None,
             )
-            for name, envelope, *counts in self.run(sql)
+            for name, envelope, *counts in self.run(sql, *values)
         ]  # fmt: skip
 
     def raise_limit(self, order_id: str, units: int) -> bool:
@@ -124,6 +136,15 @@ class Counters(CounterFile):
         sql = (
             "SELECT count(*) FROM scraps JOIN statements USING (device_id) "
             "WHERE statements.kind = 'pin' AND statements.order_id = ?"
+        )
+        return int(self.run(sql, order_id).fetchone()[0])
+
+    def finished_for_others(self, order_id: str) -> int:
+        """Live devices of the order that were completed here, and signed for by another station's signer."""
+        sql = (
+            "SELECT count(*) FROM statements AS done WHERE done.kind = 'completion' AND done.order_id = ? "
+            "AND NOT EXISTS (SELECT 1 FROM scraps WHERE scraps.device_id = done.device_id) "
+            "AND NOT EXISTS (SELECT 1 FROM statements AS own WHERE own.kind = 'pin' AND own.device_id = done.device_id)"
         )
         return int(self.run(sql, order_id).fetchone()[0])
 

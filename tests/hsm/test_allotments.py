@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hsm.signer import SignerError
+from tests.contract.judges import OTHER, STATION, Court
 from tests.hsm.floor import Device, Floor, make_order
-from tests.hsm.local_signer import Parties
+from tests.hsm.local_signer import Parties, make_factory
+from trust.account import AllotmentReturn
 from trust.codes import Code
 from trust.order import Allotment
+from trust.statement import read
 
 
 @pytest.fixture
@@ -43,3 +48,20 @@ def test_a_station_that_is_allotted_nothing_begins_nothing(parties: Parties) -> 
     with pytest.raises(SignerError) as caught:
         floor.factory.sign_pin(floor.pin(Device()))
     assert caught.value.code is Code.ORDER_EXHAUSTED
+
+
+def test_units_of_another_station_that_were_finished_here_are_not_given_back(tmp_path: Path) -> None:
+    """They use this station's quantity; the rest is what is left beside them."""
+    court = Court(tmp_path, stations=(STATION, OTHER), quantity=8, allowance=2)
+    other = make_factory(tmp_path / OTHER, OTHER, court.trusted, court.tokens[OTHER])
+    beside = Floor(court.trusted, court.floor.order, other, court.floor.cloud, OTHER)
+    for _ in range(3):
+        device = Device()
+        pin = other.sign_pin(beside.pin(device))
+        receipt = court.registry.pin(device.device_id, pin, beside.order_envelope).pin.receipt
+        court.floor.factory.sign_completion(court.floor.completion(device, pin, receipt), pin, receipt)
+    given = read(court.floor.factory.return_allotment(court.floor.order.order_id), AllotmentReturn)
+    assert (given.pins, given.completions, given.quantity, given.allowance) == (0, 3, 1, 4)
+    (count,) = court.floor.factory.status().orders
+    assert (count.pin_limit, count.completion_limit, count.completions) == (0, 3, 3)
+    court.database.close()
