@@ -7,7 +7,6 @@ has seen: that is the registry's to judge.
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
 
 from hsm.counters.documents import KnownLease
 from hsm.documents import sign_document, signed_again, utc
@@ -19,7 +18,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import MAX_PINS, NO_PINS, Lease, LeaseRequest, chained
 from trust.merkle import EMPTY_ROOT
-from trust.statement import StatementError
+from trust.statement import StatementError, moment
 
 _RENEW = "next: station run renews it at the registry"
 
@@ -78,9 +77,9 @@ def import_lease(signatory: Signatory, envelope: Envelope) -> None:
         if (lease.station, lease.serial, lease.request_sha256, lease.signed) != wanted:
             text = "the lease does not answer the request that this signer has made: it is another's, or an old one"
             raise SignerError(Code.LEASE_CONFLICT, f"{text}; {_RENEW}")
-        counters.see_time(_unix_s(lease.granted_at))
+        signatory.see_time(moment(lease.granted_at), "the lease")
         counters.documents.grant_lease(
-            lease.serial, envelope.to_json(), up_to=lease.up_to, expires_at=_unix_s(lease.expires_at)
+            lease.serial, envelope.to_json(), up_to=lease.up_to, expires_at=int(moment(lease.expires_at).timestamp())
         )
 
 
@@ -109,8 +108,10 @@ def sign_lease(signatory: Signatory, lease: Lease) -> Envelope:
         )
     if root.lease_key is None or lease.station not in root.stations:
         raise SignerError(Code.NOT_AUTHORISED, "the trust root names no lease key, or not this station")
-    if not lease.signed < lease.up_to <= lease.signed + root.lease.units:
-        raise SignerError(Code.STATEMENT_INVALID, f"a lease is for 1 to {root.lease.units} pin statements")
+    try:
+        leases.require_terms(lease, root)
+    except StatementError as error:
+        raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
     documents = signatory.counters.documents
 
     def remember(payload_sha256: str) -> None:
@@ -120,7 +121,3 @@ def sign_lease(signatory: Signatory, lease: Lease) -> Envelope:
         documents.grant(lease.station, lease.serial, payload_sha256)
 
     return sign_document(signatory, Purpose.LEASE, lease, remember)
-
-
-def _unix_s(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp())

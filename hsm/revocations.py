@@ -5,14 +5,12 @@ A place in the order's quantity only: pin statements stay counted, so that scrap
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust import revocation as revocations
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.statement import StatementError
+from trust.statement import StatementError, moment
 
 
 def import_revocation(signatory: Signatory, envelope: Envelope) -> None:
@@ -29,5 +27,5 @@ def import_revocation(signatory: Signatory, envelope: Envelope) -> None:
         if pinned is not None and (pinned.order_id, pinned.fingerprint) != (said.order_id, said.fingerprint):
             text = f"device {said.device_id} was signed for under order {pinned.order_id} with another key or order"
             raise SignerError(Code.STATEMENT_INVALID, f"{text} than the revocation names: ask the registry")
-        counters.see_time(int(datetime.fromisoformat(said.revoked_at).timestamp()))
+        signatory.see_time(moment(said.revoked_at), "the revocation")
         counters.scrap(said.device_id, said.order_id, envelope.to_json())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Self
+from typing import Final, Self
 
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
@@ -17,6 +18,9 @@ from hsm.token.signing import SigningKeys
 from trust.codes import Code
 from trust.root import TrustedRoot
 from trust.statement import Statement
+
+# A time that was signed is this signer's for good: a registry whose clock has jumped must not end every order of it.
+_FURTHEST: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,16 @@ class Signatory:
     def now(self) -> float:
         """Unix seconds by the system's clock, and never earlier than the newest time that was seen signed."""
         return max(self.clock(), self.counters.newest_time)
+
+    def see_time(self, at: datetime, what: str) -> None:
+        """Remember a time that was signed; STATEMENT_INVALID for one that is more than a year ahead."""
+        now = datetime.fromtimestamp(self.now(), UTC)
+        if at - now > _FURTHEST:
+            text = (
+                f"{what} is of {at:%Y-%m-%dT%H:%M:%SZ}, more than {_FURTHEST.days} days after {now:%Y-%m-%dT%H:%M:%SZ}"
+            )
+            raise SignerError(Code.STATEMENT_INVALID, f"{text}, this signer's time: correct the clock that is wrong")
+        self.counters.see_time(int(at.timestamp()))
 
     def require_here(self, statement: Statement, what: str) -> None:
         """Refuse another environment's or another root's statement."""

@@ -14,7 +14,7 @@ from trust.approval import Approval, ApprovalError, approvals, require_officers
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.root import TrustedRoot
-from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, read
+from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, moment, read
 
 ActKind = Literal["raise-allowance", "accept-surplus", "lift-stop", "replace-key", "destroy-key"]
 LONGEST: Final = timedelta(days=7)
@@ -94,6 +94,7 @@ def body(envelope: Envelope) -> Act:
         act = read(envelope, Act)
     except StatementError as error:
         raise ActRefusedError(Code.STATEMENT_INVALID, str(error)) from error
+    _require_short(act)
     for name in sorted(frozenset[str]().union(*_NEEDS.values())):
         given, wanted = bool(getattr(act, name)), name in _NEEDS[act.kind]
         if given != wanted:
@@ -102,12 +103,19 @@ def body(envelope: Envelope) -> Act:
     return act
 
 
-def _require_time(act: Act, now: datetime) -> None:
-    made, ends = datetime.fromisoformat(act.made_at), datetime.fromisoformat(act.not_after)
-    if not made < ends <= made + LONGEST:
+def _require_short(act: Act) -> None:
+    try:
+        lasts = moment(act.not_after) - moment(act.made_at)
+    except StatementError as error:
+        raise ActRefusedError(Code.STATEMENT_INVALID, f"act {act.kind}: {error}: make the act again") from error
+    if not timedelta() < lasts <= LONGEST:
         text = f"an act is good for {LONGEST.days} days at most, this one from {act.made_at} to {act.not_after}"
         raise ActRefusedError(Code.STATEMENT_INVALID, f"{text}: make it again")
+
+
+def _require_time(act: Act, now: datetime) -> None:
+    made, ends = moment(act.made_at), moment(act.not_after)
     if now > ends:
         raise ActRefusedError(Code.ACT_EXPIRED, f"the act was good until {act.not_after}: have it made again")
-    if now < made - _SKEW:
+    if made - now > _SKEW:
         raise ActRefusedError(Code.ACT_EXPIRED, f"the act is good from {act.made_at}: is the signer's clock right?")

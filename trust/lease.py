@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
 
 from trust.dsse import Envelope
-from trust.root import RootError, TrustedRoot
-from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, verify
+from trust.root import Root, RootError, TrustedRoot
+from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, moment, verify
 
 MAX_PINS = 500  # hashes in one request: more than one lease has, and all in one frame
 NO_PINS = bytes(32)
@@ -81,7 +82,15 @@ def granted(trusted: TrustedRoot, envelope: Envelope) -> Lease:
     lease = verify(envelope, Lease, key)
     if (lease.environment, lease.registry) != (root.environment, root.registry) or not trusted.knows(lease.root_sha256):
         raise StatementError("the lease is of another environment, registry or trust root")
+    require_terms(lease, root)
+    return lease
+
+
+def require_terms(lease: Lease, root: Root) -> None:
+    """No more units and days than the root allows; StatementError."""
     if not lease.signed < lease.up_to <= lease.signed + root.lease.units:
         text = f"the lease is for number {lease.signed + 1} to {lease.up_to}"
         raise StatementError(f"{text}: the trust root allows {root.lease.units} at a time")
-    return lease
+    if not timedelta() < moment(lease.expires_at) - moment(lease.granted_at) <= timedelta(days=root.lease.days):
+        text = f"the lease is from {lease.granted_at} to {lease.expires_at}"
+        raise StatementError(f"{text}: the trust root allows {root.lease.days} days")

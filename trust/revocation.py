@@ -6,7 +6,7 @@ from typing import Literal
 
 from trust.dsse import Envelope
 from trust.root import TrustedRoot
-from trust.statement import DeviceHex, Hex32, JobHex, Name, Statement, StatementError, Text, Utc, verify
+from trust.statement import DeviceHex, Hex32, JobHex, Name, Statement, StatementError, Text, Utc, moment, verify
 
 
 class Revocation(Statement, frozen=True, kw_only=True, tag="revocation"):
@@ -31,4 +31,5 @@ def revoked(trusted: TrustedRoot, envelope: Envelope) -> Revocation:
     said = verify(envelope, Revocation, key)
     if (said.environment, said.registry) != (root.environment, root.registry) or not trusted.knows(said.root_sha256):
         raise StatementError("the revocation is of another environment, registry or trust root")
+    moment(said.revoked_at)
     return said

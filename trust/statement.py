@@ -7,6 +7,7 @@ other spelling, so equal statements are equal bytes. Never decides whether a sta
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -184,6 +185,14 @@ def read(wrapped: Envelope, kind: type[S]) -> S:
     if encode(statement) != wrapped.payload:
         raise StatementError(f"{kind.__name__} is not in canonical form: keys twice, out of order, or extra space")
     return statement
+
+
+def moment(at: str) -> datetime:
+    """The point in time; StatementError for one that does not exist, such as the 13th month."""
+    try:
+        return datetime.fromisoformat(at)
+    except ValueError as error:
+        raise StatementError(f"{at} is no time that exists") from error
 
 
 def verify(wrapped: Envelope, kind: type[S], key: PublicKey) -> S:
