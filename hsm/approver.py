@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -25,7 +26,7 @@ import given
 from hsm.config import SetupError
 from hsm.token import Token
 from hsm.token.user_pin import UserPin
-from trust.approval import approved
+from trust.approval import Approvers, approved
 from trust.dsse import Envelope, Signature
 from trust.keys import PublicKey
 from trust.printable import plainly
@@ -44,12 +45,33 @@ class ApproverKey(Protocol):
         """ECDSA P-256 with SHA-256 over the message, in DER."""
 
 
-def approve(envelope: Envelope, key: ApproverKey) -> Envelope:
-    """The document with this key's signature added; SetupError when the signature does not verify."""
+def approve(envelope: Envelope, key: ApproverKey, *judges: Approvers) -> Envelope:
+    """The document with this key's signature added; SetupError when it does not verify, or would approve nothing.
+
+    `judges` are the lists of people who may approve it. Signatures of keys that none of them names go, and this
+    person's older one with another key: each of them would spoil the document for everybody.
+    """
+    mine = key.public.fingerprint
+    named = [_owners(judge) for judge in judges]
+    if not any(mine in owners for owners in named):
+        text = f"key {mine} is of nobody whom the trust root has approve this"
+        raise SetupError(f"{text}: nothing was signed; give your own key, and the newest root")
+    kept = tuple(
+        each
+        for each in envelope.signatures
+        if any(each.keyid in owners for owners in named)
+        and not any(mine in owners and owners.get(each.keyid) == owners[mine] for owners in named)
+    )
+    envelope = msgspec.structs.replace(envelope, signatures=kept)
     signature = key.sign(envelope.pae)
     if not key.public.verifies(signature, envelope.pae):
         raise SetupError("the signature that was made does not verify: take this key out of use")
     return approved(envelope, Signature(key.public.fingerprint, signature))
+
+
+def _owners(approvers: Approvers) -> dict[str, str]:
+    """Fingerprint to the person whose key it is."""
+    return {PublicKey.from_der(spki).fingerprint: name for name, each in approvers.items() for spki in each.keys}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,11 @@ def require_officers(given: Sequence[Approval], *, at_least: int, whose: str) ->
         raise ApprovalError(f"{whose}: {_names(officers)}: {at_least} are wanted")
 
 
+def having(approvers: Approvers, *roles: Role) -> Approvers:
+    """Those who have one of these roles at least."""
+    return {name: each for name, each in approvers.items() if set(each.roles) & set(roles)}
+
+
 def require_known(envelope: Envelope, *approvers: Approvers) -> None:
     """Every signature is of a key that one of these lists names; ApprovalError."""
     known = {_key(spki).fingerprint for each in approvers for person in each.values() for spki in person.keys}

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsm.cli.asking import FILE, approver_key, key_options, read_envelope, shown, stop, write_new, write_over
+from hsm.cli.asking import (
+    FILE,
+    approver_key,
+    key_options,
+    read_envelope,
+    shown,
+    signed_by_you,
+    stop,
+    write_new,
+    write_over,
+)
+from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
@@ -78,7 +89,7 @@ def new(
 def show(file: Path, root_file: Path) -> None:
     """Show an act and who approved it."""
     for line in _lines(read_envelope(file), _trusted(root_file)):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 @act.command(short_help="Approve an act with your key.")
@@ -97,11 +108,10 @@ def approve(
     yes: bool,
 ) -> None:
     """Approve an act with your own key; the signature goes into the file."""
-    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
-
     trusted, envelope = _trusted(root_file), read_envelope(file)
     shown(_lines(envelope, trusted), yes=yes)
-    made = sign(envelope, approver_key(key_file, module, token, label, secret))
+    mine = approver_key(key_file, module, token, label, secret)
+    made = signed_by_you(envelope, mine, trusted.root.approvers)
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the act now has {len(made.signatures)} approvals; next: station act {file}", err=True)
 

@@ -15,6 +15,7 @@ from hsm.cli.asking import (
     key_options,
     read_envelope,
     shown,
+    signed_by_you,
     stop,
     write_new,
     write_over,
@@ -94,11 +95,11 @@ def approve(
     yes: bool,
 ) -> None:
     """Approve minutes with your own key; the signature goes into the file."""
-    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
-
     trusted, envelope = _trusted(root_file), read_envelope(file)
     shown(_lines(envelope, trusted), yes=yes)
-    made = sign(envelope, approver_key(key_file, module, token, label, secret))
+    mine = approver_key(key_file, module, token, label, secret)
+    roots = [trusted.root, *(each for _, each in trusted.earlier)]
+    made = signed_by_you(envelope, mine, *(each.approvers for each in roots))
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the minutes now have {len(made.signatures)} approvals; next: station minutes {file}", err=True)
 

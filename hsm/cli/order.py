@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hsm.cli.asking import FILE, approver_key, key_options, read_envelope, shown, stop, write_new, write_over
+from hsm.cli.asking import (
+    FILE,
+    approver_key,
+    key_options,
+    read_envelope,
+    shown,
+    signed_by_you,
+    stop,
+    write_new,
+    write_over,
+)
+from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
@@ -53,7 +64,7 @@ def show(file: Path, root_file: Path) -> None:
 
     trusted, envelope = _trusted(root_file), read_envelope(file)
     for line in _lines(envelope, trusted):
-        click.echo(line)
+        click.echo(printable(line))
     try:
         admitted(envelope, trusted)
     except OrderRefusedError as error:
@@ -79,15 +90,12 @@ def approve(
 
     Approvals of people whom the root does not name any more are taken out: they would make the order void.
     """
-    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
-    from trust.approval import of_these  # noqa: PLC0415
+    from trust.approval import ORDER_ROLES, having  # noqa: PLC0415 - keeps --help fast
 
-    trusted, given = _trusted(root_file), read_envelope(file)
-    envelope = of_these(given, trusted.root.approvers)
+    trusted, envelope = _trusted(root_file), read_envelope(file)
     shown(_lines(envelope, trusted), yes=yes)
-    if (gone := len(given.signatures) - len(envelope.signatures)) > 0:
-        click.echo(f"taken out: {gone} approvals by keys that the trust root does not name", err=True)
-    made = sign(envelope, approver_key(key_file, module, token, label, secret))
+    mine = approver_key(key_file, module, token, label, secret)
+    made = signed_by_you(envelope, mine, having(trusted.root.approvers, *ORDER_ROLES))
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the order now has {len(made.signatures)} approvals", err=True)
 

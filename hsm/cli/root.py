@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hsm.cli.asking import DIRECTORY, FILE, approver_key, key_options, shown, stop, write_new, write_over
+from hsm.cli.asking import DIRECTORY, FILE, approver_key, key_options, shown, signed_by_you, stop, write_new, write_over
+from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
@@ -51,7 +52,7 @@ def show(file: Path) -> None:
 
     data, (envelope, newest) = _newest(file)
     for line in _lines(envelope, newest):
-        click.echo(line)
+        click.echo(printable(line))
     try:
         parse(data)
     except RootError as error:
@@ -72,11 +73,13 @@ def approve(
     yes: bool,
 ) -> None:
     """Approve the newest version with your own key; the signature goes into the file."""
-    from hsm.approver import approve as sign  # noqa: PLC0415 - keeps --help fast
+    from trust.root_file import versions  # noqa: PLC0415 - keeps --help fast
 
     data, (envelope, newest) = _newest(file)
     shown(_lines(envelope, newest), yes=yes)
-    made = sign(envelope, approver_key(key_file, module, token, label, secret))
+    mine = approver_key(key_file, module, token, label, secret)
+    judges = [each.approvers for _, each in versions(data)[-2:]]
+    made = signed_by_you(envelope, mine, *judges)
     before = data.strip().rsplit(b"\n", 1)[:-1]
     write_over(file, b"".join(line + b"\n" for line in [*before, made.to_json()]))
     click.echo(f"version {newest.version} now has {len(made.signatures)} approvals", err=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from trust.approval import ApprovalError, Approvers, approvals
 from trust.dsse import Envelope
+
+_BLANKS: Final = re.compile(" {2,}")  # enough of them, and a text goes on in what looks like the next line
 
 
 def fields(document: msgspec.Struct) -> Iterator[str]:
@@ -35,6 +38,8 @@ def _fields(path: str, value: Any) -> Iterator[str]:
         case dict():
             for name, each in value.items():
                 yield from _fields(f"{path}.{name}" if path else str(name), each)
+            if not value:
+                yield f"{path:<17} none"
         case list() | tuple() if any(isinstance(each, dict | bytes) for each in value):
             for number, each in enumerate(value, 1):
                 yield from _fields(f"{path}[{number}]", each)
@@ -44,5 +49,7 @@ def _fields(path: str, value: Any) -> Iterator[str]:
             yield f"{path:<17} {'SHA-256 ' + hashlib.sha256(value).hexdigest() if value else 'none'}"
         case "":
             yield f"{path:<17} none"
+        case str():
+            yield f"{path:<17} {_BLANKS.sub(lambda found: '·' * len(found[0]), value)}"
         case _:
             yield f"{path:<17} {value}"
