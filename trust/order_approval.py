@@ -76,3 +76,7 @@ def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
         if key not in known:
             text = f"order {order.order_id}: its {what} is none that the trust root names"
             raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
+    strangers = sorted(set(order.stations) - set(trusted.root.stations))
+    if strangers:
+        text = f"order {order.order_id}: station {strangers[0]!r} is none that the trust root names"
+        raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
