@@ -154,6 +154,11 @@ class TrustedRoot(msgspec.Struct, frozen=True):
                 return root
         raise RootError(f"trust root {sha256[:16]}… is none of the versions of this one")
 
+    def since(self, sha256: str) -> tuple[Root, ...]:
+        """The version with this hash and those after it, oldest first; RootError."""
+        first = self.at(sha256)
+        return tuple(root for _, root in (*self.earlier, (self.sha256, self.root)) if root.version >= first.version)
+
 
 class Seen(msgspec.Struct, frozen=True):
     """The newest version of a root that somebody has taken up, which must never go back."""

@@ -145,11 +145,14 @@ def test_an_order_that_was_not_approved_or_makes_no_sense_is_found(
 
 
 def test_it_is_judged_by_those_whom_the_root_named_when_it_was_made(tmp_path: Path, made: World) -> None:
-    """An approver who has left since has approved it all the same."""
+    """An approver who has left since has approved it all the same; so has one whom a later version names."""
     left = [each for name, each in WHO.items() if name != "quinn"]
     newer = second(made, approvers=approvers([*left, OTTO]))
     assert told(tmp_path, made, keeps(approved(made)), newer) == []
-    (found,) = told(_new(tmp_path), made, keeps(approved_by(made.order_envelope, PIA, OTTO)), newer)
+    anew = approved_by(made.order_envelope, PIA, OTTO)
+    assert told(_new(tmp_path), made, keeps(anew), newer) == []
+    (tmp_path / "older").mkdir()
+    (found,) = told(tmp_path / "older", made, keeps(anew), made.trusted)
     assert "no approver's" in found
 
 
