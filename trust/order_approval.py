@@ -76,7 +76,8 @@ def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
         if key not in known:
             text = f"order {order.order_id}: its {what} is none that the trust root names"
             raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
-    strangers = sorted(set(order.stations) - set(trusted.root.stations))
+    # Those of the order's own root: a station that has left since voids no order that others work under.
+    strangers = sorted(set(order.stations) - set(trusted.at(order.root_sha256).stations))
     if strangers:
-        text = f"order {order.order_id}: station {strangers[0]!r} is none that the trust root names"
+        text = f"order {order.order_id}: station {strangers[0]!r} is none that its trust root names"
         raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")

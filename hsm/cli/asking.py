@@ -92,14 +92,21 @@ def shown(lines: Iterator[str], *, yes: bool) -> None:
 
 
 def signed_by_you(envelope: Envelope, key: ApproverKey, *judges: Approvers) -> Envelope:
-    """The document with your signature; ends the program, nothing written, when that would approve nothing."""
+    """The document with your signature; ends the program, nothing written, when that would approve nothing.
+
+    Approvals that go are told on stderr.
+    """
     from hsm.approver import approve  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
 
     try:
-        return approve(envelope, key, *judges)
+        made = approve(envelope, key, *judges)
     except SetupError as error:
         stop(error)
+    gone = len({each.keyid for each in envelope.signatures} - {each.keyid for each in made.signatures})
+    if gone:
+        click.echo(f"taken out: {gone} approvals that would spoil it, by keys that the trust root does not name", err=True)
+    return made
 
 
 def read_envelope(path: Path) -> Envelope:
