@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -34,8 +36,8 @@ class Done:
         return [json.loads(line) for line in self.lines]
 
 
-def station(*words: object, timeout: float = 60) -> Done:
-    """The real command, its output in pipes."""
+def station(*words: object, timeout: float = 60, environment: Mapping[str, str] | None = None) -> Done:
+    """The real command, its output in pipes; `environment` says more than this process's own."""
     done = subprocess.run(
         [STATION, *map(str, words)],
         capture_output=True,
@@ -43,6 +45,7 @@ def station(*words: object, timeout: float = 60) -> Done:
         timeout=timeout,
         stdin=subprocess.DEVNULL,
         check=False,
+        env={**os.environ, **(environment or {})},
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

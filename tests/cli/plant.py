@@ -131,14 +131,14 @@ def image(sha256: str) -> str:
 
 
 @contextmanager
-def running_site(directory: Path) -> Iterator[Site]:
-    """A plant at work with `DEVICES` native EC devices; everything is stopped afterwards."""
+def running_site(directory: Path, devices: int = DEVICES) -> Iterator[Site]:
+    """A plant at work with so many native EC devices; everything is stopped afterwards."""
     (directory / "config.toml").write_text(EXAMPLE.read_text().replace("run/demo", "s"))
     config, paths = settings.load(directory / "config.toml")
     with ExitStack() as stack:
         parts = StoppableParts(config, paths, stack)
         parts.clear()
-        bench = start_bench(Bench(product="ec", board="native", devices=DEVICES), paths.state, stack)
+        bench = start_bench(Bench(product="ec", board="native", devices=devices), paths.state, stack)
         parts.make()
         parts.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         slots = read_slots(bench.wait())
