@@ -60,8 +60,9 @@ class Headroom:
     def _require_room(self, device: DeviceId, *, signed_for: bool) -> None:
         if self._closed is not None and not signed_for:
             raise fault("order-full", self._closed)
-        if self._offline is not None and device not in self._held and len(self._held) >= self._offline:
-            raise fault("held-too-many", f"{len(self._held)} wait, the order allows {self._offline}")
+        still_held = self._held - self._passed
+        if self._offline is not None and device not in still_held and len(still_held) >= self._offline:
+            raise fault("held-too-many", f"{len(still_held)} wait, the order allows {self._offline}")
         passed = self._passed_before + len(self._passed)
         known = self._held.union(*self._asked.values(), self._in_work.values())
         others = known - self._passed - {device}

@@ -181,7 +181,6 @@ SIGNER: dict[str, Party] = {"signer": signer_on_order}
 KNOWN: dict[str, Party] = {"signer": signer_on_order, "station": ledger_on_order}
 ELSEWHERE: dict[str, Party] = {name: party for name, party in NOW.items() if name != "audit"}
 NOT_OVER, TYPE = "not over this document", "order must|order of their key ids"
-BEGIN: dict[str, Party] = {name: NOW[name] for name in ("signer", "station")}
 
 ROWS: tuple[tuple[str, dict[str, Party], Callable[[Stage], tuple[Any, Any]], str], ...] = (
     ("nobody has approved it", ALL, by(), "nobody"),
@@ -232,7 +231,7 @@ ROWS: tuple[tuple[str, dict[str, Party], Callable[[Stage], tuple[Any, Any]], str
     ("a key twice", ALL, spelled(keys_twice), "canonical form"),
     ("a field more", ALL, spelled(with_extra), "unknown field `zzz`"),
     ("an id that is known with other bytes", KNOWN, reused_id, "other bytes"),
-    ("an order that is over", BEGIN, over, "it ended at"),
+    ("an order that is over", SIGNER, over, "it ended at"),
     ("clock set back into a window that is over", SIGNER, begun_late, "it ended at"),
 )  # fmt: skip
 ORDERS = tuple(Trick(name=f"order: {row[0]}", parties=row[1], play=row[2], because=row[3]) for row in ROWS)

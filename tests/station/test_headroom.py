@@ -177,3 +177,19 @@ def test_a_line_stop_after_the_pin_gives_no_room_back() -> None:
     room.enter("1", A, signed_for=True)
     room.leave("1", ended(A, Verdict.FAIL))
     room.enter("2", B)
+
+
+def test_an_order_that_is_over_begins_nothing_and_finishes_what_was_signed_for() -> None:
+    room = Headroom(5, closed="order-1: it ended at 2026-01-31T12:00:00Z")
+    assert refusal(room, A) == "order-full"
+    room.enter("1", B, signed_for=True)
+    room.enter("2", C, intended=True)
+
+
+def test_so_many_units_may_wait_as_the_order_allows() -> None:
+    room = Headroom(5, held=[A], offline=1)
+    assert refusal(room, B) == "held-too-many"
+    room.enter("1", A)
+    room.passed(A)
+    room.leave("1", ended(A, Verdict.PASS))
+    room.enter("2", B)
