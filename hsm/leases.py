@@ -43,7 +43,9 @@ def lease_request(signatory: Signatory) -> Envelope:
 def _request(signatory: Signatory, last: KnownLease | None) -> LeaseRequest:
     counters, root = signatory.counters, signatory.trusted.root
     before, head = (0, NO_PINS) if last is None else (last.signed, last.head)
-    pins = counters.pins_after(before, MAX_PINS)
+    # Not beyond the last lease: what was made before there were leases is reported bit by bit (docs/decisions/0020).
+    most = MAX_PINS if last is None or last.up_to is None else min(MAX_PINS, last.up_to - last.signed)
+    pins = counters.pins_after(before, most)
     checkpoint = counters.head(root.log_origin(signatory.name))
     return LeaseRequest(
         environment=root.environment,

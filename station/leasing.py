@@ -16,9 +16,9 @@ from station.line import Line
 from trust import lease as leases
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.lease import Lease
+from trust.lease import Lease, LeaseRequest
 from trust.root import TrustedRoot
-from trust.statement import PinStatement, StatementError
+from trust.statement import PinStatement, StatementError, read
 
 
 class Papers(Protocol):
@@ -29,8 +29,25 @@ class Papers(Protocol):
 
 
 async def renew(signer: Signer, cloud: Cloud, root: TrustedRoot, papers: Papers) -> Lease:
-    """A new lease for the signer. Leaf errors go through; the fault `registry-wrong` for a lease that does not hold."""
+    """A new lease for the signer. Leaf errors go through; the fault `registry-wrong` for a lease that does not hold.
+
+    More than one, where it made so many pin statements before there were leases that one request cannot report them.
+    """
+    lease, left = await _renewed(signer, cloud, root, papers)
+    before = left + 1
+    while 0 < left < before:  # a signer that reports nothing more is not asked for ever
+        before = left
+        lease, left = await _renewed(signer, cloud, root, papers)
+    return lease
+
+
+async def _renewed(signer: Signer, cloud: Cloud, root: TrustedRoot, papers: Papers) -> tuple[Lease, int]:
+    """The next lease, and how many pin statements its request has not reported."""
     request = await signer.lease_request()
+    try:
+        asked = read(request, LeaseRequest)
+    except StatementError as error:
+        raise fault("signer-wrong", f"its lease request: {error}") from error
     # A crash or a lost answer anywhere from here: the same request gives the same lease.
     answer = await cloud.lease(request)
     try:
@@ -41,7 +58,7 @@ async def renew(signer: Signer, cloud: Cloud, root: TrustedRoot, papers: Papers)
         raise fault("registry-wrong", "its lease does not answer the signer's request")
     await papers.keep_paper(answer)
     await signer.import_lease(answer)
-    return lease
+    return lease, asked.total - asked.signed
 
 
 async def sign_pin(line: Line, statement: PinStatement) -> Envelope:

@@ -9,11 +9,14 @@ import pytest
 
 from hsm.signer import SignerError
 from registry.pins.errors import RefusedError
-from tests.hsm.floor import Device
+from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.leased import STATION, Leased
+from tests.hsm.local_signer import make_factory
+from tests.hsm.software_token import SoftwareToken
 from tests.registry.make import signed
 from trust.codes import Code
 from trust.lease import Lease, LeaseRequest, chained
+from trust.root_file import parse, wrap
 from trust.statement import read
 
 UNITS = 5
@@ -179,3 +182,20 @@ def test_the_registry_takes_no_pin_without_a_lease(plant: Leased) -> None:
         plant.pins.pin(device.device_id, pin, floor.order_envelope)
     assert (caught.value.code, STATION in str(caught.value)) == (Code.LEASE_EXCEEDED, True)
     assert plant.pins.find(device.device_id) is None
+
+
+def test_a_root_that_begins_to_want_leases_locks_no_signer_out_that_has_made_many(tmp_path: Path) -> None:
+    """More than one request can report, and more than one lease grants: it catches up, lease by lease."""
+    plant = Leased.make(tmp_path, units=5)
+    keys = msgspec.structs.replace(plant.trusted.root.registry_keys, lease=b"")
+    before = parse(wrap(msgspec.structs.replace(plant.trusted.root, registry_keys=keys)).to_json())
+    plant.factory.signatory.counters.close()
+    old = make_factory(tmp_path / "factory", "st-01", before, SoftwareToken(tmp_path / "factory"), plant.clock)
+    floor = Floor(before, make_order(before, quantity=600, allowance=0), old, plant.cloud)
+    for _ in range(512):
+        old.sign_pin(floor.pin(Device()))
+    old.signatory.counters.close()
+    plant.factory = plant.signer("factory")
+    reported = [read(plant.renew(), Lease).signed for _ in range(4)]
+    assert reported == [500, 505, 510, 512]
+    plant.factory.sign_pin(plant.floor(plant.order(order_id="order-2")).pin(Device(), order_id="order-2"))
