@@ -105,9 +105,7 @@ def signed_by_you(envelope: Envelope, key: ApproverKey, *judges: Approvers) -> E
         stop(error)
     gone = len({each.keyid for each in envelope.signatures} - {each.keyid for each in made.signatures})
     if gone:
-        click.echo(
-            f"taken out: {gone} approvals by keys that the trust root does not name", err=True
-        )
+        click.echo(f"taken out: {gone} approvals by keys that the trust root does not name", err=True)
     return made
 
 

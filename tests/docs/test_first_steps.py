@@ -20,7 +20,7 @@ from tests.docs.pages import page, section
 from tests.trust import orders
 from tests.trust.documents import ec_key, spki
 from trust.act import Act, allowed
-from trust.approval import of_these
+from trust.approval import ORDER_ROLES, having
 from trust.dsse import Envelope
 from trust.order_approval import OrderRefusedError, admitted
 from trust.root import RootError, TrustedRoot
@@ -54,7 +54,7 @@ class Office:
         """The root's file with one more version, approved by these people."""
         data, made = next_version(text.encode(), self.place, before)
         for person in by:
-            made = approve(made, self.key(person))
+            made = approve(made, self.key(person), *(each.approvers for _, each in versions(data)[-2:]))
         return b"".join(line + b"\n" for line in [*data.strip().split(b"\n")[:-1], made.to_json()])
 
 
@@ -79,7 +79,7 @@ def order(office: Office, trusted: TrustedRoot, *by: str) -> Envelope:
     keys = {"cloud_key": office.cloud["cloud-udp"], "authority_key": office.cloud["authority"]}
     made = envelope(orders.make(trusted.sha256, ["st-01"], "ab" * 32, environment=trusted.root.environment, **keys))
     for person in by:
-        made = approve(made, office.key(person))
+        made = approve(made, office.key(person), having(trusted.root.approvers, *ORDER_ROLES))
     return made
 
 
@@ -109,7 +109,7 @@ def test_two_officers_approve_an_act(office: Office) -> None:
         )
     )  # fmt: skip
     for person in ("ada", "ben"):
-        act = approve(act, office.key(person))
+        act = approve(act, office.key(person), trusted.root.approvers)
     assert allowed(act, trusted, signer="st-01", now=now).stop == 1
 
 
@@ -121,7 +121,7 @@ def test_quality_leaves_and_an_open_order_is_approved_anew(office: Office) -> No
     before = order(office, parse(first), "ben", "quinn")
     with pytest.raises(OrderRefusedError, match="is no approver's"):
         admitted(before, second)
-    anew = approve(of_these(before, second.root.approvers), office.key("rita"))
+    anew = approve(before, office.key("rita"), having(second.root.approvers, *ORDER_ROLES))
     assert anew.same_statement(before) and admitted(anew, second)
 
 

@@ -43,9 +43,9 @@ _NAMES = {
     "power": {"power-failed"},
     "slot": {"no-answer", "link-lost", "port-missing", "port-busy", "power-failed", "outcome-unknown"},
     "signer": {"signer-down", "signer-refused"},
-    "token": {"signer-down", "registry-unreachable"},
-    "receipts": {"registry-unreachable"},
-    "cloud": {"registry-unreachable", "registry-refused"},
+    "token": {"signer-down", "registry-unreachable", "lease-needed"},
+    "receipts": {"registry-unreachable", "lease-needed"},
+    "cloud": {"registry-unreachable", "registry-refused", "lease-needed"},
     "ledger": {"ledger-failed"},
     "lamp": {"indicator-failed"},
 }

@@ -37,7 +37,7 @@ from tests.faults.parties import (
 from tests.faults.points import Met, Mode, Plan, Points
 from tests.faults.slots import FaultySlot, FaultySwitch
 from tests.faults.watch import Watch
-from tests.flow.plant import LocalCloud, Plant
+from tests.flow.plant import Plant
 from trust.signed_note import NoteKey
 
 DEVICE = "dev-1"
@@ -136,7 +136,7 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
     bare = _slot(place, device, points, insertion.plan)
     store, said = plant.jobs(station), list[AnyEvent]()
     wrapped: Any = insertion.wrap_jobs(store)
-    cloud = LocalCloud(plant.registry())
+    cloud = plant.cloud()
     line = plant.line_of(
         station,
         jobs=FaultyJobs(wrapped, points),

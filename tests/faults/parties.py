@@ -18,6 +18,7 @@ from tests.faults.points import Points
 from tests.faults.watch import Watch
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
+from trust.lease import Lease
 from trust.signed_note import Head
 from trust.statement import Completion, Event, PinStatement, Receipt, encode
 
@@ -56,6 +57,12 @@ class FaultySigner:
             "signer.sign-checkpoint", lambda: self.signer.sign_checkpoint(request), failures.SIGNER
         )
 
+    async def lease_request(self) -> Envelope:
+        return await self.points.call("signer.lease-request", self.signer.lease_request, failures.SIGNER)
+
+    async def import_lease(self, lease: Envelope) -> None:
+        return await self.points.call("signer.import-lease", lambda: self.signer.import_lease(lease), failures.SIGNER)
+
     async def client_assertion(self, audience: str) -> str:
         return await self.points.call(
             "signer.assertion", lambda: self.signer.client_assertion(audience), failures.SIGNER
@@ -84,6 +91,9 @@ class FaultyCloud:
     async def history(self, device: DeviceId) -> PinRecord | None:
         return await self.points.call("cloud.history", lambda: self.cloud.history(device), failures.CLOUD)
 
+    async def lease(self, request: Envelope) -> Envelope:
+        return await self.points.call("cloud.lease", lambda: self.cloud.lease(request), failures.CLOUD)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cloud, name)
 
@@ -106,6 +116,9 @@ class FaultyJobs:
 
     async def note(self, event: Event) -> None:
         return await self._at(f"note-{event.kind}", lambda: self.store.note(event))
+
+    async def keep_paper(self, paper: Envelope) -> None:
+        return await self._at("keep-paper", lambda: self.store.keep_paper(paper))
 
     async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         return await self._at("of-device", lambda: self.store.of_device(device))
@@ -177,3 +190,6 @@ class FaultyReceiptSigner:
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         name = f"receipts.{receipt.subject}"
         return self.points.call_sync(name, lambda: self.signer.sign_receipt(receipt), failures.RECEIPTS)
+
+    def sign_lease(self, lease: Lease) -> Envelope:
+        return self.points.call_sync("receipts.lease", lambda: self.signer.sign_lease(lease), failures.RECEIPTS)

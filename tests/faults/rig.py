@@ -35,6 +35,7 @@ class Rig:
 
     base: Path
     stations: tuple[str, ...] = ("st-01",)
+    leases: int = 1  # units a lease: the first unit at a station needs one
     order: dict[str, Any] = field(default_factory=dict)
     children: int = 0
     _number: int = 0
@@ -51,7 +52,7 @@ class Rig:
 
     def make(self) -> Rig:
         """The template, and everything warm."""
-        plant = Plant.make(self.template, stations=self.stations, **self.order)
+        plant = Plant.make(self.template, stations=self.stations, leases=self.leases, **self.order)
         plant.new_device(DEVICE)
         if "collected" in plant.work.origins:
             Bench(plant).give_key(DEVICE)
