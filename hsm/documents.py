@@ -46,21 +46,27 @@ def sign_document(
 def signed_again(
     signatory: Signatory, purpose: Purpose, payload_type: str, payload_sha256: str, *, first: bool = False
 ) -> Envelope:
-    """A document that is reserved, signed: the envelope on disk, or a signature made now and counted as one more."""
+    """A document that is reserved, signed: the envelope on disk, or a signature made now and counted as one more.
+
+    Also when the key has been replaced since: whoever waits for the document takes the present one's signature only.
+    """
     counters = signatory.counters
     with counters.transaction():
         document = counters.documents.find(payload_sha256)
         assert document is not None, "reserve comes before sign"  # noqa: S101
         if document.envelope is not None:
-            return Envelope.from_json(document.envelope)
+            kept = Envelope.from_json(document.envelope)
+            if kept.signatures[0].keyid == signatory.keys.fingerprint(purpose):
+                return kept
         if not first:
             counters.documents.sign_again(payload_sha256)
             counters.count_signature(purpose, again=True)
     # A crash from here on: the payload is on disk without its signature, and is signed again when it is asked for.
     payload = document.payload
     envelope = once_more(counters, purpose, lambda: signatory.keys.envelope(purpose, payload_type, payload))
-    with counters.transaction():
-        counters.documents.store(payload_sha256, envelope.to_json())
+    if document.envelope is None:  # the first one is for ever
+        with counters.transaction():
+            counters.documents.store(payload_sha256, envelope.to_json())
     return envelope
 
 
