@@ -92,7 +92,8 @@ class LeaseService:
         )
 
     def _signed(self, unsigned: Envelope, request: LeaseRequest) -> Envelope:
-        if unsigned.signatures:
+        key = self._trusted.root.lease_key
+        if unsigned.signatures and key is not None and unsigned.signed_by(key):
             return unsigned
         wanted = read(unsigned, Lease)
         try:
@@ -101,7 +102,7 @@ class LeaseService:
         except (SignerUnavailableError, SignerError, StatementError) as error:
             text = f"granted, but the lease cannot be signed now ({error}): send the same request again"
             raise ReceiptUnavailableError(text) from error
-        return self._keep(signed, request)
+        return signed if unsigned.signatures else self._keep(signed, request)  # the key was replaced since
 
     def _keep(self, signed: Envelope, request: LeaseRequest) -> Envelope:
         try:

@@ -1,4 +1,4 @@
-"""An account key is replaced while a lease request is open: the request is signed anew, and its lease is granted."""
+"""A key of leases is replaced while one is asked for: request and lease are signed anew, and nobody is locked out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hsm.signatory import Signatory
+from hsm.signer import SignerError
 from registry.leases.service import LeaseService
 from registry.pins.errors import RefusedError
 from tests.contract.stage import REGISTRY, STATION, Stage
@@ -44,4 +45,28 @@ def test_a_request_that_was_open_when_the_key_was_replaced_gets_its_lease(tmp_pa
     assert again.same_statement(asked)
     factory.import_lease(leases.grant(again))
     assert factory.status().resigned == before + 1, "each signature is counted before it is made"
+    stage.close()
+
+
+def test_a_lease_that_was_lost_when_the_lease_key_was_replaced_comes_under_the_new_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    asked = stage.factory.lease_request()
+    lost = stage.leases.grant(asked)
+    pem = ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "cloud" / "lease.pem").write_bytes(pem)
+    token = SoftwareToken(tmp_path / "cloud")
+    keys = msgspec.structs.replace(stage.root.registry_keys, lease=token.public_key("lease"))
+    trusted = parse(file_of(*stage.lines, stage.third("ada", "ben", registry_keys=keys)))
+    old, cloud = stage.factory.signatory, stage.receipts.signatory
+    factory = FactoryVerbs(
+        Signatory.over(old.token, old.counters, role="factory", name=STATION, trusted=trusted, now=stage.clock)
+    )
+    receipts = CloudVerbs(
+        Signatory.over(token, cloud.counters, role="cloud", name=REGISTRY, trusted=trusted, now=stage.clock)
+    )
+    with pytest.raises(SignerError, match="not signed by key"):
+        factory.import_lease(lost)
+    again = LeaseService(stage.database, trusted, receipts).grant(factory.lease_request())
+    assert again.same_statement(lost)
+    factory.import_lease(again)
     stage.close()
