@@ -133,6 +133,8 @@ def _require_usable(root: Root) -> None:
     for spki in root.cloud_keys.device_service:
         _read_key(spki, "a device service's key")
     every = [spki for _, spki in named] + [spki for *_, spki in _note_keys(root)] + list(root.cloud_keys.device_service)
+    if root.registry in root.stations:
+        raise RootError(f"trust root: registry and station {root.registry!r} have one name; {REMEDY}")
     if len(set(every)) < len(every):
         raise RootError(f"trust root: one key stands in two places: each person and purpose has its own; {REMEDY}")
     try:

@@ -61,13 +61,11 @@ def approver_key(
 
 
 def _opened(module: Path, label: str, pin: UserPin) -> Token:
-    import tempfile  # noqa: PLC0415
-
     from hsm.token.pkcs11.place import TokenPlace  # noqa: PLC0415
     from hsm.token.pkcs11.session import Pkcs11Token  # noqa: PLC0415
 
-    lock = Path(tempfile.gettempdir()) / f"station-signer-approver-{label}.lock"
-    return Pkcs11Token(TokenPlace(module=module, label=label, lock=lock), pin)
+    # One login at a time of this user's own programs: nobody else can hold the lock of a home.
+    return Pkcs11Token(TokenPlace(module=module, label=label, lock=Path.home()), pin)
 
 
 def secret_of(source: str | None, prompt: str) -> UserPin:

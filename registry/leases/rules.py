@@ -73,8 +73,11 @@ def require_next(request: LeaseRequest, last: Granted | None) -> None:
 
 
 def require_reported(request: LeaseRequest, strangers: list[str]) -> None:
-    """Every pin that was here before the last lease was reported by its signer since; LEASE_CONFLICT names devices."""
-    if strangers:
+    """Pins that were here before the last lease were reported since; LEASE_CONFLICT names devices.
+
+    A signer that cannot report all at once says how many it has left: no more than these may be missing.
+    """
+    if len(strangers) > request.total - request.signed:
         named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")  # noqa: PLR2004
         raise _conflict(request, f"does not report the pin statements of {named}, which carry its signature")
 

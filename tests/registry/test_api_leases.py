@@ -13,7 +13,9 @@ import pytest
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
+from registry.leases.rules import require_reported
 from registry.leases.service import LeaseService
+from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
 from tests.registry.make import MADE_AT, SoftwareReceiptSigner, World, ec_key, public, signed, world
 from tests.registry.test_api import Api, error, fits
@@ -22,6 +24,7 @@ from trust.dsse import Envelope
 from trust.lease import NO_PINS, LeaseRequest, chained
 from trust.merkle import EMPTY_ROOT
 from trust.root import RegistryKeys, TrustedRoot
+from trust.statement import read
 
 STATION = "station-01"
 PIN = b"p" * 32
@@ -141,3 +144,10 @@ def test_the_document_is_true_of_every_answer(desk: Desk) -> None:
     asked = described["requestBody"]["content"]["application/json"]["schema"]
     assert fits(asked, {"request": json.loads(request.to_json())}, document)
     assert not fits(asked, {"statement": json.loads(request.to_json())}, document)
+
+
+def test_a_signer_that_catches_up_may_leave_out_as_many_pins_as_it_says(desk: Desk) -> None:
+    request = read(desk.request(signed=1, total=3, head=chained(NO_PINS, [PIN]), pins=(PIN,)), LeaseRequest)
+    require_reported(request, ["a", "b"])
+    with pytest.raises(RefusedError, match="of a, b, c"):
+        require_reported(request, ["a", "b", "c"])

@@ -235,6 +235,12 @@ def test_a_key_in_two_places(place: str) -> None:
         assert "one key stands in two places" in refused(approved_by(wrap(again), ADA, BEN))
 
 
+def test_a_registry_with_a_stations_name() -> None:
+    (name,) = FIRST.stations
+    made = msgspec.structs.replace(FIRST, registry=name)
+    assert "have one name" in refused(approved_by(wrap(made), ADA, BEN))
+
+
 def test_a_person_with_one_key_twice() -> None:
     named = {**FIRST.approvers, "pia": Approver(roles=PIA.roles, keys=(spki(PIA.key),) * 2)}
     made = msgspec.structs.replace(FIRST, approvers=named)
