@@ -117,6 +117,17 @@ def test_control_an_intent_whose_signature_never_came_is_no_surplus(tmp_path: Pa
     played(tmp_path, story)
 
 
+def test_a_signer_that_has_made_fewer_than_the_ledger_has_was_put_back(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        assert (await bench.insert()).code == ""
+        (count,) = (await bench.parties().signer.status()).orders
+        with pytest.raises(Fault, match="ledger has 1: the signer's counters are an old copy") as found:
+            await require_no_surplus([msgspec.structs.replace(count, pins=0)], store_of(bench))
+        assert found.value.code == "ledger-differs"
+
+    played(tmp_path, story)
+
+
 def test_the_balance_goes_on_record_whatever_it_shows(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         await signed_elsewhere(bench, "dev-2")
