@@ -148,13 +148,18 @@ def _unbound(passed: int) -> Finding:
 
 
 def _miscounted(connection: Connection, books: Books) -> Iterator[Finding]:
-    """Check 15: where the report's queries, asked of the state tables, do not give what the leaves say."""
+    """Check 15: where the report's queries, asked of the state tables, do not give what the leaves say.
+
+    And where balances tell of papers that are not in the log.
+    """
     for order_id, account in books.accounts.items():
         told = tally(connection, order_id)
         counted = (told.signed_for, told.passed, told.refused)
         if counted != account.equation:
             text = f"signed for, passed and lost are {counted} for the report, {account.equation} by the leaves"
             yield Finding(check=15, table="orders", row=printable(order_id), text=text)
+    for order_id, text in books.unpapered():
+        yield Finding(check=15, table="orders", row=printable(order_id), text=text)
 
 
 def _of_leaf(stored: StoredLeaf, check: int, text: str) -> Finding:

@@ -22,10 +22,15 @@ Problem = tuple[int, str]
 
 @dataclass(slots=True)
 class Account:
-    """One order: devices that this station signed for and completed; jobs by how far their records say they got."""
+    """One order: devices that this station signed for and completed; jobs by how far their records say they got.
+
+    `told_raised` and `told_scrapped` are what the signer said of it in its balances, at most.
+    """
 
     order: WorkOrder | None = None
     raised: int = 0
+    told_raised: int = 0
+    told_scrapped: int = 0
     returned: AllotmentReturn | None = None
     scrapped: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
@@ -89,9 +94,24 @@ class Books:
             case _:
                 return
 
+    def unpapered(self) -> Iterator[tuple[str, str]]:
+        """Orders of which a balance tells more than the papers of the whole log account for, and how much.
+
+        Asked at the end: an act that was done just before a crash comes on record after the next balance.
+        """
+        for order_id, account in self.accounts.items():
+            for what, told, found in (
+                ("raised", account.told_raised, account.raised),
+                ("scrapped", account.told_scrapped, len(account.scrapped)),
+            ):
+                if told > found:
+                    yield order_id, f"the signer has {what} {told} units, papers in the log say {found}: one is missing"
+
     def _hold(self, balance: Balance) -> Iterator[Problem]:
         for count in balance.orders:
-            account = self.accounts.get(count.order_id, Account())
+            account = self.accounts.setdefault(count.order_id, Account())
+            account.told_raised = max(account.told_raised, count.raised)
+            account.told_scrapped = max(account.told_scrapped, count.scrapped)
             for what, told, found in (
                 ("signed for", count.pins, len(account.pinned)),
                 ("completed", count.completions, len(account.completed)),

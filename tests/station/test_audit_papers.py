@@ -196,6 +196,21 @@ def test_a_balance_that_tells_more_is_no_finding(told: Told, made: World) -> Non
     assert texts(told(kept(balance(made, orders=(count(made, pins=2),))))) == []
 
 
+def test_a_balance_tells_of_papers_that_are_not_on_record(told: Told, made: World, papered: Papered) -> None:
+    """An act after the balance will do: it was done just before a crash, and put on record afterwards."""
+    act = papered.act("ada", "ben", units=3)
+    raised = kept(balance(made, orders=(count(made, pins=0, raised=3),)))
+    assert texts(told(raised)) == ["15 the signer has raised 3 units, papers in the log say 0: one is missing"]
+
+    async def on_record(store: JobStore) -> None:
+        await raised(store)
+        await store.keep_paper(act)
+
+    assert texts(told(on_record)) == []
+    scrapped = kept(balance(made, orders=(count(made, pins=0, scrapped=1),)))
+    assert texts(told(scrapped)) == ["15 the signer has scrapped 1 units, papers in the log say 0: one is missing"]
+
+
 def test_a_token_that_has_signed_more_than_its_signer_knows(told: Told, made: World) -> None:
     books = {"pin": Signatures(payloads=4, resigned=1), "log": Signatures(payloads=2, resigned=0)}
     papers = [balance(made, signatures=books, by_token=each) for each in (6, 7, 8)]
