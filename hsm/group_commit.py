@@ -1,16 +1,17 @@
-"""Group commit: requests that wait together are reserved in one transaction, signed, and stored in another one.
+"""Group commit: requests that wait together are reserved in one transaction, signed, and stored in the next one.
 
-Reserve -> sign -> store -> reply, for all of them at once. Each is a savepoint of its own: one that is refused leaves
-nothing behind and harms none beside it. Never answers before the commit that makes the answer true, never decides what
-may be signed (that is each errand's own), and never signs what is not reserved on disk: a signature that may have been
-made and was not given is reserved once more, which counts it, before it is asked for again.
+Reserve -> sign -> store -> reply, for all of them at once; the transaction that stores one group's signatures reserves
+what has come meanwhile. Each request is a savepoint of its own: one that is refused leaves nothing behind and harms
+none beside it. Never answers before the commit that makes the answer true, never decides what may be signed (that is
+each errand's own), and never signs what is not reserved on disk: a signature that may have been made and was not given
+is reserved once more, which counts it, before it is asked for again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from hsm.counters import Counters
@@ -19,6 +20,7 @@ from hsm.signer import SignerError
 from hsm.token import SignatureUnknownError, TokenError, TokenPinWrongError, TokenUnavailableError
 
 _LOG = logging.getLogger(__name__)
+MOST = 64  # errands at a time: bounds what one transaction writes and how long a caller waits for others
 _SIGNING_S = 0.2  # a slow token's signatures are stored, and answered, at least this often
 
 
@@ -39,31 +41,48 @@ class Errand(Protocol):
         """Have the token sign what is reserved; TokenError."""
 
     def store(self) -> object:
-        """Keep the signature, in the group's second transaction; the answer."""
+        """Keep the signature, in the next transaction; the answer."""
 
 
 Answered = tuple[Errand, object]
 """An errand and its answer: what it asked for, or the SignerError, TokenError or StoreError that it gets instead."""
+Errands = dict[str, list[Errand]]
+"""By key: those of one key want the same answer, the first of them fetches it."""
+More = Callable[[int], Sequence[Errand]]
 
 
-def settle(counters: Counters, errands: Sequence[Errand]) -> Iterator[list[Answered]]:
-    """The answer to each errand, as soon as it is durable. A bug in an errand ends all that are not answered yet."""
-    ready, answered = _prepared(errands)
-    refused, unsigned = _reserved(counters, ready)
-    yield answered + refused
-    # A crash from here on leaves payloads without signature: the same requests sign the same payloads again.
+def _nobody(_: int) -> Sequence[Errand]:
+    return ()
+
+
+def settle(counters: Counters, errands: Sequence[Errand], more: More = _nobody) -> Iterator[list[Answered]]:
+    """The answer to each errand, as soon as it is durable. A bug in an errand ends all that are not answered yet.
+
+    `more` is asked before each transaction for errands that have come since, at most so many.
+    """
+    unsigned: Errands = {}
+    signed: Errands = {}
+    unsure: list[Errand] = []
     asked_twice: set[str] = set()
-    while unsigned:
-        signed, failed, unsure = _signed(unsigned, asked_twice)
-        stored = _stored(counters, {key: unsigned[key] for key in signed})
-        yield failed + stored
-        over = {id(errand) for errand, _ in failed + stored}
-        unsigned = {key: alike for key, alike in unsigned.items() if id(alike[0]) not in over}
-        if unsure:
-            asked_twice |= unsure
-            refused, again = _reserved(counters, [errand for key in unsure for errand in unsigned.pop(key)])
-            yield refused
-            unsigned |= again
+    fresh = errands
+    while fresh or unsure or signed or unsigned:
+        ready, failed = _prepared(fresh) if fresh else ([], [])
+        try:
+            answered, reserved = _committed(counters, signed, [*unsure, *ready], unsigned)
+        except BaseException:
+            yield _committed(counters, signed, (), {})[0]  # a newcomer's bug: who has a signature already gets it
+            raise
+        yield failed + answered
+        # A crash from here on leaves payloads without signature: the same requests sign the same payloads again.
+        asked_twice |= {each.key for each in unsure}
+        unsigned |= reserved
+        made, failed, again = _signed(unsigned, asked_twice)
+        yield failed
+        signed = {key: unsigned.pop(key) for key in made}
+        unsure = [errand for key in again for errand in unsigned.pop(key)]
+        gone = {id(errand) for errand, _ in failed}
+        unsigned = {key: alike for key, alike in unsigned.items() if id(alike[0]) not in gone}
+        fresh = more(max(0, MOST - len(unsigned)))
 
 
 def _prepared(errands: Sequence[Errand]) -> tuple[list[Errand], list[Answered]]:
@@ -79,15 +98,24 @@ def _prepared(errands: Sequence[Errand]) -> tuple[list[Errand], list[Answered]]:
     return ready, answered
 
 
-def _reserved(counters: Counters, errands: Sequence[Errand]) -> tuple[list[Answered], dict[str, list[Errand]]]:
-    """Answers that need no signature, and the errands that do, those of one key together."""
+def _committed(
+    counters: Counters, signed: Errands, wanted: Sequence[Errand], unsigned: Errands
+) -> tuple[list[Answered], Errands]:
+    """One transaction: signatures kept, and others reserved. Answers that are durable now, and what is to be signed.
+
+    All of it or none: then each caller hears why, and may ask again. Who wants what is `unsigned` already joins it.
+    """
     answered: list[Answered] = []
-    unsigned: dict[str, list[Errand]] = {}
+    reserved: Errands = {}
+    twins: list[Errand] = []
     try:
         with counters.transaction():
-            for errand in errands:
-                if errand.key in unsigned:
-                    unsigned[errand.key].append(errand)
+            for alike in signed.values():
+                answer = alike[0].store()
+                answered += [(errand, answer) for errand in alike]
+            for errand in wanted:
+                if errand.key in unsigned or errand.key in reserved:
+                    twins.append(errand)
                     continue
                 try:
                     with counters.savepoint():
@@ -95,12 +123,14 @@ def _reserved(counters: Counters, errands: Sequence[Errand]) -> tuple[list[Answe
                 except SignerError as error:
                     answer = error
                 if answer is None:
-                    unsigned[errand.key] = [errand]
+                    reserved[errand.key] = [errand]
                 else:
                     answered.append((errand, answer))
-    except StoreError as error:  # nothing of this group is on disk
-        return [(errand, error) for errand in errands], {}
-    return answered, unsigned
+    except StoreError as error:  # nothing of this is on disk
+        return [(errand, error) for errand in (*(each for alike in signed.values() for each in alike), *wanted)], {}
+    for errand in twins:
+        (reserved if errand.key in reserved else unsigned)[errand.key].append(errand)
+    return answered, reserved
 
 
 def _signed(
@@ -136,15 +166,3 @@ def _signed(
     over = set(unsure) if away is not None else set(unsure) & set(asked_twice)
     failed += [(errand, unsure[key]) for key in over for errand in unsigned[key]]
     return signed, failed, set(unsure) - over
-
-
-def _stored(counters: Counters, signed: Mapping[str, Sequence[Errand]]) -> list[Answered]:
-    """All signatures kept in one transaction, or none: then each caller hears why, and may ask again."""
-    if not signed:
-        return []
-    try:
-        with counters.transaction():
-            answers = {key: alike[0].store() for key, alike in signed.items()}
-    except StoreError as error:
-        return [(errand, error) for alike in signed.values() for errand in alike]
-    return [(errand, answers[key]) for key, alike in signed.items() for errand in alike]

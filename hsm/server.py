@@ -8,6 +8,7 @@ be read is answered, and ends its connection. Never waits for a client: one that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -18,7 +19,17 @@ from pathlib import Path
 from hsm import verbs
 from hsm.bulletin import Bulletin
 from hsm.counters.file import StoreError
-from hsm.messages import LENGTH, FrameError, Request, accepted, body_length, frame, parse_request, refused
+from hsm.messages import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    FrameError,
+    Request,
+    accepted,
+    body_length,
+    frame,
+    parse_request,
+    refused,
+)
 from hsm.signatory import Signatory, refusal
 from hsm.signer import SignerError
 from hsm.token import TokenError
@@ -29,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 _FRAME_TIMEOUT_S = 10.0
 _SEND_TIMEOUT_S = 3.0  # a client on this machine that reads takes no time; it bounds the end of `serve`, too
+_HEAR_OUT_S = 1.0
 _IN_FLIGHT = 32
 _BACKLOG = 128
 _SOCKET_MODE = 0o660
@@ -79,6 +91,7 @@ class SignerServer:
             else:
                 _LOG.warning("user id %d was refused", _peer_uid(writer))
                 await _say(writer, frame(refused(0, Code.NOT_AUTHORISED, "this user may not use this signer")))
+            await _hear_out(reader)
         except asyncio.CancelledError:
             _LOG.debug("connection closed: the signer stops")
         except OSError as error:
@@ -146,6 +159,14 @@ async def _next_request(reader: asyncio.StreamReader) -> Request | None:
     except TimeoutError as error:
         raise FrameError(Code.MALFORMED, f"a frame was not complete after {_FRAME_TIMEOUT_S:.0f} s") from error
     return parse_request(data)
+
+
+async def _hear_out(reader: asyncio.StreamReader) -> None:
+    """Drop what still comes until the client closes: closed on it now, it might lose our last word to a reset."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_HEAR_OUT_S):
+            while await reader.read(MAX_FRAME_BYTES):
+                pass
 
 
 async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hsm.counters import Counters
-from hsm.group_commit import Errand, settle
+from hsm.group_commit import MOST, Errand, settle
 from hsm.token import TokenUnavailableError
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 8.0  # less than a client's own time-out, so that it hears why
-_MOST = 64  # errands in one group: bounds what one transaction writes and how long a caller waits for others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +38,7 @@ class Worker:
         self._thread = thread
         self._waiting: deque[_Asked] = deque()
         self._due = False
+        self._calls: deque[object] = deque()  # as many as wait for the thread or have it
 
     async def join(self, errand: Errand) -> object:
         """The errand's answer, which may be an exception that it is refused with; raises for a bug.
@@ -52,7 +52,10 @@ class Worker:
 
     async def call(self, work: Callable[[], T]) -> T:
         """What the call returns or raises; TokenUnavailableError as for `join`."""
-        return await _in_time(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        self._calls.append(work)
+        turn = self._thread.submit(work)
+        turn.add_done_callback(lambda _: self._calls.popleft())  # also for one that is given up before its turn
+        return await _in_time(asyncio.wrap_future(turn))
 
     async def drain(self) -> None:
         """Wait until the thread has done all that it was given, or will not in time."""
@@ -62,28 +65,40 @@ class Worker:
             _LOG.error("what is under way is not waited for: %s", error)
 
     def _soon(self) -> None:
-        if not self._due:  # taken back before errands are taken, so that an errand which finds it set is taken too
+        if not self._due:  # it stays set while errands are taken, and is taken back before it is seen that none waits
             self._due = True
             self._thread.submit(self._turn).add_done_callback(_log)
 
     def _turn(self) -> None:
-        self._due = False
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
-        if self._waiting:
-            self._soon()
-        if group:
-            self._settle(group)
-
-    def _settle(self, group: Sequence[_Asked]) -> None:
-        left = {id(each.errand): each for each in group}
         try:
-            for answered in settle(self._counters, [each.errand for each in group]):
+            group = self._take(MOST)
+            if group:
+                self._settle(group)
+        finally:
+            self._due = False
+            if self._waiting:
+                self._soon()
+
+    def _take(self, most: int) -> list[_Asked]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+
+    def _settle(self, group: Sequence[_Asked], *, alone: bool = False) -> None:
+        left = {id(each.errand): each for each in group}
+
+        def more(most: int) -> list[Errand]:
+            """Those who have come meanwhile, unless a call waits for the thread."""
+            came = [] if alone or self._calls else self._take(most)
+            left.update((id(each.errand), each) for each in came)
+            return [each.errand for each in came]
+
+        try:
+            for answered in settle(self._counters, [each.errand for each in group], more):
                 _deliver([(left.pop(id(errand)), answer) for errand, answer in answered])
         except BaseException as error:
-            if len(group) == 1:
-                _deliver([(group[0], _Bug(error))])
-            for each in left.values() if len(group) > 1 else ():
-                self._thread.submit(self._settle, [each]).add_done_callback(_log)
+            if alone:
+                _deliver([(each, _Bug(error)) for each in left.values()])
+            for each in () if alone else left.values():
+                self._thread.submit(self._settle, [each], alone=True).add_done_callback(_log)
             raise
 
 

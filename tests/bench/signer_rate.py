@@ -10,9 +10,7 @@ import asyncio
 import base64
 import json
 import os
-import selectors
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -22,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,81 +31,23 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.client import SignerClient
-from hsm.messages import LENGTH, MAX_FRAME_BYTES, CompletionBody, PinBody, Request, frame, parse_answer, result
+from hsm.messages import CompletionBody, PinBody, Request, frame, parse_answer, result
 from hsm.schema import PRAGMAS
+from tests.bench.signer_load import Rate, drive, drive_paced
 from tests.hsm.floor import Device, Floor, ec_key, make_order, public
+from tests.registry.make import signed
 from trust.dsse import Envelope, Signature, pae
-from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.lease import Lease, LeaseRequest
+from trust.root import LeaseTerms, RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.root_file import parse, wrap
-from trust.statement import Receipt, encode, envelope
+from trust.statement import Receipt, encode, envelope, read
 
 CLIENTS, PER_CLIENT, ALONE = 16, 125, 200
+PACED, PACED_PER_S = 1000, 400
+LEASE = 500  # units, as many as a root may grant at a time
 YARDSTICK_S = 1.0
 STATION, REGISTRY = "st-01", "reg-01"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """What a run of requests showed: how many a second, and latencies in seconds."""
-
-    per_s: float
-    latencies: Sequence[float]
-
-    def __str__(self) -> str:
-        cuts = statistics.quantiles(self.latencies, n=100)
-        return f"{self.per_s:7.0f}/s   p50 {cuts[49] * 1000:5.2f} ms   p99 {cuts[98] * 1000:5.2f} ms"
-
-
-class _Line:
-    """One client's connection: sends its frames one after the other, each when the last was answered."""
-
-    def __init__(self, path: Path, frames: Sequence[bytes]) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
-        self._frames = iter(frames)
-        self._buffer = b""
-        self._sent_at = 0.0
-        self.answers: list[bytes] = []
-        self.latencies: list[float] = []
-
-    def send(self) -> bool:
-        """The next frame; False when there is none."""
-        data = next(self._frames, None)
-        if data is not None:
-            self._sent_at = time.perf_counter()
-            self.socket.sendall(data)
-        return data is not None
-
-    def read(self) -> bool:
-        """What has come; True when it completes an answer."""
-        self._buffer += self.socket.recv(2 * MAX_FRAME_BYTES)
-        if not self._buffer:
-            raise ConnectionResetError("the signer has closed the connection")
-        if len(self._buffer) < LENGTH.size or len(self._buffer) < LENGTH.size + LENGTH.unpack_from(self._buffer)[0]:
-            return False
-        self.latencies.append(time.perf_counter() - self._sent_at)
-        self.answers.append(self._buffer[LENGTH.size :])
-        self._buffer = b""
-        return True
-
-
-def drive(path: Path, frames: Sequence[bytes], clients: int) -> tuple[Rate, list[bytes]]:
-    """Send the frames from so many clients at once; the rate, and the answers in the order of the frames."""
-    lines = [_Line(path, frames[number::clients]) for number in range(clients)]
-    with selectors.DefaultSelector() as waiting:
-        began = time.perf_counter()
-        for line in lines:
-            if line.send():
-                waiting.register(line.socket, selectors.EVENT_READ, line)
-        while waiting.get_map():
-            for key, _ in waiting.select():
-                if key.data.read() and not key.data.send():
-                    waiting.unregister(key.data.socket)
-        took = time.perf_counter() - began
-    for line in lines:
-        line.socket.close()
-    answers = [lines[number % clients].answers[number // clients] for number in range(len(frames))]
-    return Rate(len(frames) / took, [each for line in lines for each in line.latencies]), answers
+Drive = Callable[[Sequence[bytes]], Rate]
 
 
 def request(verb: str, body: msgspec.Struct) -> bytes:
@@ -131,6 +72,7 @@ class Bench:
     socket: Path
     floor: Floor
     receipt_key: ec.EllipticCurvePrivateKey
+    lease_key: ec.EllipticCurvePrivateKey
     pid: int
 
     @property
@@ -144,11 +86,40 @@ class Bench:
         rate, answers = drive(self.socket, frames, clients)
         return rate, [result(parse_answer(each), bytes) for each in answers]
 
-    def pins(self, devices: Sequence[Device], challenges: Sequence[bytes], clients: int) -> tuple[Rate, list[Envelope]]:
-        made = zip(devices, challenges, strict=True)
-        frames = [request("sign_pin", PinBody(self.floor.pin(device, challenge))) for device, challenge in made]
-        rate, answers = drive(self.socket, frames, clients)
-        return rate, [result(parse_answer(each), Envelope) for each in answers]
+    def pins(self, devices: Sequence[Device], challenges: Sequence[bytes], drive_them: Drive) -> Rate:
+        """Pin statements, lease by lease; renewing is not in the rate, and what is answered is an envelope."""
+        rates: list[tuple[int, Rate]] = []
+        made = [self.floor.pin(device, challenge) for device, challenge in zip(devices, challenges, strict=True)]
+        frames = [request("sign_pin", PinBody(each)) for each in made]
+        for first in range(0, len(frames), LEASE):
+            asyncio.run(self.renew())
+            some = frames[first : first + LEASE]
+            rates.append((len(some), drive_them(some)))
+        took = sum(count / rate.per_s for count, rate in rates)
+        return Rate(len(frames) / took, [each for _, rate in rates for each in rate.latencies])
+
+    def at_once(self, frames: Sequence[bytes]) -> Rate:
+        rate, answers = drive(self.socket, frames, CLIENTS)
+        for each in answers:
+            result(parse_answer(each), Envelope)
+        return rate
+
+    def paced(self, frames: Sequence[bytes]) -> Rate:
+        return drive_paced(self.socket, frames, CLIENTS, PACED_PER_S)
+
+    async def renew(self) -> None:
+        """The next lease, as a registry would grant it."""
+        client = SignerClient(self.socket)
+        asked = await client.lease_request()
+        request, now = read(asked, LeaseRequest), datetime.now(UTC)
+        lease = Lease(
+            environment="demo", root_sha256=self.floor.trusted.sha256, registry=REGISTRY, station=STATION,
+            serial=request.serial, request_sha256=asked.payload_sha256, signed=request.signed,
+            up_to=request.signed + LEASE, granted_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            expires_at=f"{now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}",
+        )  # fmt: skip
+        await client.import_lease(signed(lease, self.lease_key))
+        await client.close()
 
     def completion(self, device: Device, pin: Envelope, challenge: bytes) -> CompletionBody:
         receipt = Receipt(
@@ -174,8 +145,9 @@ def served() -> Iterator[Bench]:
             check=True,
             capture_output=True,
         )
-        receipt_key = ec_key()
-        trusted = write_root(root, directory, public(receipt_key).spki)
+        receipt_key, lease_key = ec_key(), ec_key()
+        keys = RegistryKeys(receipt=public(receipt_key).spki, lease=public(lease_key).spki)
+        trusted = write_root(root, directory, keys)
         process = subprocess.Popen(
             [*command, "serve", "--dir", directory, "--root", root], stderr=subprocess.PIPE, text=True
         )
@@ -185,7 +157,7 @@ def served() -> Iterator[Bench]:
             assert ready == "ready\n", ready
             order = make_order(trusted, quantity=100_000)
             floor = Floor(trusted, order, _Nowhere(), _Nowhere())  # type: ignore[arg-type]
-            bench = Bench(directory, directory / "run" / "signer.sock", floor, receipt_key, process.pid)
+            bench = Bench(directory, directory / "run" / "signer.sock", floor, receipt_key, lease_key, process.pid)
             asyncio.run(_import(bench))
             yield bench
         finally:
@@ -199,7 +171,7 @@ async def _import(bench: Bench) -> None:
     await client.close()
 
 
-def write_root(path: Path, directory: Path, receipt: bytes) -> TrustedRoot:
+def write_root(path: Path, directory: Path, registry_keys: RegistryKeys) -> TrustedRoot:
     keys = {name: base64.b64decode(text) for name, text in json.loads((directory / "public.json").read_text()).items()}
     root = Root(
         environment="demo",
@@ -208,7 +180,8 @@ def write_root(path: Path, directory: Path, receipt: bytes) -> TrustedRoot:
         registry_url="https://registry.example",
         tls_root=b"",
         stations={STATION: StationKeys(**keys)},
-        registry_keys=RegistryKeys(receipt=receipt),
+        registry_keys=registry_keys,
+        lease=LeaseTerms(units=LEASE),
     )
     path.write_bytes(wrap(root).to_json())
     return parse(path.read_bytes())
@@ -240,7 +213,7 @@ async def accounts(bench: Bench) -> None:
     client = SignerClient(bench.socket)
     status = await client.status()
     await client.close()
-    wanted = CLIENTS * PER_CLIENT + ALONE
+    wanted = CLIENTS * PER_CLIENT + PACED + ALONE
     assert (status.signatures["pin"], status.resigned) == (wanted, 0), status
 
 
@@ -294,9 +267,13 @@ def run() -> dict[str, float]:
         given, challenges = bench.challenges(devices, CLIENTS)
         say(f"challenge, {CLIENTS} clients    {given}")
         used = bench.cpu_s
-        signed, _ = bench.pins(devices, challenges, CLIENTS)
+        at_once = bench.pins(devices, challenges, bench.at_once)
         cpu_ms = (bench.cpu_s - used) / len(devices) * 1000
-        say(f"pin, {CLIENTS} clients          {signed}   CPU {cpu_ms:.2f} ms a pin")
+        say(f"pin, {CLIENTS} clients          {at_once}   CPU {cpu_ms:.2f} ms a pin")
+        _, challenges = bench.challenges(others := [Device() for _ in range(PACED)], CLIENTS)
+        paced = bench.pins(others, challenges, bench.paced)
+        say(f"pin, the same, paced    {paced}")
+        asyncio.run(bench.renew())
         single = asyncio.run(alone(bench, ALONE))
         for verb, rate in single.items():
             say(f"{verb + ', one client':<23} {rate}")
@@ -305,8 +282,8 @@ def run() -> dict[str, float]:
         say(f"python-pkcs11 C_Sign    {token:7.0f}/s")
         say(f"bare SQLite commits     {commits:7.0f}/s")
     cuts = {verb: statistics.median(rate.latencies) * 1000 for verb, rate in single.items()}
-    p99 = statistics.quantiles(signed.latencies, n=100)[98] * 1000
-    return {"pins/s": signed.per_s, "pin p99 ms": p99, "pin CPU ms": cpu_ms, "challenges/s": given.per_s} | {
+    p99, paced_p99 = (statistics.quantiles(each.latencies, n=100)[98] * 1000 for each in (at_once, paced))
+    return {"pins/s": at_once.per_s, "pin p99 ms": p99, f"p99 ms at {PACED_PER_S}/s": paced_p99, "pin CPU ms": cpu_ms, "challenges/s": given.per_s} | {
         f"{verb} alone ms": each for verb, each in cuts.items()
     } | {"C_Sign/s": token, "commits/s": commits}  # fmt: skip
 
