@@ -18,6 +18,7 @@ from hsm import config
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import file as counters
 from hsm.files import FileThereError, write_file
+from hsm.place import TOKEN_LOCK
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm
@@ -29,7 +30,6 @@ from trust.printable import plainly
 
 PUBLIC_FILE = "public.json"
 COUNTERS_FILE = "counters.db"
-TOKEN_LOCK = "token.lock"  # noqa: S105 - a file name
 _USER_PIN = "file:user-pin"
 _PIN_BYTES = 16
 

@@ -90,12 +90,9 @@ class Documents:
         sql = "UPDATE leases SET lease = ?, up_to = ?, expires_at = ? WHERE serial = ?"
         self._run(sql, lease, up_to, expires_at, serial)
 
-    def grant(self, station: str, serial: int, payload_sha256: str) -> str:
-        """The payload of the lease with this serial: this one, or the one that was granted before."""
-        self._run("INSERT INTO granted VALUES (?, ?, ?) ON CONFLICT DO NOTHING", station, serial, payload_sha256)
-        sql = "SELECT payload_sha256 FROM granted WHERE station = ? AND serial = ?"
-        row = self._run(sql, station, serial).fetchone()
-        return "" if row is None else str(row[0])
+    def grant(self, station: str, serial: int, payload_sha256: str) -> None:
+        """Remember that the station was granted this number by the lease with this payload; once."""
+        self._run("INSERT INTO granted VALUES (?, ?, ?)", station, serial, payload_sha256)
 
     def last_grant(self, station: str) -> int:
         """The highest serial granted to this station; 0 before the first."""

@@ -20,10 +20,9 @@ _REMEDY = "stop the line and call the security officer: its signer was restored 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """The newest lease of a station, and the request that it answered."""
+    """The newest lease of a station, and what the request that it answered has reported."""
 
     serial: int
-    request_sha256: str
     lease_sha256: str
     signed: int
     up_to: int

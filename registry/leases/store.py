@@ -35,8 +35,8 @@ def last(connection: Connection, station: str) -> Granted | None:
     if row is None:
         return None
     return Granted(
-        serial=row.serial, request_sha256=row.request_sha256, lease_sha256=Envelope.from_json(row.lease).payload_sha256,
-        signed=row.signed, up_to=row.up_to, head=row.head, log_size=row.log_size, log_root_hash=row.log_root_hash,
+        serial=row.serial, lease_sha256=Envelope.from_json(row.lease).payload_sha256, signed=row.signed,
+        up_to=row.up_to, head=row.head, log_size=row.log_size, log_root_hash=row.log_root_hash,
         granted_at=row.granted_at,
     )  # fmt: skip
 

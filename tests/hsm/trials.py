@@ -22,7 +22,7 @@ from pkcs11.util.ec import encode_named_curve_parameters
 
 import hsm.token.pkcs11.session as under_test
 from hsm import config
-from hsm.ceremony import TOKEN_LOCK
+from hsm.place import TOKEN_LOCK
 from hsm.token import TokenError, softhsm
 from hsm.token.pkcs11.place import TokenPlace
 from hsm.token.pkcs11.session import Pkcs11Token
