@@ -123,7 +123,8 @@ def _remember(listed: Checklist, counters: Counters, envelope: Envelope, act: Ac
     with counters.transaction():
         counters.rebind(keys_sha256(keys))
         counters.documents.add_act(envelope.payload_sha256, act.kind, envelope.to_json(), int(time.time()))
-    # A crash here: counters and public.json differ, and the signer does not start until public.json is made again.
+    # A crash here: the counters belong to the new keys, and public.json names the old ones. What serves does not read
+    # it, but no act, root import or next root works with these keys until it is made again.
     replace_file(listed.directory / PUBLIC_FILE, public_json(keys).encode())
     listed.note("next", "a new root that names the keys there are now" if act.kind == "replace-key" else "retire it")
 

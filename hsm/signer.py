@@ -90,7 +90,7 @@ class Signer(Protocol):
     """The factory role, as the station uses it. Every verb raises SignerError or SignerUnavailableError only.
 
     All are safe to repeat. The same statement or checkpoint gives the same bytes and costs nothing; each challenge and
-    each client assertion is a fresh one.
+    each client assertion is a fresh one; an act that was done is refused the second time (ACT_USED).
     """
 
     async def status(self) -> SignerStatus:
@@ -127,7 +127,7 @@ class Signer(Protocol):
         """Zero what is unused of an order; the statement that says so."""
 
     async def perform_act(self, act: Envelope) -> None:
-        """Do, once, what officers have approved."""
+        """Do, once, what officers have approved; ACT_USED when it was done before, its answer lost or not."""
 
     async def balance(self) -> Envelope:
         """The signer's books as they are now."""

@@ -1,9 +1,9 @@
-"""The registry's tables: what it was shown and what it answered, each row written once.
+"""The registry's tables: what it was shown and what it answered, each row written once, and a count a station.
 
-Nothing is updated in place: a pin with a completion is active, one without is provisional. The unique constraints here
-*are* the rules "one pin a device, one device a key, a modulus, an ECDSA r, a job". Triggers that refuse UPDATE, DELETE
-and replacement are made in the migration. No table has a rowid: a row has no name but its keys. Never reads or writes
-rows itself.
+Nothing but `station_counts` is updated in place: a pin with a completion is active, one without is provisional. The
+unique constraints here *are* the rules "one pin a device, one device a key, a modulus, an ECDSA r, a job". Triggers
+that refuse UPDATE, DELETE and replacement are made in the migration. No table has a rowid: a row has no name but its
+keys. Never reads or writes rows itself.
 """
 
 from __future__ import annotations

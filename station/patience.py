@@ -1,7 +1,8 @@
 """A signer that is waited for: its silence is told within two seconds, and borne as long as the line's patience lasts.
 
-Every verb of a signer is safe to repeat. Never repeats what was refused, never decides what a silence means for a unit:
-that is the fault `signer-down`, when patience has ended or another slot's has.
+Every verb of a signer is safe to repeat; only `perform_act` is asked once, as it is refused the second time. Never
+repeats what was refused, never decides what a silence means for a unit: that is the fault `signer-down`, when patience
+has ended or another slot's has.
 """
 
 from __future__ import annotations

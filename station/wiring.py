@@ -189,7 +189,7 @@ async def continued(place: Place, status: SignerStatus) -> JobStore:
 
 
 async def rehearse_ledger(plan: Plan, status: SignerStatus) -> None:
-    """As `continued` and `admit_order`, and makes nothing."""
+    """As `continued` and `admitted_order`, and makes nothing."""
     store = read_store(plan.config, plan.paths, plan.root) if begun(plan.paths.database) else None
     try:
         await require_same_log(status, plan.root.root.log_origin(plan.config.station.name), store)

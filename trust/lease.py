@@ -18,7 +18,7 @@ from trust.dsse import Envelope
 from trust.root import Root, RootError, TrustedRoot
 from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Utc, moment, verify
 
-MAX_PINS = 500  # hashes in one request: more than one lease has, and all in one frame
+MAX_PINS = 500  # hashes in one request: as many as a lease grants at most (trust.root.LeaseTerms), all in one frame
 NO_PINS = bytes(32)
 Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Serial = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]

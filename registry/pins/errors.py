@@ -20,4 +20,4 @@ class RefusedError(Exception):
 
 
 class ReceiptUnavailableError(Exception):
-    """What was asked is stored, but its receipt cannot be signed now. The same request again gives it."""
+    """What was asked is stored, but its receipt or lease cannot be signed now. The same request again gives it."""
