@@ -58,11 +58,8 @@ def _lease_state(lease: KnownLease | None) -> LeaseState | None:
 
 
 def balance(signatory: Signatory) -> Envelope:
-    """The signer's books as they are now, signed; one that a crash left unsigned comes first."""
+    """The signer's books as they are now, signed. One that stays unsigned is never given later: it would be old."""
     by_token = reconcile(signatory)
-    unsigned = signatory.counters.documents.unsigned("balance")
-    if unsigned is not None:
-        return signed_again(signatory, Purpose.ACCOUNT, Balance.PAYLOAD_TYPE, unsigned)
     counters, root = signatory.counters, signatory.trusted.root
     lease, stop = counters.documents.last_lease(granted=True), counters.documents.stop()
     return sign_document(
@@ -82,6 +79,7 @@ def balance(signatory: Signatory) -> Envelope:
                 for purpose, (payloads, again) in sorted(counters.signatures().items())
             },
             by_token=by_token,
+            accepted=counters.documents.accepted_surplus(),
             orders=tuple(counters.order_counts()),
             stopped="" if stop is None else f"{stop.number}: {stop.reason}"[:200],
             made_at=utc(signatory.now()),

@@ -101,7 +101,7 @@ def require_lease(signatory: Signatory) -> None:
 
 
 def sign_lease(signatory: Signatory, lease: Lease) -> Envelope:
-    """The lease, signed, in the cloud role: one a station and number, within the root's terms, never backwards."""
+    """The lease, signed, in the cloud role: one a station and number, within its root's terms, never backwards."""
     signatory.require_here(lease, "lease")
     root = signatory.trusted.root
     if lease.registry != signatory.name:
@@ -111,15 +111,19 @@ def sign_lease(signatory: Signatory, lease: Lease) -> Envelope:
     if root.lease_key is None or lease.station not in root.stations:
         raise SignerError(Code.NOT_AUTHORISED, "the trust root names no lease key, or not this station")
     try:
-        leases.require_terms(lease, root)
+        leases.require_terms(lease, signatory.trusted.at(lease.root_sha256))
     except StatementError as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
     documents = signatory.counters.documents
 
     def remember(payload_sha256: str) -> None:
-        if lease.serial != documents.last_grant(lease.station) + 1:
-            text = f"station {lease.station} was granted lease {documents.last_grant(lease.station)} before"
+        last = documents.last_grant(lease.station)
+        if last and lease.serial != last + 1:  # a cloud signer that is new knows no number: the registry's rows decide
+            text = f"station {lease.station} was granted lease {last} before"
             raise SignerError(Code.LEASE_CONFLICT, f"{text}: number {lease.serial} does not follow it")
+        if not signatory.trusted.is_recent(lease.root_sha256):
+            text = f"lease under trust root {lease.root_sha256[:16]}…, this signer has {signatory.trusted.sha256[:16]}…"
+            raise SignerError(Code.WRONG_ROOT, f"{text}: a new lease is under its terms, or those of the one before")
         documents.grant(lease.station, lease.serial, payload_sha256)
 
     return sign_document(signatory, Purpose.LEASE, lease, remember)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,12 +17,11 @@ from station import config as settings
 from station.allotment import acts_of
 from station.cloud import Cloud, CloudUnreachableError
 from station.faults import Fault, fault
-from station.jobs import LedgerError, RecordKind
+from station.jobs import LedgerError
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leasing import is_low, renew
 from station.leaves import LEAF_ERRORS, classify
-from station.plan import Plan
 from trust.account import Balance, OrderCount
 from trust.dsse import Envelope
 from trust.order import WorkOrder
@@ -100,17 +99,17 @@ def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatu
         raise fault("setup", f"the signer's keys are not the trust root's: {', '.join(differing)}")
 
 
-async def publish(plan: Plan, signer: Signer, store: JobStore) -> None:
+async def publish(root: TrustedRoot, signer: Signer, store: JobStore) -> None:
     """The signer's balance goes into the log, and then the log's head is signed, whatever the balance shows."""
     try:
-        await hold_balance(signer, store, plan.root)
+        await hold_balance(signer, store, root)
     finally:
-        await _publish(plan, signer, store)
+        await _publish(root, signer, store)
 
 
-async def _publish(plan: Plan, signer: Signer, store: JobStore) -> None:
+async def _publish(root: TrustedRoot, signer: Signer, store: JobStore) -> None:
     try:
-        await store.publish(log_key(plan.root, plan.config.station.name), signer.sign_checkpoint)
+        await store.publish(log_key(root, store.station), signer.sign_checkpoint)
     except (*LEAF_ERRORS, PublishError) as error:
         raise classify(error) from error
 
@@ -148,6 +147,7 @@ async def keep_leased(status: SignerStatus, signer: Signer, cloud: Cloud, root: 
 
 async def hold_balance(signer: Signer, store: JobStore, root: TrustedRoot) -> Balance:
     """The signer's books go on record, and are held against the ledger's; the fault `signer-surplus`."""
+    before = await pins_on_record(store)
     try:
         answer = await signer.balance()
         balance = verify(answer, Balance, root.root.account_key(store.station))
@@ -157,9 +157,9 @@ async def hold_balance(signer: Signer, store: JobStore, root: TrustedRoot) -> Ba
     except LEAF_ERRORS as error:
         raise classify(error) from error
     signed = sum(each.payloads + each.resigned for each in balance.signatures.values())
-    if balance.by_token is not None and balance.by_token > signed:
+    if balance.by_token is not None and balance.by_token > signed + balance.accepted:
         raise fault("signer-surplus", f"the token has made {balance.by_token} signatures, its signer knows of {signed}")
-    await require_no_surplus(balance.orders, store)
+    await require_no_surplus(balance.orders, store, before)
     return balance
 
 
@@ -174,23 +174,32 @@ async def hold_hourly(signer: Signer, store: JobStore, root: TrustedRoot, stop: 
             return
 
 
-async def require_no_surplus(orders: Sequence[OrderCount], store: JobStore) -> None:
+async def pins_on_record(store: JobStore) -> Mapping[str, int]:
+    """Pin statements of this station by order: what a signer that is asked from now on must know of at the least."""
+    try:
+        return {order_id: (await store.pin_count(order_id)).on_record for order_id in await store.orders()}
+    except LedgerError as error:
+        raise classify(error) from error
+
+
+async def require_no_surplus(orders: Sequence[OrderCount], store: JobStore, before: Mapping[str, int]) -> None:
     """The signer has signed nothing that nobody here has asked for; the fault `signer-surplus`.
 
-    A statement whose signature never reached the ledger still has its intent there: that is no surplus.
+    `before` is what was on record when the signer was asked: units go on meanwhile. A statement whose signature never
+    reached the ledger still has its intent there: that is no surplus.
     """
     try:
         for count in orders:
-            known = await store.signed_for_here(count.order_id)
-            intended = len(await store.unanswered(count.order_id, RecordKind.INTENT))
+            least, most = before.get(count.order_id, 0), await store.pin_count(count.order_id)
             accepted = sum(act.units for act in await acts_of(store, count.order_id, "accept-surplus"))
-            if count.pins < known:
+            if count.pins < least:
                 text = (
-                    f"order {count.order_id}: the signer has made {count.pins} pin statements, the ledger has {known}"
+                    f"order {count.order_id}: the signer has made {count.pins} pin statements, the ledger has {least}"
                 )
                 raise fault("ledger-differs", f"{text}: the signer's counters are an old copy")
-            if count.pins > known + intended + accepted:
+            if count.pins > most.on_record + most.unanswered + accepted:
                 text = f"order {count.order_id}: the signer has made {count.pins} pin statements"
-                raise fault("signer-surplus", f"{text}, the ledger has {known} and {intended} that may be among them")
+                rest = f"the ledger has {most.on_record} and {most.unanswered} that may be among them"
+                raise fault("signer-surplus", f"{text}, {rest}")
     except LedgerError as error:
         raise classify(error) from error

@@ -64,7 +64,8 @@ async def _renewed(signer: Signer, cloud: Cloud, root: TrustedRoot, papers: Pape
 async def sign_pin(line: Line, statement: PinStatement) -> Envelope:
     """The statement, signed; a lease that is used up is renewed first, by one slot for all that wait.
 
-    Leaf errors go through; the fault `lease-needed` when the registry does not answer.
+    Leaf errors go through; the fault `lease-needed` when the registry does not answer, `line-stopped` for those who
+    waited meanwhile.
     """
     try:
         return await line.signer.sign_pin(statement)
@@ -72,6 +73,7 @@ async def sign_pin(line: Line, statement: PinStatement) -> Envelope:
         if error.code is not Code.LEASE_NEEDED:
             raise
     async with line.renewing:
+        line.stop.check()  # the slot before may have found that the registry is away
         try:
             return await line.signer.sign_pin(statement)
         except SignerError as error:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import given
 from hsm.signer import SignerError, SignerUnavailableError
-from ledger.publish import PublishError
-from station.agreement import admitted_order, hold_balance, log_key
+from station.agreement import admitted_order, publish
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify
 from station.plan import for_this_station, load_order
@@ -45,7 +44,7 @@ async def close_order(desk: Desk, order_id: str) -> AllotmentReturn:
         raise fault("signer-wrong", str(error)) from error
     except LEAF_ERRORS as error:
         raise classify(error) from error
-    await _publish(desk)
+    await publish(desk.root, desk.signer, desk.store)
     return returned
 
 
@@ -64,7 +63,7 @@ async def perform_act(desk: Desk, file: Path) -> tuple[Envelope, bool]:
         await desk.store.keep_paper(act)
     except LEAF_ERRORS as error:
         raise classify(error) from error
-    await _publish(desk)
+    await publish(desk.root, desk.signer, desk.store)
     return act, before
 
 
@@ -94,13 +93,5 @@ async def keep_minutes(desk: Desk, file: Path) -> Minutes:
         await desk.store.keep_paper(envelope)
     except LEAF_ERRORS as error:
         raise classify(error) from error
-    await _publish(desk)
+    await publish(desk.root, desk.signer, desk.store)
     return minutes
-
-
-async def _publish(desk: Desk) -> None:
-    await hold_balance(desk.signer, desk.store, desk.root)
-    try:
-        await desk.store.publish(log_key(desk.root, desk.store.station), desk.signer.sign_checkpoint)
-    except (*LEAF_ERRORS, PublishError) as error:
-        raise classify(error) from error

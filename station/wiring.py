@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from station.agreement import (
     hold_hourly,
     keep_leased,
     known_signer,
+    pins_on_record,
     publish,
     require_no_surplus,
     require_same_order,
@@ -49,16 +51,25 @@ from station.same_log import require_same_log
 from station.voice import Voice
 from trust.root import TrustedRoot
 
+_LOG = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run this beside the block, and end it with the block."""
+    """Run this beside the block, and end it with the block. A bug in it ends only this, and is logged at once."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_log_bug)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _log_bug(task: asyncio.Task[None]) -> None:
+    bug = None if task.cancelled() else task.exception()
+    if bug is not None:
+        _LOG.error("the hourly balance ended with a bug", exc_info=bug)
 
 
 def _unheard(_: OutboxSent) -> None:
@@ -86,7 +97,7 @@ async def open_floor(
         await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
         await admitted_order(plan.order, signer, store)
         await keep_leased(status, signer, cloud, plan.root, store)
-        await require_no_surplus(status.orders, store)
+        await require_no_surplus(status.orders, store, await pins_on_record(store))
         voice, stop = Voice(), StopSwitch()
         line = Line(
             station=plan.config.station.name,
@@ -106,9 +117,9 @@ async def open_floor(
         make_outbox = outbox_maker(line, store, stamp_of(plan.config, plan.root))
         if (sent := await send_left_over(store, make_outbox, plan.config.registry.timeout_s)) is not None:
             told(sent)
-        async with alongside(hold_hourly(signer, store, plan.root, line.stop.set)):
+        async with alongside(hold_hourly(line.signer, store, plan.root, line.stop.set)):
             yield Floor(line, slots, make_outbox, voice)
-        await publish(plan, signer, store)
+        await publish(plan.root, signer, store)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

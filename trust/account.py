@@ -44,7 +44,8 @@ class Balance(Statement, frozen=True, kw_only=True, tag="balance"):
     """A signer's books: made before each checkpoint, so that the checkpoint covers it.
 
     `by_token` is the number of signatures that the token itself, or its command log, says it has made; None where the
-    module cannot say (docs/modules.md). `lease_serial` 0: there was no lease yet.
+    module cannot say (docs/modules.md); `accepted` of them are beside the books, and officers have lifted the stop for
+    them. `lease_serial` 0: there was no lease yet.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.balance.v1+json"
@@ -56,6 +57,7 @@ class Balance(Statement, frozen=True, kw_only=True, tag="balance"):
     pins: Counted
     signatures: dict[str, Signatures]
     by_token: Counted | None
+    accepted: Counted
     orders: tuple[OrderCount, ...]
     stopped: Text
     made_at: Utc

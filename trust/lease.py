@@ -71,7 +71,10 @@ def chained(head: bytes, pins: Iterable[bytes]) -> bytes:
 
 
 def granted(trusted: TrustedRoot, envelope: Envelope) -> Lease:
-    """The lease, signed by the key that the root names now, within its terms; StatementError says what is wrong."""
+    """The lease, signed by the key that the root names now, within the terms of the version that it names.
+
+    StatementError says what is wrong.
+    """
     root = trusted.root
     try:
         key = root.lease_key
@@ -82,7 +85,7 @@ def granted(trusted: TrustedRoot, envelope: Envelope) -> Lease:
     lease = verify(envelope, Lease, key)
     if (lease.environment, lease.registry) != (root.environment, root.registry) or not trusted.knows(lease.root_sha256):
         raise StatementError("the lease is of another environment, registry or trust root")
-    require_terms(lease, root)
+    require_terms(lease, trusted.at(lease.root_sha256))  # a root with lower terms ends no lease that was granted before
     return lease
 
 

@@ -154,6 +154,10 @@ class TrustedRoot(msgspec.Struct, frozen=True):
                 return root
         raise RootError(f"trust root {sha256[:16]}… is none of the versions of this one")
 
+    def is_recent(self, sha256: str) -> bool:
+        """Whether this is the hash of the newest version, or of the one before it."""
+        return sha256 in {self.sha256, *(each for each, _ in self.earlier[-1:])}
+
     def since(self, sha256: str) -> tuple[Root, ...]:
         """The version with this hash and those after it, oldest first; RootError."""
         first = self.at(sha256)

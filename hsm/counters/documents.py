@@ -66,12 +66,6 @@ class Documents:
         """Keep its envelope."""
         self._run("UPDATE documents SET envelope = ? WHERE payload_sha256 = ?", envelope, payload_sha256)
 
-    def unsigned(self, kind: str) -> str | None:
-        """Payload hash of the oldest document of this kind that a crash left without its signature."""
-        sql = "SELECT payload_sha256 FROM documents WHERE kind = ? AND envelope IS NULL ORDER BY rowid LIMIT 1"
-        row = self._run(sql, kind).fetchone()
-        return None if row is None else str(row[0])
-
     def last_lease(self, *, granted: bool) -> KnownLease | None:
         """The newest lease that was granted, or the one that was asked for and not granted yet."""
         asked = "NOT NULL" if granted else "NULL"

@@ -60,6 +60,8 @@ class Books:
     def __init__(self, station: str) -> None:
         self._station = station
         self.accounts: dict[str, Account] = {}
+        self._told_accepted = 0
+        self._lifted = 0
 
     def open(self, order: WorkOrder) -> None:
         """An order's leaf."""
@@ -83,6 +85,8 @@ class Books:
         match paper:
             case Act() if paper.kind == "raise-allowance":
                 self.accounts.setdefault(paper.order_id, Account()).raised += paper.units
+            case Act() if paper.kind == "lift-stop":
+                self._lifted += 1
             case AllotmentReturn():
                 self.accounts.setdefault(paper.order_id, Account()).returned = paper
             case Revocation():
@@ -95,7 +99,7 @@ class Books:
                 return
 
     def unpapered(self) -> Iterator[tuple[str, str]]:
-        """Orders of which a balance tells more than the papers of the whole log account for, and how much.
+        """Orders (or none) of which a balance tells more than the papers of the whole log account for, and how much.
 
         Asked at the end: an act that was done just before a crash comes on record after the next balance.
         """
@@ -106,6 +110,8 @@ class Books:
             ):
                 if told > found:
                     yield order_id, f"the signer has {what} {told} units, papers in the log say {found}: one is missing"
+        if self._told_accepted and not self._lifted:
+            yield "", f"the signer takes {self._told_accepted} signatures as accepted, no act in the log lifts a stop"
 
     def _hold(self, balance: Balance) -> Iterator[Problem]:
         for count in balance.orders:
@@ -120,7 +126,8 @@ class Books:
                     text = f"the signer has {what} {told} devices under order {count.order_id}, the log has {found}"
                     yield 15, f"{text}: its memory is older than the log"
         signed = sum(each.payloads + each.resigned for each in balance.signatures.values())
-        if balance.by_token is not None and balance.by_token > signed:
+        self._told_accepted = max(self._told_accepted, balance.accepted)
+        if balance.by_token is not None and balance.by_token > signed + balance.accepted:
             yield 15, f"the token has made {balance.by_token} signatures, its signer knows of {signed}"
 
     def _count(self, account: Account, units: set[str], body: PinStatement | Completion) -> Iterator[Problem]:

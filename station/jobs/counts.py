@@ -9,12 +9,20 @@ from sqlalchemy import func, select
 
 from ledger.engine import Connection
 from ledger.tables import Leaf
-from station.jobs import RecordKind
+from station.jobs import RecordKind, queries
 from station.jobs.leaf import ATTEMPT, VERDICT
 from station.jobs.tables import EventRow, JobRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.statement import PinStatement, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinCount:
+    """Pin statements on record, and intents on record whose statement, if it was signed, is not."""
+
+    on_record: int
+    unanswered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +96,16 @@ def emulated(connection: Connection, order_id: str) -> int:
     return sum(pin.declared.emulated for pin in _pins(connection, order_id))
 
 
-def signed_for(connection: Connection, order_id: str, station: str) -> int:
-    """How many pin statements of this station are on record under an order."""
-    return sum(pin.station == station for pin in _pins(connection, order_id))
+def pin_count(connection: Connection, order_id: str, station: str) -> PinCount:
+    """Pin statements of this station under an order, and intents that one may have been signed for."""
+    made = (
+        select(func.count())
+        .select_from(JobRow)
+        .join(RecordRow, RecordRow.job_id == JobRow.job_id)
+        .where(JobRow.order_id == order_id, RecordRow.kind == RecordKind.PIN.value, RecordRow.station == station)
+    )
+    waiting = queries.unanswered(connection, order_id, RecordKind.INTENT)
+    return PinCount(on_record=connection.execute(made).scalar_one(), unanswered=len(waiting))
 
 
 def _pins(connection: Connection, order_id: str) -> Iterator[PinStatement]:

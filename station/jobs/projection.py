@@ -131,7 +131,8 @@ def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
 
 def _record(leaf: JobLeaf, kind: RecordKind, index: int, known: Known) -> list[Row]:
     place: dict[str, Value] = {"job_id": known.job_id, "kind": kind.value, "leaf_index": index}
-    implied = [Row(RecordRow, place)]
+    made_by = leaf.body.station if isinstance(leaf.body, PinStatement | Completion) else known.station
+    implied = [Row(RecordRow, {**place, "station": made_by})]
     # What follows this station's own intent is its very bytes, and indexed with it.
     first = _INTENT_OF.get(kind) not in known.records or _finished_elsewhere(leaf, known)
     if isinstance(leaf.body, PinStatement) and first:

@@ -46,9 +46,16 @@ _VERDICTS = (
     .where(EventRow.job_id == bindparam("job"), EventRow.kind == VERDICT)
     .order_by(Leaf.index)
 )
+_AT = select(Leaf.entry).where(Leaf.subject == bindparam("subject"), Leaf.step == bindparam("step"))
 _ORDER = (
     select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == bindparam("order"))
 )
+
+
+def leaf_at(connection: Connection, subject: str, step: str) -> Envelope | None:
+    """What is in the log under this subject and step."""
+    found = connection.execute(_AT, {"subject": subject, "step": step}).scalar_one_or_none()
+    return None if found is None else Envelope.from_json(found)
 
 
 def find(connection: Connection, job: JobId) -> Job | None:

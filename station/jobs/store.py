@@ -112,10 +112,10 @@ class JobStore:
         """How many of the units that an order's pin statements are about are emulated."""
         return await self._ledger.read(lambda connection: counts.emulated(connection, order_id))
 
-    async def signed_for_here(self, order_id: str) -> int:
-        """How many pin statements of this very station are on record under an order."""
+    async def pin_count(self, order_id: str) -> counts.PinCount:
+        """Pin statements of this very station under an order, and intents without one, at one moment."""
         station = self._stamp.station
-        return await self._ledger.read(lambda connection: counts.signed_for(connection, order_id, station))
+        return await self._ledger.read(lambda connection: counts.pin_count(connection, order_id, station))
 
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""

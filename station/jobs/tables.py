@@ -66,13 +66,14 @@ class EventRow(Base):
 
 
 class RecordRow(Base):
-    """One step of a job that left a statement or intent behind."""
+    """One step of a job that left a statement or intent behind; `station` is whose statement it is."""
 
     __tablename__ = "records"
     __table_args__ = (CheckConstraint(f"kind IN ({_KINDS})", name="kind_known"), _KEYED)
 
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.job_id), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
+    station: Mapped[str]
     leaf_index: Mapped[int] = mapped_column(ForeignKey(Leaf.index), unique=True)
 
 

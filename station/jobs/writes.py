@@ -41,10 +41,13 @@ def keep_order(connection: Connection, order: Envelope) -> None:
 
 
 def keep_paper(connection: Connection, paper: Envelope) -> None:
-    """A statement that is about no job, as a leaf; the same again is fine."""
+    """A statement that is about no job, as a leaf; the same again is fine, also if it was signed anew."""
     leaf = _parse(paper)
     if not isinstance(leaf.body, Paper):
         raise RecordConflictError(f"{paper.payload_type} is not kept by itself")
+    kept = queries.leaf_at(connection, leaf.subject, leaf.step)
+    if kept is not None and kept.same_statement(paper):
+        return
     _append(connection, leaf, known=None)
 
 

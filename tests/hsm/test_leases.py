@@ -8,14 +8,16 @@ import msgspec
 import pytest
 
 from hsm.signer import SignerError
-from registry.pins.errors import RefusedError
+from hsm.token import TokenUnavailableError
+from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.leased import STATION, Leased
-from tests.hsm.local_signer import make_factory
+from tests.hsm.local_signer import make_factory, make_registry
 from tests.hsm.software_token import SoftwareToken
 from tests.registry.make import signed
 from trust.codes import Code
 from trust.lease import Lease, LeaseRequest, chained
+from trust.root import TrustedRoot
 from trust.root_file import parse, wrap
 from trust.statement import read
 
@@ -199,3 +201,66 @@ def test_a_root_that_begins_to_want_leases_locks_no_signer_out_that_has_made_man
     reported = [read(plant.renew(), Lease).signed for _ in range(4)]
     assert reported == [500, 505, 510, 512]
     plant.factory.sign_pin(plant.floor(plant.order(order_id="order-2")).pin(Device(), order_id="order-2"))
+
+
+def lower(plant: Leased, units: int) -> Leased:
+    """The same plant under a root with lower terms, everybody started anew."""
+    old = plant.trusted
+    root = msgspec.structs.replace(
+        old.root,
+        version=old.root.version + 1,
+        previous_sha256=old.sha256,
+        lease=msgspec.structs.replace(old.root.lease, units=units),
+    )
+    plant.trusted = TrustedRoot(root, f"{root.version:02x}" * 32, (*old.earlier, (old.sha256, old.root)))
+    plant.factory.signatory.counters.close()
+    plant.cloud.signatory.counters.close()
+    plant.factory = plant.signer("factory")
+    plant.cloud = make_registry(
+        plant.directory / "cloud", "reg-01", plant.trusted, SoftwareToken(plant.directory / "cloud")
+    )
+    return plant
+
+
+@pytest.mark.parametrize("signed_before", [True, False])
+def test_lower_terms_lock_nobody_out_who_was_granted_more(tmp_path: Path, signed_before: bool) -> None:
+    """The lease of before is taken as it was granted, signed or not yet; the next one has the lower terms."""
+    plant = Leased.make(tmp_path, units=5)
+    asked = plant.factory.lease_request()
+    if signed_before:
+        plant.leases.grant(asked)
+    else:
+        plant.cloud.signatory.token.fail_next = [TokenUnavailableError("away")]  # type: ignore[attr-defined]
+        with pytest.raises(ReceiptUnavailableError):
+            plant.leases.grant(asked)
+    lower(plant, 3)
+    assert read(plant.renew(), Lease).up_to == 5
+    floor = plant.floor(plant.order())
+    for _ in range(5):
+        plant.pin(floor)
+    assert read(plant.renew(), Lease).up_to == 8
+
+
+def test_a_registry_does_not_go_back_to_the_terms_of_long_ago(tmp_path: Path) -> None:
+    plant = lower(lower(Leased.make(tmp_path, units=5), 3), 2)
+    first = plant.trusted.earlier[0][0]
+    lease = Lease(
+        environment="demo", root_sha256=first, registry="reg-01", station=STATION, serial=1, request_sha256="cd" * 32,
+        signed=0, up_to=5, granted_at="2026-11-22T20:00:00Z", expires_at="2026-11-23T20:00:00Z",
+    )  # fmt: skip
+    with pytest.raises(SignerError, match="a new lease is under its terms") as found:
+        plant.cloud.sign_lease(lease)
+    assert found.value.code is Code.WRONG_ROOT
+
+
+def test_a_new_cloud_signer_goes_on_where_the_registry_is(tmp_path: Path) -> None:
+    """Its predecessor's memory is lost, the registry's rows are not; from its first number on it goes on by one."""
+    plant = Leased.make(tmp_path, units=5)
+    plant.renew()
+    plant.renew()
+    plant.cloud.signatory.counters.close()
+    (tmp_path / "cloud" / "counters.db").unlink()
+    plant.cloud = make_registry(tmp_path / "cloud", "reg-01", plant.trusted, SoftwareToken(tmp_path / "cloud"))
+    assert read(plant.renew(), Lease).serial == 3
+    with pytest.raises(SignerError, match="does not follow"):
+        plant.cloud.sign_lease(msgspec.structs.replace(read(plant.renew(), Lease), serial=9))

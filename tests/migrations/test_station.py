@@ -205,7 +205,7 @@ def test_the_database_itself_refuses_duplicates(connection: sqlite3.Connection) 
         "jobs VALUES ('short', printf('%024d', 1), 'order-9', 0, 1)",
         "jobs VALUES (printf('%032d', 1), 'short', 'order-9', 0, 1)",
         "jobs VALUES (printf('%032d', 1), printf('%024d', 1), 'order-9', 2, 1)",
-        "records SELECT job_id, 'other', 1 FROM jobs LIMIT 1",
+        "records SELECT job_id, 'other', 'st', 1 FROM jobs LIMIT 1",
         "outbox VALUES (1, 2, x'00')",
     ],
 )
@@ -220,7 +220,7 @@ def test_foreign_keys_hold(filled: Path) -> None:
         opened.execute("PRAGMA foreign_keys = ON")
         for insert in (
             "events VALUES (9999, '', '', '', 0, 'k')",
-            "records SELECT job_id, 'intent', 9999 FROM jobs WHERE adopted = 1",
+            "records SELECT job_id, 'intent', 'st', 9999 FROM jobs WHERE adopted = 1",
             "deliveries VALUES (9999, 1)",
             "checkpoints VALUES (9999, 'x')",
         ):

@@ -27,7 +27,7 @@ def balance(
     """A signer's books, without orders unless they are given."""
     said = Balance(
         environment="demo", root_sha256=made.trusted.sha256, station=station, tier="none", token_model="software",
-        lease_serial=0, lease_up_to=0, pins=0, signatures={"pin": Signatures(payloads=0, resigned=0)}, by_token=None,
+        lease_serial=0, lease_up_to=0, pins=0, signatures={"pin": Signatures(payloads=0, resigned=0)}, by_token=None, accepted=0,
         orders=(), stopped="", made_at=MADE_AT,
     )  # fmt: skip
     return signed(msgspec.structs.replace(said, **changes), key or made.stations[station].account)

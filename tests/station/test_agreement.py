@@ -17,7 +17,7 @@ import pytest
 
 from hsm.signer import SignerUnavailableError
 from station import agreement
-from station.agreement import hold_balance, hold_hourly, keep_leased, require_no_surplus, take_up_root
+from station.agreement import hold_balance, hold_hourly, keep_leased, pins_on_record, require_no_surplus, take_up_root
 from station.faults import Fault
 from station.jobs.schema import open_database
 from station.jobs.store import JobStore
@@ -51,7 +51,9 @@ def store_of(bench: Bench) -> JobStore:
 async def surplus(bench: Bench) -> str:
     """What the station finds when it asks; empty if nothing."""
     try:
-        await require_no_surplus((await bench.parties().signer.status()).orders, store_of(bench))
+        await require_no_surplus(
+            (await bench.parties().signer.status()).orders, store_of(bench), await pins_on_record(store_of(bench))
+        )
     except Fault as found:
         return f"{found.code}: {found}"
     return ""
@@ -121,8 +123,9 @@ def test_a_signer_that_has_made_fewer_than_the_ledger_has_was_put_back(tmp_path:
     async def story(bench: Bench) -> None:
         assert (await bench.insert()).code == ""
         (count,) = (await bench.parties().signer.status()).orders
+        before = await pins_on_record(store_of(bench))
         with pytest.raises(Fault, match="ledger has 1: the signer's counters are an old copy") as found:
-            await require_no_surplus([msgspec.structs.replace(count, pins=0)], store_of(bench))
+            await require_no_surplus([msgspec.structs.replace(count, pins=0)], store_of(bench), before)
         assert found.value.code == "ledger-differs"
 
     played(tmp_path, story)

@@ -57,7 +57,7 @@ def hide_a_row(path: Path) -> None:
         file.execute("DELETE FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'records'")
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute(edit)
-        file.execute("INSERT INTO records VALUES (?, 'completion', ?)", (unit, leaf))
+        file.execute("INSERT INTO records VALUES (?, 'completion', 'station-01', ?)", (unit, leaf))
         file.execute("DELETE FROM sqlite_schema")
         for row in before:
             file.execute(

@@ -139,7 +139,7 @@ INSERTED = {
     "orders": "SELECT 'order-9', order_sha256, 40 FROM orders LIMIT 1",
     "jobs": "SELECT replace(job_id, substr(job_id, 1, 1), 'g'), device_id, 'order-9', 0, 40 FROM jobs LIMIT 1",
     "events": "VALUES (40, '', '', '', 0, 'verdict')",
-    "records": "SELECT job_id, 'completion', 40 FROM records WHERE job_id NOT IN "
+    "records": "SELECT job_id, 'completion', 'st', 40 FROM records WHERE job_id NOT IN "
     "(SELECT job_id FROM records WHERE kind = 'completion') LIMIT 1",
     "keys": "SELECT 40, 'ff', NULL, 'ff'",
     "signature_r": "SELECT zeroblob(32), job_id, leaf_index FROM signature_r LIMIT 1",

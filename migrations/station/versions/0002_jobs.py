@@ -103,6 +103,7 @@ def _records() -> None:
         "records",
         sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("station", sa.Text(), nullable=False),
         sa.Column("leaf_index", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "kind", name="pk_records"),
         sa.UniqueConstraint("leaf_index", name="uq_records_leaf_index"),
