@@ -237,8 +237,11 @@ class Counters(CounterFile):
 
     def head(self, origin: str, size: int | None = None) -> KnownHead | None:
         """The log's checkpoint of this size, or its last one."""
-        sql = "SELECT size, root_hash, note FROM checkpoints WHERE origin = ? AND size = coalesce(?, size)"
-        row = self.run(f"{sql} ORDER BY size DESC LIMIT 1", origin, size).fetchone()
+        sql = "SELECT size, root_hash, note FROM checkpoints WHERE origin = ?"
+        if size is None:
+            row = self.run(f"{sql} ORDER BY size DESC LIMIT 1", origin).fetchone()
+        else:
+            row = self.run(f"{sql} AND size = ?", origin, size).fetchone()
         return None if row is None else KnownHead(size=row[0], root_hash=bytes(row[1]), note=row[2])
 
     def heads(self) -> dict[str, KnownHead]:

@@ -67,12 +67,11 @@ class Documents:
         self._run("UPDATE documents SET envelope = ? WHERE payload_sha256 = ?", envelope, payload_sha256)
 
     def last_lease(self, *, granted: bool) -> KnownLease | None:
-        """The newest lease that was granted, or the one that was asked for and not granted yet."""
-        asked = "NOT NULL" if granted else "NULL"
+        """The newest lease that was granted, or the one that was asked for and not granted yet: always the last."""
         columns = "serial, request_sha256, signed, head, lease, up_to, expires_at"
-        sql = f"SELECT {columns} FROM leases WHERE lease IS {asked} ORDER BY serial DESC LIMIT 1"  # noqa: S608 - constant text
-        row = self._run(sql).fetchone()
-        return None if row is None else KnownLease(**dict(zip(columns.split(", "), row, strict=True)))
+        sql = f"SELECT {columns} FROM leases ORDER BY serial DESC LIMIT 2"  # noqa: S608 - constant text
+        found = [KnownLease(**dict(zip(columns.split(", "), row, strict=True))) for row in self._run(sql)]
+        return next((each for each in found if (each.lease is not None) is granted), None)
 
     def ask_lease(self, lease: KnownLease) -> None:
         """Remember what was asked for."""
