@@ -96,6 +96,10 @@ CREATE TABLE keys (
     device_id TEXT NOT NULL,
     UNIQUE (fingerprint, device_id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE nonces (
+    r BLOB PRIMARY KEY CHECK (length(r) = 32),
+    device_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE statements (
     payload_sha256 TEXT PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN ('pin', 'completion', 'receipt')),
@@ -130,6 +134,7 @@ CREATE TRIGGER payload_is_for_ever
     BEGIN SELECT raise(ABORT, 'a payload never changes'); END;
 CREATE TRIGGER envelope_is_for_ever BEFORE UPDATE OF envelope ON statements WHEN old.envelope IS NOT NULL
     BEGIN SELECT raise(ABORT, 'a signed envelope never changes'); END;
+CREATE TRIGGER nonce_stays BEFORE DELETE ON nonces BEGIN SELECT raise(ABORT, 'nonces stay'); END;
 CREATE TRIGGER statement_stays BEFORE DELETE ON statements BEGIN SELECT raise(ABORT, 'statements stay'); END;
 CREATE TRIGGER checkpoint_stays BEFORE DELETE ON checkpoints BEGIN SELECT raise(ABORT, 'checkpoints stay'); END;
 CREATE TRIGGER log_never_shrinks BEFORE INSERT ON checkpoints

@@ -198,6 +198,13 @@ class Counters(CounterFile):
             return device_id
         return str(self.run("SELECT device_id FROM keys WHERE fingerprint = ?", fingerprint).fetchone()[0])
 
+    def claim_nonce(self, r: bytes, device_id: str) -> str | None:
+        """Remember the r of an ECDSA signature of the device (32 bytes); the device that has used it before, if any."""
+        sql = "INSERT INTO nonces VALUES (?, ?) ON CONFLICT DO NOTHING"
+        if self.run(sql, r, device_id).rowcount == 1:
+            return None
+        return str(self.run("SELECT device_id FROM nonces WHERE r = ?", r).fetchone()[0])
+
     def take_unit(self, kind: Literal["pin", "completion"], order_id: str) -> bool:
         """Count one more unit of the order; False, and nothing counted, when its limit is reached."""
         return self.run(_TAKE[kind], order_id).rowcount == 1

@@ -11,7 +11,7 @@ from hsm.acts import require_running
 from hsm.orders import KnownOrder
 from hsm.policy.case import Case
 from hsm.policy.challenge import use_challenge
-from hsm.policy.possession import device_of
+from hsm.policy.possession import claim_nonces, device_of
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
@@ -113,6 +113,7 @@ def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sh
         )
     if counters.claim_key(done.fingerprint, done.device_id) != done.device_id:
         raise SignerError(Code.KEY_ON_OTHER_DEVICE, f"key {done.fingerprint[:16]}… was signed for under another device")
+    claim_nonces(counters, done)
     use_challenge(signatory, done.closing.challenge, "report", done, payload_sha256)
     if not counters.take_unit("completion", done.order_id):
         part = order.body.allotted(signatory.name)

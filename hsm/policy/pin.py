@@ -13,7 +13,7 @@ from hsm.leases import require_lease
 from hsm.orders import KnownOrder
 from hsm.policy.case import Case
 from hsm.policy.challenge import use_challenge
-from hsm.policy.possession import device_of, require_possession
+from hsm.policy.possession import claim_nonces, device_of, require_possession
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
@@ -93,6 +93,7 @@ def _claim(signatory: Signatory, order: KnownOrder, pin: PinStatement, payload_s
     if owner != pin.device_id:
         text = f"key {pin.fingerprint[:16]}… was signed for under device {owner}: two devices have the same key"
         raise SignerError(Code.KEY_ON_OTHER_DEVICE, text)
+    claim_nonces(counters, pin)
     use_challenge(signatory, pin.possession.challenge, "pin", pin, payload_sha256)
     require_lease(signatory)
     if not counters.take_unit("pin", pin.order_id):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hsm.counters import Counters
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.identity import DeviceId, IdentityError
 from trust.keys import PublicKey
-from trust.signed import nonce_problem, possession_problem, proof_signed
+from trust.signed import nonce_problem, nonces, possession_problem, proof_signed, signed_in
 from trust.statement import Completion, PinStatement, Possession, Receipt
 
 
@@ -16,6 +17,21 @@ def device_of(statement: PinStatement | Completion | Receipt) -> DeviceId:
         return DeviceId.parse(statement.device_id)
     except IdentityError as error:
         raise SignerError(Code.MALFORMED, str(error)) from error
+
+
+def claim_nonces(counters: Counters, statement: PinStatement | Completion) -> None:
+    """Take each ECDSA r of the device's signatures, inside the reserving transaction: two with one r give keys away.
+
+    KEY_ON_OTHER_DEVICE for another device's, PROOF_INVALID for one that this device has used before.
+    """
+    for r in nonces(signed_in(statement)):
+        owner = counters.claim_nonce(r, statement.device_id)
+        if owner == statement.device_id:
+            text = "the device has signed another message with the same r: anybody can compute its key"
+            raise SignerError(Code.PROOF_INVALID, f"{text}: quarantine it")
+        if owner is not None:
+            text = f"a signature of the device has the r of one of device {owner}: random numbers repeat"
+            raise SignerError(Code.KEY_ON_OTHER_DEVICE, f"{text}: stop, quarantine both")
 
 
 def require_possession(key: PublicKey, device: DeviceId, context: str, possession: Possession) -> None:
