@@ -117,9 +117,11 @@ def _make_append_only(table: str, unique: tuple[tuple[str, ...], ...]) -> None:
         )
     # INSERT OR REPLACE deletes what is in its way, and fires the DELETE trigger only where a connection asked for that
     # (recursive_triggers). A rowid would be one more way to name a row that is there: the tables have none.
-    taken = " OR ".join("(" + " AND ".join(f"{each} = NEW.{each}" for each in columns) + ")" for columns in unique)
+    # One EXISTS a constraint: an OR inside one makes SQLite search by what the terms share, and read all those rows.
+    wheres = [" AND ".join(f"{each} = NEW.{each}" for each in columns) for columns in unique]
+    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {each})" for each in wheres)
     op.execute(
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
+        f"WHEN {taken} "
         f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
     )
