@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from registry import openapi
+from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases.service import LeaseService
 from registry.limits import BodyLimit
 from registry.messages import (
@@ -40,7 +41,6 @@ from registry.messages import (
     read_envelope,
     read_request,
 )
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
 from trust.codes import Code

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from registry.pins.record import PinRecord, State
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError

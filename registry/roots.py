@@ -5,10 +5,9 @@ Which keys are trusted is the root's own; here is only which of its versions was
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import insert, select
 
+from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.settings import SetupError
 from registry.tables import roots
@@ -26,7 +25,5 @@ def take_up(database: Database, trusted: TrustedRoot) -> None:
         except RootError as error:
             raise SetupError(str(error)) from error
         if newer:
-            at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            connection.execute(
-                insert(roots), {"version": trusted.root.version, "sha256": trusted.sha256, "taken_up_at": at}
-            )
+            newest = {"version": trusted.root.version, "sha256": trusted.sha256, "taken_up_at": stamp(utc_now())}
+            connection.execute(insert(roots), newest)

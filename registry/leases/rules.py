@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import NO_PINS, LeaseRequest, chained

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
+from registry.clock import stamp, utc_now
 from registry.database import Database
+from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases import rules, store
 from registry.leases.rules import Granted
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
-from registry.pins.service import utc_now
 from trust import lease as leases
 from trust.codes import Code
 from trust.dsse import Envelope
@@ -68,7 +68,7 @@ class LeaseService:
         if last is not None:
             since = datetime.fromisoformat(last.granted_at) - _CLOCKS
             known = {*(each.hex() for each in request.pins)}
-            strangers = store.strangers(connection, request.station, since=_time(since), but=known)
+            strangers = store.strangers(connection, request.station, since=stamp(since), but=known)
             rules.require_reported(request, strangers)
         lease = self._lease(request, asked, last)
         store.insert_lease(connection, request, asked, lease)
@@ -87,8 +87,8 @@ class LeaseService:
             request_sha256=asked.payload_sha256,
             signed=request.signed,
             up_to=request.signed + root.lease.units,
-            granted_at=_time(now),
-            expires_at=_time(now + timedelta(days=root.lease.days)),
+            granted_at=stamp(now),
+            expires_at=stamp(now + timedelta(days=root.lease.days)),
         )
 
     def _signed(self, unsigned: Envelope, request: LeaseRequest) -> Envelope:
@@ -117,7 +117,3 @@ class LeaseService:
 def _require_same(wanted: Lease, found: Lease) -> None:
     if found != wanted:
         raise StatementError("the signer signed another lease than was asked for")
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

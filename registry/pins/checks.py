@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from trust import order as orders
 from trust.codes import Code
 from trust.dsse import Envelope

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
+from registry.errors import RefusedError
 from registry.pins.checks import CheckedPin
 from registry.pins.closing import CheckedCompletion
-from registry.pins.errors import RefusedError
 from registry.pins.record import PinRecord
 from registry.pins.store import Rival
 from trust.codes import Code

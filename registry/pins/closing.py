@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from registry.errors import RefusedError
 from registry.pins.checks import (
     parsed,
     parsed_order,
@@ -17,7 +18,6 @@ from registry.pins.checks import (
     require_permitted,
     require_signature,
 )
-from registry.pins.errors import RefusedError
 from registry.pins.record import PinRecord
 from trust import closing
 from trust import order as orders

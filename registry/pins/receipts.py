@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.database import Database
+from registry.errors import ReceiptUnavailableError
 from registry.pins import store
-from registry.pins.errors import ReceiptUnavailableError
 from registry.pins.record import Entry, PinRecord, State
 from registry.pins.store import Stored, StoredPin
 from trust.dsse import Envelope

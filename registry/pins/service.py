@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner
+from registry.clock import stamp, utc_now
 from registry.database import Database
+from registry.errors import RefusedError
 from registry.leases.store import count_pin
 from registry.pins import clash, store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.clash import Clash
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
-from registry.pins.errors import RefusedError
 from registry.pins.receipts import Receipts
 from registry.pins.record import PinRecord
 from registry.pins.store import StoredPin
@@ -26,11 +27,6 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.root import TrustedRoot
-
-
-def utc_now() -> datetime:
-    """The registry's clock."""
-    return datetime.now(UTC)
 
 
 class PinService:
@@ -66,7 +62,7 @@ class PinService:
         checked = check_completion(done, completion, record, order)
         try:
             with self._database.write() as connection:
-                inserted = store.insert_completion(connection, checked, self._timestamp())
+                inserted = store.insert_completion(connection, checked, stamp(self._now()))
         except IntegrityError as error:
             return self._completed_before(checked, error)
         pin = replace(stored.pin, receipt=record.pin.receipt)
@@ -91,7 +87,7 @@ class PinService:
     def _try_insert(self, checked: CheckedPin) -> StoredPin:
         station = checked.statement.station
         with self._database.write() as connection:
-            stored = store.insert_pin(connection, checked, self._timestamp())
+            stored = store.insert_pin(connection, checked, stamp(self._now()))
             if self._trusted.root.lease_key is not None and not count_pin(connection, station):
                 text = f"station {station} has no lease, or as many pins as its leases allow: renew its signer's lease"
                 raise RefusedError(Code.LEASE_EXCEEDED, f"{text}; if that is refused, there are two of its signer")
@@ -127,6 +123,3 @@ class PinService:
         if record is None:
             raise AssertionError(f"device {device}: a pin that was committed is not there")
         return record
-
-    def _timestamp(self) -> str:
-        return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

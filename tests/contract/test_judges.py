@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from hsm.signer import SignerError
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from station.faults import Fault
 from tests.contract.judges import (
     ON_COMPLETION,

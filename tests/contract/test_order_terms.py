@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from hsm.signer import SignerError
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from station.faults import Fault
 from tests.contract.judges import ON_COMPLETION, ON_PIN, STATION, AuditError, Court, ToldDevice, Unit
 from tests.hsm.floor import FIRMWARE, MADE_AT

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from hsm.signatory import Signatory
 from hsm.signer import SignerError
+from registry.errors import RefusedError
 from registry.leases.service import LeaseService
-from registry.pins.errors import RefusedError
 from tests.contract.stage import REGISTRY, STATION, Stage
 from tests.hsm.local_signer import CloudVerbs, FactoryVerbs
 from tests.hsm.software_token import SoftwareToken

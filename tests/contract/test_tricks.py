@@ -13,7 +13,7 @@ import pytest
 
 from hsm.config import SetupError
 from hsm.signer import SignerError
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from registry.settings import SetupError as RegistrySetupError
 from station.faults import Fault
 from station.usage import UsageError

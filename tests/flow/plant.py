@@ -26,8 +26,8 @@ from hsm.token import Token
 from ledger.engine import Engine
 from registry import schema as registry_schema
 from registry.database import Database, sqlite_url
+from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases.service import LeaseService
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord as Registered
 from registry.pins.service import PinService
 from station.attempt import Attempt

@@ -9,7 +9,7 @@ import pytest
 
 from hsm.signer import SignerError
 from hsm.token import TokenUnavailableError
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
+from registry.errors import ReceiptUnavailableError, RefusedError
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.leased import STATION, Leased
 from tests.hsm.local_signer import make_factory, make_registry

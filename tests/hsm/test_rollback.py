@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hsm.signer import SignerError
+from registry.errors import RefusedError
 from registry.leases import rules
-from registry.pins.errors import RefusedError
 from tests.hsm.floor import Device, Floor
 from tests.hsm.leased import Leased
 from tests.hsm.local_signer import FactoryVerbs

@@ -13,9 +13,9 @@ import pytest
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
+from registry.errors import RefusedError
 from registry.leases.rules import require_reported
 from registry.leases.service import LeaseService
-from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
 from tests.registry.make import MADE_AT, SoftwareReceiptSigner, World, ec_key, public, signed, world
 from tests.registry.test_api import Api, error, fits

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from registry.database import Database
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from registry.pins.service import PinService
 from tests.registry.approved import ADA, BEN, PIA, WHO, approved, approved_world, second
 from tests.registry.make import Device, World, signed, world

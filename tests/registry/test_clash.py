@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from registry.errors import RefusedError
 from registry.pins import clash
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.closing import CheckedCompletion
-from registry.pins.errors import RefusedError
 from registry.pins.record import Entry, PinRecord
 from registry.pins.store import Rival
 from tests.registry.make import MADE_AT, Device, World, world

@@ -13,7 +13,7 @@ import pytest
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
+from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, rsa_key, signed, world

@@ -12,7 +12,7 @@ import pytest
 
 from hsm.signer import SignerError, SignerUnavailableError
 from registry.database import Database
-from registry.pins.errors import ReceiptUnavailableError, RefusedError
+from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, public, rsa_key, signed, world
 from trust import statement as statements

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import MetaData, UniqueConstraint
 
 from registry.database import Database, sqlite_url
-from registry.pins.errors import RefusedError
+from registry.errors import RefusedError
 from registry.pins.service import PinService
 from registry.tables import metadata
 from tests.registry.make import Device, World, ec_key

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, event
 
 from ledger.durable import READING
 from registry.database import Database
+from registry.errors import RefusedError
 from registry.pins import checks, store
-from registry.pins.errors import RefusedError
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World, world
 from trust import root_file as roots
