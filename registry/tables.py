@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -49,7 +50,7 @@ pins = Table(
     "pins",
     metadata,
     Column("device_id", Text, primary_key=True),
-    Column("station", Text, nullable=False, index=True),
+    Column("station", Text, nullable=False),
     Column("job", Text, nullable=False),
     Column("fingerprint", Text, nullable=False, unique=True),
     Column("modulus", LargeBinary, nullable=True, unique=True),
@@ -59,6 +60,7 @@ pins = Table(
     Column("statement_sha256", Text, nullable=False, unique=True),
     Column("registered_at", Text, nullable=False),
     UniqueConstraint("station", "job", name="uq_pins_station_job"),
+    Index("ix_pins_station_registered_at", "station", "registered_at"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -149,11 +151,16 @@ station_counts = Table(
     Column("station", Text, primary_key=True),
     Column("pins", _Number, nullable=False),
     Column("up_to", _Number, nullable=False),
+    Column("reported_before", Text, nullable=False),
     CheckConstraint("pins <= up_to", name="within_lease"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""How many pins a station has here, and may have by its leases: the one table whose rows change, upwards only."""
+"""How many pins a station has here, and may have by its leases: the one table whose rows change, upwards only.
+
+All but `reported_before`: each pin of the station that was registered before that time was reported by its signer. A
+lease moves it on, as far as no pin is missing; a pin that comes in with an earlier time takes it back.
+"""
 
 roots = Table(
     "roots",

@@ -15,6 +15,7 @@ from trust.lease import NO_PINS, LeaseRequest, chained
 from trust.root import RootError, TrustedRoot
 from trust.statement import StatementError, read
 
+NAMED = 3  # devices in one answer
 _REMEDY = "stop the line and call the security officer: its signer was restored from a backup, or there are two of it"
 
 
@@ -71,13 +72,15 @@ def require_next(request: LeaseRequest, last: Granted | None) -> None:
         raise _conflict(request, f"has signed its log at {request.log_size}, and at {last.log_size} before")
 
 
-def require_reported(request: LeaseRequest, strangers: list[str]) -> None:
-    """Pins that were here before the last lease were reported since; LEASE_CONFLICT names devices.
+def left(request: LeaseRequest) -> int:
+    """How many pin statements the signer has made and not reported: it cannot report all at once."""
+    return max(0, request.total - request.signed)
 
-    A signer that cannot report all at once says how many it has left: no more than these may be missing.
-    """
-    if len(strangers) > request.total - request.signed:
-        named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")  # noqa: PLR2004
+
+def require_reported(request: LeaseRequest, missing: list[str]) -> None:
+    """Of the pins that were here before the last lease no more are missing than are left; LEASE_CONFLICT names some."""
+    if len(missing) > left(request):
+        named = ", ".join(missing[:NAMED]) + (" and more" if len(missing) > NAMED else "")
         raise _conflict(request, f"does not report the pin statements of {named}, which carry its signature")
 
 

@@ -65,12 +65,10 @@ class LeaseService:
             return before
         last = store.last(connection, request.station)
         rules.require_next(request, last)
-        if last is not None:
-            since = datetime.fromisoformat(last.granted_at) - _CLOCKS
-            known = {*(each.hex() for each in request.pins)}
-            strangers = store.strangers(connection, request.station, since=stamp(since), but=known)
-            rules.require_reported(request, strangers)
         lease = self._lease(request, asked, last)
+        store.report(connection, request)
+        if last is not None:
+            _require_reported(connection, request, stamp(datetime.fromisoformat(last.granted_at) - _CLOCKS))
         store.insert_lease(connection, request, asked, lease)
         return envelope(lease)
 
@@ -112,6 +110,14 @@ class LeaseService:
             with self._database.read() as connection:
                 return store.kept(connection, request.station, request.serial)
         return signed
+
+
+def _require_reported(connection: Connection, request: LeaseRequest, before: str) -> None:
+    """What is missing stays within what every later request looks at, until it is reported."""
+    most = rules.left(request) + rules.NAMED + 1
+    missing = store.unreported(connection, request.station, before=before, most=most)
+    rules.require_reported(request, [device for device, _ in missing])
+    store.examined(connection, request.station, missing[0][1] if missing else before)
 
 
 def _require_same(wanted: Lease, found: Lease) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, exists, func, insert, select, update
 
 from registry.leases.rules import Granted
 from registry.tables import lease_signatures, leases, pins, reported_pins, station_counts
@@ -41,28 +39,8 @@ def last(connection: Connection, station: str) -> Granted | None:
     )  # fmt: skip
 
 
-def strangers(connection: Connection, station: str, *, since: str, but: Collection[str]) -> list[str]:
-    """Devices that were pinned under this station's signature before `since`, and were never reported by its signer."""
-    reported = select(reported_pins.c.statement_sha256).where(reported_pins.c.station == station)
-    rows = connection.execute(
-        select(pins.c.device_id, pins.c.statement_sha256)
-        .where(pins.c.station == station, pins.c.registered_at < since, pins.c.statement_sha256.not_in(reported))
-        .order_by(pins.c.device_id)
-    )
-    return [row.device_id for row in rows if row.statement_sha256 not in but]
-
-
-def insert_lease(connection: Connection, request: LeaseRequest, asked: Envelope, lease: Lease) -> None:
-    """Store request and lease, what was reported, and how many pins the station may have; IntegrityError if taken."""
-    connection.execute(
-        insert(leases),
-        {
-            "station": request.station, "serial": request.serial, "request_sha256": asked.payload_sha256,
-            "request": asked.to_json(), "lease": envelope(lease).to_json(), "signed": request.signed,
-            "up_to": lease.up_to, "head": request.head, "log_size": request.log_size,
-            "log_root_hash": request.log_root_hash, "granted_at": lease.granted_at,
-        },
-    )  # fmt: skip
+def report(connection: Connection, request: LeaseRequest) -> None:
+    """Store which pin statements the signer says it has made; IntegrityError if one of them was reported before."""
     first = request.signed - len(request.pins) + 1
     if request.pins:
         connection.execute(
@@ -72,21 +50,66 @@ def insert_lease(connection: Connection, request: LeaseRequest, asked: Envelope,
                 for number, each in enumerate(request.pins, first)
             ],
         )
+
+
+def unreported(connection: Connection, station: str, *, before: str, most: int) -> list[tuple[str, str]]:
+    """Pins under this station's signature from before that time that its signer never reported: device and time.
+
+    The oldest first, so many at most. Looks at no pin that is older than the mark of `examined`.
+    """
+    mark = select(station_counts.c.reported_before).where(station_counts.c.station == station).scalar_subquery()
+    reported = exists().where(
+        reported_pins.c.station == station, reported_pins.c.statement_sha256 == pins.c.statement_sha256
+    )
+    rows = connection.execute(
+        select(pins.c.device_id, pins.c.registered_at)
+        .where(
+            pins.c.station == station,
+            pins.c.registered_at >= func.coalesce(mark, ""),
+            pins.c.registered_at < before,
+            ~reported,
+        )
+        .order_by(pins.c.registered_at, pins.c.device_id)
+        .limit(most)
+    )
+    return [(row.device_id, row.registered_at) for row in rows]
+
+
+def examined(connection: Connection, station: str, before: str) -> None:
+    """Every pin of the station from before that time is reported: the next request begins there."""
+    connection.execute(update(station_counts).where(station_counts.c.station == station).values(reported_before=before))
+
+
+def insert_lease(connection: Connection, request: LeaseRequest, asked: Envelope, lease: Lease) -> None:
+    """Store request and lease, and how many pins the station may have; IntegrityError if the number is taken."""
+    connection.execute(
+        insert(leases),
+        {
+            "station": request.station, "serial": request.serial, "request_sha256": asked.payload_sha256,
+            "request": asked.to_json(), "lease": envelope(lease).to_json(), "signed": request.signed,
+            "up_to": lease.up_to, "head": request.head, "log_size": request.log_size,
+            "log_root_hash": request.log_root_hash, "granted_at": lease.granted_at,
+        },
+    )  # fmt: skip
     changed = connection.execute(
         update(station_counts).where(station_counts.c.station == request.station).values(up_to=lease.up_to)
     )
     if changed.rowcount == 0:
         there = connection.execute(select(pins.c.device_id).where(pins.c.station == request.station)).all()
         row = {"station": request.station, "pins": len(there), "up_to": max(lease.up_to, len(there))}
-        connection.execute(insert(station_counts), row)
+        connection.execute(insert(station_counts), {**row, "reported_before": ""})
 
 
-def count_pin(connection: Connection, station: str) -> bool:
-    """Count one more pin of the station, in the transaction that stores it; False beyond its leases."""
+def count_pin(connection: Connection, station: str, at: str) -> bool:
+    """Count one more pin of the station, in the transaction that stores it; False beyond its leases.
+
+    A pin that was registered at a time whose pins were examined (the clock was set back) has them examined again.
+    """
+    mark = station_counts.c.reported_before
     counted = connection.execute(
         update(station_counts)
         .where(station_counts.c.station == station, station_counts.c.pins < station_counts.c.up_to)
-        .values(pins=station_counts.c.pins + 1)
+        .values(pins=station_counts.c.pins + 1, reported_before=case((mark > at, at), else_=mark))
     )
     return counted.rowcount == 1
 

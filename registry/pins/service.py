@@ -87,8 +87,9 @@ class PinService:
     def _try_insert(self, checked: CheckedPin) -> StoredPin:
         station = checked.statement.station
         with self._database.write() as connection:
-            stored = store.insert_pin(connection, checked, stamp(self._now()))
-            if self._trusted.root.lease_key is not None and not count_pin(connection, station):
+            at = stamp(self._now())
+            stored = store.insert_pin(connection, checked, at)
+            if self._trusted.root.lease_key is not None and not count_pin(connection, station, at):
                 text = f"station {station} has no lease, or as many pins as its leases allow: renew its signer's lease"
                 raise RefusedError(Code.LEASE_EXCEEDED, f"{text}; if that is refused, there are two of its signer")
         return stored

@@ -39,7 +39,7 @@ ROWS = {
     "reported_pins": ("st-01", 1, "s" * 64),
     "roots": (1, "r" * 64, "2026-11-22T20:00:00Z"),
 }
-COUNTED = ("st-01", 1, 500)  # of `station_counts`, the one table whose rows change
+COUNTED = ("st-01", 1, 500, "2026-11-22T20:00:00Z")  # of `station_counts`, the one table whose rows change
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def filled(database: Database) -> Database:
     with database.write() as connection:
         for table, values in ROWS.items():
             connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
-        connection.exec_driver_sql("INSERT INTO station_counts VALUES (?, ?, ?)", COUNTED)
+        connection.exec_driver_sql("INSERT INTO station_counts VALUES (?, ?, ?, ?)", COUNTED)
     return database
 
 
@@ -182,8 +182,8 @@ FALLS = [
     "UPDATE station_counts SET up_to = up_to - 1",
     "UPDATE station_counts SET station = 'st-02'",
     "DELETE FROM station_counts",
-    "REPLACE INTO station_counts VALUES ('st-01', 0, 500)",
-    "INSERT INTO station_counts VALUES ('st-01', 0, 1) ON CONFLICT (station) DO UPDATE SET pins = 0",
+    "REPLACE INTO station_counts VALUES ('st-01', 0, 500, '')",
+    "INSERT INTO station_counts VALUES ('st-01', 0, 1, '') ON CONFLICT (station) DO UPDATE SET pins = 0",
 ]
 
 

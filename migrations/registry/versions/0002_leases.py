@@ -27,7 +27,7 @@ def upgrade() -> None:
     _make_reported_pins()
     _make_station_counts()
     _make_roots()
-    op.create_index("ix_pins_station", "pins", ["station"])
+    op.create_index("ix_pins_station_registered_at", "pins", ["station", "registered_at"])
     for table, unique in _APPEND_ONLY.items():
         _make_append_only(table, unique)
 
@@ -104,6 +104,7 @@ def _make_station_counts() -> None:
         sa.Column("station", sa.Text(), nullable=False),
         sa.Column("pins", _NUMBER, nullable=False),
         sa.Column("up_to", _NUMBER, nullable=False),
+        sa.Column("reported_before", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("station", name="pk_station_counts"),
         sa.CheckConstraint("pins <= up_to", name="ck_station_counts_within_lease"),
         sqlite_strict=True,
