@@ -72,6 +72,13 @@ def require_next(request: LeaseRequest, last: Granted | None) -> None:
         raise _conflict(request, f"has signed its log at {request.log_size}, and at {last.log_size} before")
 
 
+def taken(request: LeaseRequest, last: Granted | None) -> RefusedError:
+    """Why a request that followed the last lease was not stored: `last` is read after the database has refused it."""
+    if last is not None and last.serial >= request.serial:
+        return _conflict(request, f"asks for lease {request.serial}, and another request was granted it just now")
+    return _conflict(request, "reports a pin statement that it has reported before, or one twice")
+
+
 def left(request: LeaseRequest) -> int:
     """How many pin statements the signer has made and not reported: it cannot report all at once."""
     return max(0, request.total - request.signed)

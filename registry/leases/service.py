@@ -50,12 +50,8 @@ class LeaseService:
         try:
             with self._database.write() as connection:
                 lease = self._granted(connection, request, asked)
-        except IntegrityError as error:  # another request of the same number was faster
-            with self._database.read() as connection:
-                before = store.same(connection, request.station, request.serial, asked.payload_sha256)
-            if before is None:
-                raise RefusedError(Code.LEASE_CONFLICT, f"lease {request.serial} was granted just now") from error
-            lease = before
+        except IntegrityError as error:
+            lease = self._granted_meanwhile(request, asked, error)
         # A crash right here leaves a lease without its signature; the same request again has it signed.
         return self._signed(lease, request)
 
@@ -71,6 +67,15 @@ class LeaseService:
             _require_reported(connection, request, stamp(datetime.fromisoformat(last.granted_at) - _CLOCKS))
         store.insert_lease(connection, request, asked, lease)
         return envelope(lease)
+
+    def _granted_meanwhile(self, request: LeaseRequest, asked: Envelope, error: IntegrityError) -> Envelope:
+        """The lease, if this very request was faster in another thread; raises what stands against it."""
+        with self._database.read() as connection:
+            before = store.same(connection, request.station, request.serial, asked.payload_sha256)
+            last = store.last(connection, request.station)
+        if before is not None:
+            return before
+        raise rules.taken(request, last) from error
 
     def _lease(self, request: LeaseRequest, asked: Envelope, last: Granted | None) -> Lease:
         root, now = self._trusted.root, self._now()
