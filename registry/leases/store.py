@@ -91,13 +91,25 @@ def insert_lease(connection: Connection, request: LeaseRequest, asked: Envelope,
             "log_root_hash": request.log_root_hash, "granted_at": lease.granted_at,
         },
     )  # fmt: skip
+    _raise_limit(connection, request.station, lease.up_to)
+
+
+def _raise_limit(connection: Connection, station: str, up_to: int) -> None:
+    """The station may have so many pins, and never fewer than a lease has allowed it before."""
+    # No upsert: the trigger that refuses to replace a count refuses it, too. On PostgreSQL nobody can make the row
+    # between our two statements, as another first lease waits at the primary key of `leases`, and pins are not let in
+    # without the row; but whoever brings PostgreSQL must hold that a pin taken under a root without leases may come
+    # between the count and the insert: lock `pins` against inserts for a station's first lease.
+    known = station_counts.c.up_to
     changed = connection.execute(
-        update(station_counts).where(station_counts.c.station == request.station).values(up_to=lease.up_to)
+        update(station_counts)
+        .where(station_counts.c.station == station)
+        .values(up_to=case((known < up_to, up_to), else_=known))
     )
     if changed.rowcount == 0:
-        there = connection.execute(select(pins.c.device_id).where(pins.c.station == request.station)).all()
-        row = {"station": request.station, "pins": len(there), "up_to": max(lease.up_to, len(there))}
-        connection.execute(insert(station_counts), {**row, "reported_before": ""})
+        there = connection.execute(select(func.count()).where(pins.c.station == station)).scalar_one()
+        row = {"station": station, "pins": there, "up_to": max(up_to, there), "reported_before": ""}
+        connection.execute(insert(station_counts), row)
 
 
 def count_pin(connection: Connection, station: str, at: str) -> bool:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import msgspec
 import pytest
+from sqlalchemy import select
 
 from registry.database import Database
 from registry.errors import RefusedError
 from registry.leases import store
+from registry.tables import station_counts
 from tests.registry.asking import Asking
 from trust.codes import Code
+from trust.lease import Lease
+from trust.root import LeaseTerms, TrustedRoot
+from trust.statement import read
 
 
 @pytest.fixture
@@ -38,6 +45,22 @@ def test_a_pin_that_is_reported_again_is_told_so(asking: Asking, twice: bool, ro
         assert "granted it just now" not in said
     assert (rows("leases"), rows("reported_pins")) == (2, 0 if twice else 1)
     asking.renew(other)
+
+
+def test_a_root_that_grants_fewer_units_than_before_locks_no_station_out(
+    asking: Asking, database: Database, rows: Callable[[str], int]
+) -> None:
+    """The new lease ends before the old one did: what the old one allowed may be signed for, and stays allowed."""
+    asking.renew()
+    fewer = msgspec.structs.replace(asking.made.trusted.root, lease=LeaseTerms(units=100))
+    asking.made = replace(asking.made, trusted=TrustedRoot(fewer, asking.made.trusted.sha256))
+    asking.signer.trusted = asking.made.trusted
+    lease = read(asking.renew(b"p" * 32), Lease)
+    assert (lease.signed, lease.up_to) == (1, 101)
+    with database.read() as connection:
+        assert connection.execute(select(station_counts.c.up_to)).scalar_one() == 500
+    asking.renew()
+    assert rows("leases") == 3
 
 
 def test_a_request_that_lost_the_race_for_its_number_is_told_so(
