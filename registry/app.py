@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from registry import openapi
-from registry.errors import ReceiptUnavailableError, RefusedError
+from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
 from registry.leases.service import LeaseService
 from registry.limits import BodyLimit
 from registry.messages import (
@@ -56,6 +56,8 @@ _STATUS = {
     Code.PINNED_UNDER_OTHER_JOB: 409,
     Code.NOT_PINNED: 409,
     Code.LEASE_CONFLICT: 409,
+    Code.INTERNAL: 500,
+    Code.STORE_FAILED: 503,
 }
 _REFUSED = 403
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
@@ -163,6 +165,7 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
 
 def _add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(NotSignedError, _not_signed)
     app.add_exception_handler(ReceiptUnavailableError, _receipt_unavailable)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(DBAPIError, _store_failed)
@@ -174,6 +177,12 @@ def _refused(_request: Request, error: Exception) -> Response:
         raise error
     stored: PinRecord | None = error.stored
     return _json(_STATUS.get(error.code, _REFUSED), error_answer(error.code, str(error), stored))
+
+
+def _not_signed(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, NotSignedError):
+        raise error
+    return _json(_STATUS.get(error.code, _REFUSED), error_answer(error.code, str(error)))
 
 
 def _receipt_unavailable(_request: Request, error: Exception) -> Response:

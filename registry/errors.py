@@ -21,3 +21,14 @@ class RefusedError(Exception):
 
 class ReceiptUnavailableError(Exception):
     """What was asked is stored, but its receipt or lease cannot be signed now. The same request again gives it."""
+
+
+class NotSignedError(Exception):
+    """What was asked is stored, and the registry's own signer refuses to sign it: asking again does not mend that.
+
+    `code` is what it means for whoever asked.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -7,14 +7,17 @@ beyond; that is named, never mended. Never looks anything up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from registry.errors import RefusedError
+from hsm.signer import SignerError
+from registry.errors import NotSignedError, RefusedError
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.lease import NO_PINS, LeaseRequest, chained
+from trust.lease import NO_PINS, Lease, LeaseRequest, chained
 from trust.root import RootError, TrustedRoot
 from trust.statement import StatementError, read
 
+_TOLD = MappingProxyType({Code.LEASE_CONFLICT: Code.LEASE_CONFLICT, Code.STORE_FAILED: Code.STORE_FAILED})
 NAMED = 3  # devices in one answer
 _REMEDY = "stop the line and call the security officer: its signer was restored from a backup, or there are two of it"
 
@@ -89,6 +92,18 @@ def require_reported(request: LeaseRequest, missing: list[str]) -> None:
     if len(missing) > left(request):
         named = ", ".join(missing[:NAMED]) + (" and more" if len(missing) > NAMED else "")
         raise _conflict(request, f"does not report the pin statements of {named}, which carry its signature")
+
+
+def not_signed(lease: Lease, error: SignerError | StatementError) -> NotSignedError:
+    """What it means for a station that the registry's signer refuses the lease, or signs what was not asked for.
+
+    A lease conflict stays one: the registry's database or its signer's memory was put back. Anything else is no
+    station's fault.
+    """
+    code = error.code if isinstance(error, SignerError) else Code.STATEMENT_INVALID
+    text = f"lease {lease.serial} of station {lease.station} is granted, and the registry's signer does not sign it"
+    text = f"{text} ({code}: {error}): call the registry's operator, asking again helps only after that"
+    return NotSignedError(_TOLD.get(code, Code.INTERNAL), text)
 
 
 def _conflict(request: LeaseRequest, what: str) -> RefusedError:

@@ -6,6 +6,7 @@ request again gets exactly the lease that was due. Never answers without the sig
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -25,6 +26,7 @@ from trust.lease import Lease, LeaseRequest
 from trust.root import TrustedRoot
 from trust.statement import StatementError, envelope, read
 
+_log = logging.getLogger(__name__)
 _CLOCKS = timedelta(seconds=60)  # what two processes of one registry may differ by
 
 
@@ -42,7 +44,8 @@ class LeaseService:
     def grant(self, asked: Envelope) -> Envelope:
         """The lease for this request; the same request again gives the same lease.
 
-        Raises RefusedError, or ReceiptUnavailableError when it is granted and its signature must be asked for again.
+        Raises RefusedError, ReceiptUnavailableError when it is granted and its signature must be asked for again, or
+        NotSignedError when it is granted and the registry's signer refuses it.
         """
         if self._trusted.root.lease_key is None:
             raise RefusedError(Code.NOT_AUTHORISED, "the trust root names no lease key: no lease is needed here")
@@ -102,9 +105,12 @@ class LeaseService:
         try:
             signed = self._signer.sign_lease(wanted)
             _require_same(wanted, leases.granted(self._trusted, signed))
-        except (SignerUnavailableError, SignerError, StatementError) as error:
+        except SignerUnavailableError as error:
             text = f"granted, but the lease cannot be signed now ({error}): send the same request again"
             raise ReceiptUnavailableError(text) from error
+        except (SignerError, StatementError) as error:
+            _log.error("lease %d of station %s not signed: %s", wanted.serial, wanted.station, error)
+            raise rules.not_signed(wanted, error) from error
         return signed if unsigned.signatures else self._keep(signed, request)  # the key was replaced since
 
     def _keep(self, signed: Envelope, request: LeaseRequest) -> Envelope:

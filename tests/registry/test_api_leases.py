@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 import pytest
 
-from hsm.signer import SignerUnavailableError
+from hsm.signer import SignerError, SignerUnavailableError
 from registry.database import Database
 from registry.errors import RefusedError
 from registry.leases.rules import require_reported
@@ -20,6 +20,7 @@ from registry.pins.service import PinService
 from tests.registry.make import MADE_AT, SoftwareReceiptSigner, World, ec_key, public, signed, world
 from tests.registry.test_api import Api, error, fits
 from trust import lease as leases
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import NO_PINS, LeaseRequest, chained
 from trust.merkle import EMPTY_ROOT
@@ -125,6 +126,41 @@ def test_a_silent_signer_is_503_and_the_lease_is_still_due(desk: Desk, rows: Cal
     desk.signer.fault = None
     assert terms(desk.made.trusted, desk.granted(request)) == (1, 0, 500)
     assert (rows("leases"), rows("lease_signatures")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (SignerError(Code.LEASE_CONFLICT, "lease 4 was granted before"), (409, "lease-conflict")),
+        (SignerError(Code.WRONG_ROOT, "another root"), (500, "internal")),
+        (SignerError(Code.STATEMENT_INVALID, "a year ahead"), (500, "internal")),
+        (SignerError(Code.TOKEN_PIN_WRONG, "refused"), (500, "internal")),
+        (SignerError(Code.STORE_FAILED, "disk full"), (503, "store-failed")),
+    ],
+    ids=lambda each: each.code.value if isinstance(each, SignerError) else "",
+)
+def test_a_signer_that_refuses_is_told_as_what_it_is(
+    desk: Desk, fault: SignerError, told: tuple[int, str], rows: Callable[[str], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    request = desk.request()
+    desk.signer.fault = fault
+    answer = desk.post(request)
+    assert error(answer) == told
+    said = answer.json()["error"]["message"]
+    assert f"{fault.code}: {fault}" in said
+    assert "send the same request again" not in said
+    assert str(fault) in caplog.text
+    assert (rows("leases"), rows("lease_signatures")) == (1, 0)
+    desk.signer.fault = None
+    assert terms(desk.made.trusted, desk.granted(request)) == (1, 0, 500)
+
+
+def test_a_signer_with_another_key_is_no_signer_that_is_away(desk: Desk, rows: Callable[[str], int]) -> None:
+    desk.signer.lease_key = ec_key()
+    answer = desk.post(desk.request())
+    assert error(answer) == (500, "internal")
+    assert "does not sign it (statement-invalid: " in answer.json()["error"]["message"]
+    assert rows("lease_signatures") == 0
 
 
 def test_the_document_is_true_of_every_answer(desk: Desk) -> None:
