@@ -7,6 +7,7 @@ beyond; that is named, never mended. Never looks anything up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from hsm.signer import SignerError
@@ -15,9 +16,10 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import NO_PINS, Lease, LeaseRequest, chained
 from trust.root import RootError, TrustedRoot
-from trust.statement import StatementError, read
+from trust.statement import StatementError, moment, read
 
 _TOLD = MappingProxyType({Code.LEASE_CONFLICT: Code.LEASE_CONFLICT, Code.STORE_FAILED: Code.STORE_FAILED})
+FURTHEST = timedelta(days=366)  # a signer takes no lease that was granted longer after its own time
 NAMED = 3  # devices in one answer
 _REMEDY = "stop the line and call the security officer: its signer was restored from a backup, or there are two of it"
 
@@ -37,7 +39,7 @@ class Granted:
 
 
 def authentic(trusted: TrustedRoot, envelope: Envelope) -> LeaseRequest:
-    """The request, signed by the account key that the root names now for its station; RefusedError."""
+    """The request, of a time that exists, under the account key that the root names now; RefusedError."""
     try:
         request = read(envelope, LeaseRequest)
         if request.environment != trusted.root.environment:
@@ -48,6 +50,7 @@ def authentic(trusted: TrustedRoot, envelope: Envelope) -> LeaseRequest:
                 f"lease request under trust root {request.root_sha256[:16]}…, this registry has {trusted.sha256[:16]}…"
             )
             raise RefusedError(Code.WRONG_ROOT, text)
+        moment(request.made_at)
         key = trusted.root.account_key(request.station)
     except (StatementError, RootError) as error:
         raise RefusedError(Code.STATEMENT_INVALID, str(error)) from error
@@ -55,6 +58,19 @@ def authentic(trusted: TrustedRoot, envelope: Envelope) -> LeaseRequest:
         text = f"lease request: not signed by the account key that the trust root gives {request.station!r}"
         raise RefusedError(Code.STATEMENT_INVALID, text)
     return request
+
+
+def require_time(now: datetime, known: datetime) -> None:
+    """The registry's clock has not run far beyond the newest time that it knows; STATEMENT_INVALID, as a signer says.
+
+    A lease that was granted at such a time would stay the station's newest one for ever, and no signer would take it.
+    """
+    if now - known > FURTHEST:
+        text = (
+            f"this registry's clock says {now:%Y-%m-%dT%H:%M:%SZ}, more than {FURTHEST.days} days after "
+            f"{known:%Y-%m-%dT%H:%M:%SZ}, the newest time of its leases and roots and of the request"
+        )
+        raise RefusedError(Code.STATEMENT_INVALID, f"{text}: no lease is granted until the clock that is wrong is set")
 
 
 def require_next(request: LeaseRequest, last: Granted | None) -> None:

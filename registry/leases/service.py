@@ -24,7 +24,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease, LeaseRequest
 from trust.root import TrustedRoot
-from trust.statement import StatementError, envelope, read
+from trust.statement import StatementError, envelope, moment, read
 
 _log = logging.getLogger(__name__)
 _CLOCKS = timedelta(seconds=60)  # what two processes of one registry may differ by
@@ -64,10 +64,10 @@ class LeaseService:
             return before
         last = store.last(connection, request.station)
         rules.require_next(request, last)
-        lease = self._lease(request, asked, last)
+        lease = self._lease(request, asked, self._time(connection, request, last))
         store.report(connection, request)
         if last is not None:
-            _require_reported(connection, request, stamp(datetime.fromisoformat(last.granted_at) - _CLOCKS))
+            _require_reported(connection, request, stamp(moment(last.granted_at) - _CLOCKS))
         store.insert_lease(connection, request, asked, lease)
         return envelope(lease)
 
@@ -80,10 +80,20 @@ class LeaseService:
             return before
         raise rules.taken(request, last) from error
 
-    def _lease(self, request: LeaseRequest, asked: Envelope, last: Granted | None) -> Lease:
-        root, now = self._trusted.root, self._now()
-        if last is not None:  # a clock that was set back does not make a lease older than the one before it
-            now = max(now, datetime.fromisoformat(last.granted_at))
+    def _time(self, connection: Connection, request: LeaseRequest, last: Granted | None) -> datetime:
+        """When the lease is granted. A clock that was set back makes none older than the one before it."""
+        now, known = self._now(), moment(request.made_at)
+        if now - known > rules.FURTHEST:  # an old request, or a clock that is wrong: what is on record tells
+            newest = store.newest_time(connection)
+            try:
+                rules.require_time(now, max(known, moment(newest)) if newest else known)
+            except RefusedError as error:
+                _log.error("no lease for station %s: %s", request.station, error)
+                raise
+        return now if last is None else max(now, moment(last.granted_at))
+
+    def _lease(self, request: LeaseRequest, asked: Envelope, now: datetime) -> Lease:
+        root = self._trusted.root
         return Lease(
             environment=root.environment,
             root_sha256=self._trusted.sha256,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, case, exists, func, insert, select, update
 
 from registry.leases.rules import Granted
-from registry.tables import lease_signatures, leases, pins, reported_pins, station_counts
+from registry.tables import lease_signatures, leases, pins, reported_pins, roots, station_counts
 from trust.dsse import Envelope
 from trust.lease import Lease, LeaseRequest
 from trust.statement import envelope
@@ -37,6 +37,15 @@ def last(connection: Connection, station: str) -> Granted | None:
         up_to=row.up_to, head=row.head, log_size=row.log_size, log_root_hash=row.log_root_hash,
         granted_at=row.granted_at,
     )  # fmt: skip
+
+
+def newest_time(connection: Connection) -> str:
+    """When the newest lease of any station was granted or the newest root was taken up; "" if there are none.
+
+    Not the time of any pin: those are taken by a clock that nobody has compared.
+    """
+    newest = [select(func.max(each)) for each in (leases.c.granted_at, roots.c.taken_up_at)]
+    return max(connection.execute(each).scalar_one() or "" for each in newest)
 
 
 def report(connection: Connection, request: LeaseRequest) -> None:

@@ -25,7 +25,7 @@ from trust.dsse import Envelope
 from trust.lease import NO_PINS, LeaseRequest, chained
 from trust.merkle import EMPTY_ROOT
 from trust.root import RegistryKeys, TrustedRoot
-from trust.statement import read
+from trust.statement import moment, read
 
 STATION = "station-01"
 PIN = b"p" * 32
@@ -62,7 +62,8 @@ def desk(database: Database) -> Desk:
     made = world(registry_keys=RegistryKeys(receipt=public(receipt).spki, lease=public(lease).spki))
     signer = SoftwareReceiptSigner(made.trusted, receipt, lease_key=lease)
     service = PinService(database, made.trusted, signer)
-    return Desk(Api(service, LeaseService(database, made.trusted, signer)), made, signer)
+    leases = LeaseService(database, made.trusted, signer, now=lambda: moment(MADE_AT))
+    return Desk(Api(service, leases), made, signer)
 
 
 def terms(trusted: TrustedRoot, lease: Envelope) -> tuple[int, int, int]:
