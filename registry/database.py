@@ -26,6 +26,8 @@ _DURABLE: Final[Mapping[str, str | int]] = MappingProxyType(
         "synchronous": 3,  # EXTRA: an acknowledged commit survives power loss, the journal's directory entry too
     }
 )
+_READS_ONLY: Final[Mapping[str, str | bool]] = MappingProxyType({READING: True})  # in SQLite, one view by itself
+_ONE_VIEW: Final[Mapping[str, str | bool]] = MappingProxyType({READING: True, "isolation_level": "REPEATABLE READ"})
 
 
 class DatabaseError(Exception):
@@ -38,18 +40,19 @@ class Database:
 
     engine: Engine
     _turn: threading.Lock | None
+    _reading: Mapping[str, str | bool]
 
     @classmethod
     def open(cls, url: str) -> Database:
         """By SQLAlchemy URL. Opens no connection yet; a SQLite file that is missing is made at the first one."""
         engine = create_engine(url, pool_size=8, max_overflow=0)
         if engine.dialect.name != "sqlite":
-            return cls(engine, None)
+            return cls(engine, None, _ONE_VIEW)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", begin)
         # In rollback mode a reader holds up the commit, and a commit the readers. On a lock threads queue for
         # microseconds; in SQLite's busy handler they would sleep for milliseconds.
-        return cls(engine, threading.Lock())
+        return cls(engine, threading.Lock(), _READS_ONLY)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -60,7 +63,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view; writes nothing."""
-        with self._turn or nullcontext(), self.engine.connect().execution_options(**{READING: True}) as connection:
+        with self._turn or nullcontext(), self.engine.connect().execution_options(**self._reading) as connection:
             yield connection
 
     def quick_check(self) -> None:
