@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from hsm import check, config
-from hsm.ceremony import COUNTERS_FILE
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.documents import utc
-from hsm.place import token_place
+from hsm.place import COUNTERS_FILE, token_place
 from hsm.purposes import KEYS, Purpose
 from hsm.records import Owner, keys_sha256
 from hsm.resign import once_more

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hsm import config
-from hsm.ceremony import COUNTERS_FILE, PUBLIC_FILE, public_json
 from hsm.checklist import Checklist, Tell
 from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.files import replace_file
-from hsm.place import token_place
+from hsm.initialise import public_json
+from hsm.place import COUNTERS_FILE, PUBLIC_FILE, token_place
 from hsm.purposes import KEYS, Purpose
 from hsm.records import Owner, keys_sha256
 from hsm.roots import public_keys, read_root

@@ -1,4 +1,4 @@
-"""Where a signer's token is, from its directory: module, label, locks and the memory of user PINs tried in vain.
+"""Where a signer's things are, from its directory: files by name; its token by module, label, locks and PINs tried.
 
 Loads nothing and logs in to nothing.
 """
@@ -11,6 +11,8 @@ from hsm.config import SignerConfig
 from hsm.token import pin_tries, softhsm
 from hsm.token.pkcs11.place import TokenPlace
 
+COUNTERS_FILE = "counters.db"
+PUBLIC_FILE = "public.json"
 TOKEN_LOCK = "token.lock"  # noqa: S105 - a file name
 
 

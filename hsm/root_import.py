@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from hsm import config
-from hsm.ceremony import COUNTERS_FILE
 from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
+from hsm.place import COUNTERS_FILE
 from hsm.records import Owner, keys_sha256
 from hsm.roots import public_keys, read_root, take_up
 from trust.root import TrustedRoot

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 import given
-from hsm.ceremony import PUBLIC_FILE
 from hsm.config import SetupError
 from hsm.counters import Counters
+from hsm.place import PUBLIC_FILE
 from trust.printable import plainly, quoted
 from trust.root import RootError, Seen, TrustedRoot, must_follow
 from trust.root_file import parse

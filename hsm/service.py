@@ -15,11 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hsm import check, config, hardening
-from hsm.ceremony import COUNTERS_FILE
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
-from hsm.place import TOKEN_LOCK, token_place
+from hsm.place import COUNTERS_FILE, TOKEN_LOCK, token_place
 from hsm.records import Owner, keys_sha256
 from hsm.roots import read_root, take_up
 from hsm.server import SignerServer

@@ -49,9 +49,10 @@ def init(directory: Path, name: str, token: str | None, user_pin: str | None, **
     Never overwrites anything. Without --token it makes a soft token, whose PINs are made at random and kept in files of
     mode 0600. With --token the keys are made in a token that the vendor's tools have made; a PIN is never an option.
     """
-    from hsm.ceremony import PUBLIC_FILE, Existing, make_signer  # noqa: PLC0415 - keeps --help fast
-    from hsm.config import SetupError  # noqa: PLC0415
+    from hsm.config import SetupError  # noqa: PLC0415 - keeps --help fast
     from hsm.hardening import close_to_others  # noqa: PLC0415
+    from hsm.initialise import Existing, make_signer  # noqa: PLC0415
+    from hsm.place import PUBLIC_FILE  # noqa: PLC0415
 
     if (token is None) != (user_pin is None):
         raise click.UsageError("--token and --user-pin go together")

@@ -1,6 +1,6 @@
 """The file that the signer's memory is in: made once, opened, checked, written in transactions. Only user of sqlite3.
 
-Created by the ceremony only, never by opening it: a signer without its counters would sign everything again. Never
+Created by `init` only, never by opening it: a signer without its counters would sign everything again. Never
 restored from a backup: counts and log heads would run backwards. Never says what the rows mean.
 """
 

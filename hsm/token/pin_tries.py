@@ -39,7 +39,7 @@ class _Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @dataclass(slots=True)
 class PinTries:
-    """The memory of one signer's tries. Without a path it remembers nothing: for the ceremony and for trials."""
+    """The memory of one signer's tries. Without a path it remembers nothing: for init and for trials."""
 
     path: Path | None
     user_pin: UserPin

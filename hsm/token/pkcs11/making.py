@@ -1,4 +1,4 @@
-"""A token's keys, made: for the ceremony, in a process that has no session of its own.
+"""A token's keys, made: for init and officers' acts, in a process that has no session of its own.
 
 Keys are made inside the token, sensitive, not extractable, to do what their purpose needs and nothing else, and each is
 looked at again before it counts as made. Never overwrites one, and takes back what it made when it cannot finish.

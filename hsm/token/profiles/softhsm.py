@@ -40,7 +40,7 @@ SOFTHSM: Final = Profile(
             mark=Mark.TRIED,
         ),
         Source(
-            about=("initialised_here", "read_write", "user_pin"), where="tests/hsm/test_ceremony.py", mark=Mark.TRIED
+            about=("initialised_here", "read_write", "user_pin"), where="tests/hsm/test_initialise.py", mark=Mark.TRIED
         ),
         Source(about=("p256_rate",), where="measured on 2026-11-22, C and Python in one process", mark=Mark.TRIED),
         Source(

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hsm import config
-from hsm.ceremony import make_signer
 from hsm.config import SetupError
+from hsm.initialise import make_signer
 from hsm.purposes import KEYS, RoleName
 from hsm.token import softhsm
 from tests.hsm.conftest import make_signer_dir
@@ -123,4 +123,4 @@ def test_no_pin_stands_on_a_command_line(short_dir: Path, planted: str, leaks: b
     pins = [(short_dir / "signer" / name).read_text().strip() for name in ("so-pin", "user-pin")]
     assert any(pin in seen for pin in pins) is leaks
     if not planted:
-        assert json.loads(seen)["started"] == [], "the ceremony starts no other program at all"
+        assert json.loads(seen)["started"] == [], "init starts no other program at all"

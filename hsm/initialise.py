@@ -18,7 +18,7 @@ from hsm import config
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import file as counters
 from hsm.files import FileThereError, write_file
-from hsm.place import TOKEN_LOCK
+from hsm.place import COUNTERS_FILE, PUBLIC_FILE, TOKEN_LOCK
 from hsm.purposes import KEYS, RoleName
 from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm
@@ -28,8 +28,6 @@ from hsm.token.user_pin import UserPin, UserPinError, read_user_pin
 from trust.identity import IdentityError, parse_name
 from trust.printable import plainly
 
-PUBLIC_FILE = "public.json"
-COUNTERS_FILE = "counters.db"
 _USER_PIN = "file:user-pin"
 _PIN_BYTES = 16
 
@@ -44,7 +42,7 @@ class Existing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a ceremony made: public keys (SPKI DER) by purpose, and by which profile the module was used."""
+    """What `init` made: public keys (SPKI DER) by purpose, and by which profile the module was used."""
 
     keys: Mapping[str, bytes]
     profile: str
