@@ -6,7 +6,6 @@ For people's machines, never for a signer's: no approver's key is ever in a sign
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 import given
 from hsm.config import SetupError
+from hsm.files import FileThereError, write_file
 from hsm.token import Token
 from hsm.token.user_pin import UserPin
 from trust.approval import Approvers, approved
@@ -116,13 +116,9 @@ def new_key_file(path: Path, passphrase: UserPin) -> PublicKey:
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.reveal().encode())
     )
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SetupError(f"{path}: {plainly(error)}: a key is never overwritten; choose another file") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        write_file(path, data, 0o600)
+    except FileThereError as error:
+        raise SetupError(str(error)) from error
     return _public(private)
 
 

@@ -23,9 +23,8 @@ from hsm.counters.file import StoreError
 from hsm.documents import utc
 from hsm.place import COUNTERS_FILE, token_place
 from hsm.purposes import KEYS, Purpose
-from hsm.records import Owner, keys_sha256
 from hsm.resign import once_more
-from hsm.roots import read_root, take_up
+from hsm.roots import read_known_root, take_up
 from hsm.token import TokenError
 from hsm.token.pkcs11.session import Pkcs11Token
 from hsm.token.signing import SigningKeys
@@ -55,9 +54,7 @@ class Checklist:
 
     def root(self, file: Path, sha256: str) -> TrustedRoot:
         """The root is approved, and is the one whose fingerprint officers have compared."""
-        trusted = read_root(file)
-        if trusted.sha256 != sha256.lower():
-            raise SetupError(f"the root's fingerprint is {trusted.sha256}, not {sha256[:64]}: find out why")
+        trusted = read_known_root(file, sha256)
         if not trusted.signed:
             raise SetupError("the root is not approved: a ceremony needs one that is (station-signer root approve)")
         self.note("trust root", f"version {trusted.root.version}, {trusted.sha256}, approved")
@@ -140,10 +137,7 @@ class Checklist:
     def counters(self, token: Pkcs11Token) -> Iterator[Counters]:
         """The signer's memory."""
         keys = {label: token.public_key(label) for label in token.labels()}
-        owner = Owner(
-            role=self.made.role, name=self.made.name, environment=self.made.environment, keys_sha256=keys_sha256(keys)
-        )
-        counters = Counters.open(self.directory / COUNTERS_FILE, owner)
+        counters = Counters.open(self.directory / COUNTERS_FILE, self.made.owner(keys))
         try:
             yield counters
         finally:

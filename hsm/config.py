@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ import msgspec
 
 import given
 from hsm.purposes import RoleName
+from hsm.records import Owner, keys_sha256
 from trust.printable import plainly, printable
 from trust.statement import Name
 from trust.toml_text import TomlError, table
@@ -50,6 +51,10 @@ class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     socket: str = SOCKET
     allowed_uids: tuple[int, ...] = ()
     may_swap: bool = False
+
+    def owner(self, keys: Mapping[str, bytes]) -> Owner:
+        """Whose counters are this signer's while its token has these public keys (SPKI DER by purpose)."""
+        return Owner(role=self.role, name=self.name, environment=self.environment, keys_sha256=keys_sha256(keys))
 
 
 def load(directory: Path) -> SignerConfig:

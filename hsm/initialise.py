@@ -6,8 +6,6 @@ line. `signer.toml` is written last: without it the directory is not a signer ye
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,8 +17,8 @@ from hsm.config import SetupError, SignerConfig
 from hsm.counters import file as counters
 from hsm.files import FileThereError, write_file
 from hsm.place import COUNTERS_FILE, PUBLIC_FILE, TOKEN_LOCK
+from hsm.public_file import public_json
 from hsm.purposes import KEYS, RoleName
-from hsm.records import Owner, keys_sha256
 from hsm.token import TokenError, blank, softhsm
 from hsm.token.pkcs11.making import make_keys, set_user_pin
 from hsm.token.pkcs11.place import TokenPlace
@@ -109,24 +107,23 @@ def _claim(directory: Path) -> None:
 
 
 def _fill(directory: Path, made: SignerConfig) -> Made:
-    _write(directory / TOKEN_LOCK, "", 0o600)
+    _write(directory / TOKEN_LOCK, b"", 0o600)
     if made.softhsm_conf:
         _make_token(directory, made)
     pin = read_user_pin(made.user_pin, directory, environment=made.environment)
     keys, chosen = make_keys(_place(directory, made), pin, KEYS[made.role])
     _write(directory / PUBLIC_FILE, public_json(keys), 0o640)
-    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
-    counters.create(directory / COUNTERS_FILE, owner)
+    counters.create(directory / COUNTERS_FILE, made.owner(keys))
     listening = config.socket_path(directory, made).parent
     listening.mkdir(mode=0o750, parents=True, exist_ok=True)
-    _write(directory / config.FILE, config.dump(made), 0o640)
+    _write(directory / config.FILE, config.dump(made).encode(), 0o640)
     return Made(keys=keys, profile=str(chosen))
 
 
 def _make_token(directory: Path, made: SignerConfig) -> None:
     """A token of this signer's own, with PINs that nobody chose."""
     (directory / softhsm.TOKENS).mkdir(mode=0o700)
-    _write(directory / softhsm.CONF, softhsm.conf_text(directory), 0o640)
+    _write(directory / softhsm.CONF, softhsm.conf_text(directory).encode(), 0o640)
     softhsm.select(directory / softhsm.CONF)
     so_pin, user_pin = _new_pin(directory / "so-pin"), _new_pin(directory / "user-pin")
     blank.initialise(Path(made.module), made.token_label, so_pin, made.profile)
@@ -139,22 +136,14 @@ def _place(directory: Path, made: SignerConfig) -> TokenPlace:
     )
 
 
-def public_json(keys: Mapping[str, bytes]) -> str:
-    """Purpose → base64 DER SubjectPublicKeyInfo, for whoever makes the trust root."""
-    return (
-        json.dumps({purpose: base64.b64encode(spki).decode() for purpose, spki in sorted(keys.items())}, indent=2)
-        + "\n"
-    )
-
-
 def _new_pin(path: Path) -> UserPin:
     text = secrets.token_hex(_PIN_BYTES)
-    _write(path, f"{text}\n", 0o600)
+    _write(path, f"{text}\n".encode(), 0o600)
     return UserPin(text)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, data: bytes, mode: int) -> None:
     try:
-        write_file(path, text.encode(), mode)
+        write_file(path, data, mode)
     except FileThereError as error:
         raise SetupError(str(error)) from error

@@ -18,10 +18,10 @@ from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.files import replace_file
-from hsm.initialise import public_json
 from hsm.place import COUNTERS_FILE, PUBLIC_FILE, token_place
+from hsm.public_file import public_json
 from hsm.purposes import KEYS, Purpose
-from hsm.records import Owner, keys_sha256
+from hsm.records import keys_sha256
 from hsm.roots import public_keys, read_root
 from hsm.token import TokenError
 from hsm.token.pkcs11.making import make_keys
@@ -78,10 +78,7 @@ def _allowed(listed: Checklist, trusted: TrustedRoot, envelope: Envelope) -> tup
 
 
 def _counters(listed: Checklist) -> Counters:
-    keys = public_keys(listed.directory)
-    owner = Owner(
-        role=listed.made.role, name=listed.made.name, environment=listed.made.environment, keys_sha256=keys_sha256(keys)
-    )
+    owner = listed.made.owner(public_keys(listed.directory))
     return Counters.open(listed.directory / COUNTERS_FILE, owner)
 
 
@@ -125,7 +122,7 @@ def _remember(listed: Checklist, counters: Counters, envelope: Envelope, act: Ac
         counters.documents.add_act(envelope.payload_sha256, act.kind, envelope.to_json(), int(time.time()))
     # A crash here: the counters belong to the new keys, and public.json names the old ones. What serves does not read
     # it, but no act, root import or next root works with these keys until it is made again.
-    replace_file(listed.directory / PUBLIC_FILE, public_json(keys).encode())
+    replace_file(listed.directory / PUBLIC_FILE, public_json(keys))
     listed.note("next", "a new root that names the keys there are now" if act.kind == "replace-key" else "retire it")
 
 

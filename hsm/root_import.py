@@ -13,23 +13,18 @@ from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.place import COUNTERS_FILE
-from hsm.records import Owner, keys_sha256
-from hsm.roots import public_keys, read_root, take_up
+from hsm.roots import public_keys, read_known_root, take_up
 from trust.root import TrustedRoot
 
 
 def import_root(directory: Path, file: Path, sha256: str) -> TrustedRoot:
     """The root that was taken up; SetupError says why it was not."""
     made = config.load(directory)
-    trusted = read_root(file)
-    if trusted.sha256 != sha256.lower():
-        text = f"{file} has the fingerprint {trusted.sha256}, not {sha256[:64]}"
-        raise SetupError(f"{text}: compare it with what an officer tells you, by another way than the file came")
+    trusted = read_known_root(file, sha256)
     if trusted.root.environment != made.environment:
         text = f"the root is of environment {trusted.root.environment!r}, this signer of {made.environment!r}"
         raise SetupError(f"{text}: it was made there, with its keys, and stays there")
-    keys = public_keys(directory)
-    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
+    owner = made.owner(public_keys(directory))
     try:
         with config.alone(directory):
             counters = Counters.open(directory / COUNTERS_FILE, owner)

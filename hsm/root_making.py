@@ -6,8 +6,6 @@ without approvals; never approves one.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import msgspec
 
 import given
 from hsm.config import SetupError
+from hsm.public_file import read_public_file
 from trust.dsse import Envelope
 from trust.keys import PublicKey, PublicKeyError
 from trust.printable import plainly, printable, quoted
@@ -92,12 +91,7 @@ def _picked(keys: dict[str, bytes], kind: type[StationKeys | RegistryKeys]) -> S
 
 def _public(base: Path, entry: object, what: str) -> dict[str, bytes]:
     """A signer's public keys by purpose, from the `public.json` that station-signer init has made."""
-    path = base / _text(_mapping(entry, what).get("public"), f"{what}.public")
-    try:
-        keys = msgspec.json.decode(_read(path), type=dict[str, str])
-        return {purpose: base64.b64decode(spki, validate=True) for purpose, spki in keys.items()}
-    except (msgspec.DecodeError, binascii.Error) as error:
-        raise SetupError(f"{path} is no public.json of a signer: {quoted(error)}; {_CORRECT}") from error
+    return read_public_file(base / _text(_mapping(entry, what).get("public"), f"{what}.public"), _CORRECT)
 
 
 def _pem(path: Path) -> bytes:

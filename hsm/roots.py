@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
-
-import msgspec
 
 import given
 from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.place import PUBLIC_FILE
-from trust.printable import plainly, quoted
+from hsm.public_file import read_public_file
+from trust.printable import plainly
 from trust.root import RootError, Seen, TrustedRoot, must_follow
 from trust.root_file import parse
 
@@ -25,6 +22,15 @@ def read_root(path: Path) -> TrustedRoot:
         raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
     except RootError as error:
         raise SetupError(f"trust root {path}: {error}") from error
+
+
+def read_known_root(path: Path, sha256: str) -> TrustedRoot:
+    """The root in the file, if it has the fingerprint that somebody was told by another way; SetupError."""
+    trusted = read_root(path)
+    if trusted.sha256 != sha256.lower():
+        text = f"the root's fingerprint is {trusted.sha256}, not {sha256[:64]}"
+        raise SetupError(f"{text}: compare it with what an officer tells you, by another way than the file came")
+    return trusted
 
 
 def take_up(counters: Counters, trusted: TrustedRoot, now: int, *, first: bool) -> None:
@@ -46,11 +52,4 @@ def take_up(counters: Counters, trusted: TrustedRoot, now: int, *, first: bool) 
 
 def public_keys(directory: Path) -> dict[str, bytes]:
     """The signer's public keys by purpose, from its `public.json`; SetupError."""
-    path = directory / PUBLIC_FILE
-    try:
-        keys = msgspec.json.decode(given.read(path), type=dict[str, str])
-        return {purpose: base64.b64decode(spki, validate=True) for purpose, spki in keys.items()}
-    except OSError as error:
-        raise SetupError(f"{path}: {plainly(error)}: restore it") from error
-    except (msgspec.DecodeError, binascii.Error) as error:
-        raise SetupError(f"{path}: {quoted(error)}: restore it") from error
+    return read_public_file(directory / PUBLIC_FILE, "restore it")

@@ -19,7 +19,6 @@ from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.place import COUNTERS_FILE, TOKEN_LOCK, token_place
-from hsm.records import Owner, keys_sha256
 from hsm.roots import read_root, take_up
 from hsm.server import SignerServer
 from hsm.signatory import Signatory
@@ -89,8 +88,7 @@ def _signatory(
 ) -> Signatory:
     keys = check.check_token(made, token)
     check.check_root(made, trusted, token, keys)
-    owner = Owner(role=made.role, name=made.name, environment=made.environment, keys_sha256=keys_sha256(keys))
-    memory = Counters.open(directory / COUNTERS_FILE, owner)
+    memory = Counters.open(directory / COUNTERS_FILE, made.owner(keys))
     open_things.callback(memory.close)
     take_up(memory, trusted, int(time.time()), first=made.environment == "demo")
     return Signatory.over(
