@@ -45,14 +45,20 @@ def check_root_place(made: SignerConfig, root_file: Path) -> None:
         raise SetupError(f"trust root {root_file}: let only root or the signer's user write it: chmod 0644 {root_file}")
 
 
+def require_environment(made: SignerConfig, trusted: TrustedRoot) -> None:
+    """The root is of the signer's environment; SetupError."""
+    if trusted.root.environment != made.environment:
+        text = f"the trust root is of environment {trusted.root.environment!r}, this signer of {made.environment!r}"
+        raise SetupError(f"{text}: it was made there, with its keys, and stays there")
+
+
 def check_root(made: SignerConfig, trusted: TrustedRoot, token: Token, keys: Mapping[str, bytes]) -> None:
     """The root is of this environment and names this signer with the very keys of its token; SetupError."""
     root = trusted.root
     if made.environment != "demo" and token.model.startswith("SoftHSM") and not root.soft_tokens:
         text = f"a soft token is not taken in environment {made.environment!r}, whose trust root does not allow it"
         raise SetupError(f"{text}: use a hardware token")
-    if root.environment != made.environment:
-        raise SetupError(f"the trust root is of environment {root.environment!r}, this signer of {made.environment!r}")
+    require_environment(made, trusted)
     try:
         wanted = _factory_keys(trusted, made.name) if made.role == "factory" else _cloud_keys(trusted, made.name)
     except RootError as error:

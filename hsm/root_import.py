@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from hsm import config
+from hsm.check import require_environment
 from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
@@ -21,9 +22,7 @@ def import_root(directory: Path, file: Path, sha256: str) -> TrustedRoot:
     """The root that was taken up; SetupError says why it was not."""
     made = config.load(directory)
     trusted = read_known_root(file, sha256)
-    if trusted.root.environment != made.environment:
-        text = f"the root is of environment {trusted.root.environment!r}, this signer of {made.environment!r}"
-        raise SetupError(f"{text}: it was made there, with its keys, and stays there")
+    require_environment(made, trusted)
     owner = made.owner(public_keys(directory))
     try:
         with config.alone(directory):

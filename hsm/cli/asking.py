@@ -5,6 +5,7 @@ Never signs what was not shown. Heavy imports are inside: `--help` starts fast.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,14 @@ def read_envelope(path: Path) -> Envelope:
         stop(f"{path}: {plainly(error)}: name the document's file")
     except EnvelopeError as error:
         stop(f"{path}: {error}: name a file that station-signer has made")
+
+
+def require_new(path: Path) -> None:
+    """Before anything is done: ends the program when there is a file of this name, or no place for one."""
+    if os.path.lexists(path):
+        stop(f"{path}: File exists: nothing is overwritten, choose another file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        stop(f"{path.parent}: no directory in which you may make {path.name}: choose another file")
 
 
 def write_new(path: Path, data: bytes) -> None:

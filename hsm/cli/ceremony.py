@@ -14,6 +14,7 @@ from hsm.cli.asking import (
     approver_key,
     key_options,
     read_envelope,
+    require_new,
     shown,
     signed_by_you,
     stop,
@@ -50,6 +51,7 @@ def ceremony(directory: Path, root_file: Path, sha256: str, officers: tuple[str,
     from hsm.hardening import close_to_others  # noqa: PLC0415
 
     close_to_others()
+    require_new(out)
     try:
         made = hold_ceremony(directory, root_file, sha256, officers, _tell)
     except SetupError as error:
@@ -110,12 +112,16 @@ def approve(
 @_ROOT
 @_OUT
 def perform(file: Path, directory: Path, root_file: Path, out: Path) -> None:
-    """Do an act on a key (replace-key, destroy-key), while the signer does not serve; writes its minutes."""
+    """Do an act on a key (replace-key, destroy-key), while the signer does not serve; writes its minutes.
+
+    The same act again does what a crash has left undone, and of an act that is done it gives the minutes again.
+    """
     from hsm import key_acts  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
     from hsm.hardening import close_to_others  # noqa: PLC0415
 
     close_to_others()
+    require_new(out)
     try:
         made = key_acts.perform(directory, root_file, read_envelope(file), _tell)
     except SetupError as error:

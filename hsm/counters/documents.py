@@ -12,7 +12,10 @@ from hsm.counters.file import CounterFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A statement of the signer about itself: its payload never changes; `envelope` is None until it is signed."""
+    """A statement of the signer about itself: its payload never changes; `envelope` is None until it is signed.
+
+    Minutes of key acts are kept in the same way, and never signed here: people approve them.
+    """
 
     kind: str
     payload_sha256: str
@@ -65,6 +68,11 @@ class Documents:
     def store(self, payload_sha256: str, envelope: bytes) -> None:
         """Keep its envelope."""
         self._run("UPDATE documents SET envelope = ? WHERE payload_sha256 = ?", envelope, payload_sha256)
+
+    def payloads(self, kind: str) -> list[bytes]:
+        """Those of all documents of this kind, oldest first."""
+        sql = "SELECT payload FROM documents WHERE kind = ? ORDER BY rowid"
+        return [bytes(payload) for (payload,) in self._run(sql, kind)]
 
     def last_lease(self, *, granted: bool) -> KnownLease | None:
         """The newest lease that was granted, or the one that was asked for and not granted yet: always the last."""

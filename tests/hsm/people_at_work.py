@@ -48,6 +48,18 @@ class People:
         for person in who:
             self.good(what, "approve", file, *([] if what == "root" else ["--root", root]), *self.key(person))
 
+    def act(
+        self, *what: str, by: tuple[str, ...] = ("ada", "ben"), out: str = "act.json", root: str = "root.json"
+    ) -> None:
+        """An act for the factory signer, approved by these people."""
+        words = ["--root", root, "--signer", "st-01", "--reason", "suspected copy of it", "--out", out]
+        self.good("act", "new", *words, *what)
+        self.approve("act", out, *by, root=root)
+
+    def perform(self, file: str = "act.json", out: str = "end.json", root: str = "root.json") -> Done:
+        """Have the factory signer do an act on a key."""
+        return self.signer("act", "perform", file, "--dir", "factory", "--root", root, "--out", out)
+
     def make_root(self, out: str = "root.json", previous: str | None = None) -> str:
         """The next version, approved by both officers; its fingerprint."""
         since = [] if previous is None else ["--previous", previous]

@@ -29,5 +29,5 @@ def test_what_is_none_ends_with_the_remedy(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_one_ends_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="restore it$"):
+    with pytest.raises(SetupError, match=r"restore it$"):
         read_public_file(tmp_path / "public.json", "restore it")

@@ -15,7 +15,7 @@ from pkcs11 import Attribute, Mechanism, ObjectClass
 
 from hsm.purposes import Purpose
 from hsm.token import DIGEST_BYTES, TokenError
-from hsm.token.pkcs11.keys import look_up
+from hsm.token.pkcs11.keys import look_up, spki_of
 from hsm.token.pkcs11.module import chosen_for, fitting
 from hsm.token.pkcs11.place import TokenPlace, locked
 from hsm.token.pkcs11.refusal import refusal
@@ -34,7 +34,10 @@ class Removed:
 
 
 def remove_key(place: TokenPlace, user_pin: UserPin, purpose: Purpose, fingerprint: str) -> Removed:
-    """Destroy the purpose's key pair; one that is gone already is only searched for. TokenError, and what it says."""
+    """Destroy the purpose's key pair, or the public half that a crash left; TokenError, and what it says.
+
+    One that is gone already is only searched for.
+    """
     with locked(place.lock):
         try:
             token = pkcs11.lib(str(place.module)).get_token(token_label=place.label)
@@ -46,32 +49,36 @@ def remove_key(place: TokenPlace, user_pin: UserPin, purpose: Purpose, fingerpri
 
 
 def _remove(session: Any, purpose: Purpose, fingerprint: str, public: Callable[[], Any]) -> Removed:
-    found = _objects(session, purpose)
-    if not found:
+    private, beside = (_objects(session, purpose, kind) for kind in _KINDS)
+    if not private and not beside:
         return Removed(before=0, after=0, signing="not tried: there is no key")
-    spki = public().get(purpose.value, b"")
-    if hashlib.sha256(spki).hexdigest() != fingerprint:
-        text = (
-            f"the token's {purpose} key is {hashlib.sha256(spki).hexdigest()[:16]}…, the act names {fingerprint[:16]}…"
-        )
-        raise TokenError(f"{text}: nothing was destroyed")
-    private = [each for each in found if each[Attribute.CLASS] == ObjectClass.PRIVATE_KEY]
-    for each in found:
+    halves = [public().get(purpose.value, b"")] if private else [spki_of(each) for each in beside]
+    for spki in halves:
+        _require_named(purpose, spki, fingerprint, whole=bool(private))
+    for each in (*private, *beside):
+        # A crash between two of them leaves a public object without its private one: the act again destroys it.
         each.destroy()
-    after = len(_objects(session, purpose))
+    after = sum(len(_objects(session, purpose, kind)) for kind in _KINDS)
     if after:
         raise TokenError(f"{after} objects named {purpose} are still on the token: do not use it any more")
     return Removed(
-        before=len(found), after=after, signing=_tried(private[0]) if private else "not tried: no private key"
+        before=len(private) + len(beside),
+        after=after,
+        signing=_tried(private[0]) if private else "not tried: no private key",
     )
 
 
-def _objects(session: Any, purpose: Purpose) -> list[Any]:
-    return [
-        each
-        for kind in _KINDS
-        for each in list(session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: purpose.value}))
-    ]
+def _require_named(purpose: Purpose, spki: bytes, fingerprint: str, *, whole: bool) -> None:
+    """TokenError for another key than the one that was named."""
+    there = hashlib.sha256(spki).hexdigest()
+    if there != fingerprint:
+        what = f"{purpose} key" if whole else f"{purpose} key, of which only the public half is there,"
+        text = f"the token's {what} is {there[:16]}…, the act names {fingerprint[:16]}…: nothing was destroyed"
+        raise TokenError(text if whole else f"{text}; if nobody needs that half, take it off with the vendor's tools")
+
+
+def _objects(session: Any, purpose: Purpose, kind: ObjectClass) -> list[Any]:
+    return list(session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: purpose.value}))
 
 
 def _tried(private: Any) -> str:
