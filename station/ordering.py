@@ -21,7 +21,7 @@ from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.minutes import Minutes, approved_minutes
 from trust.order import WorkOrder
-from trust.root import RootError
+from trust.root import RootError, TrustedRoot
 from trust.statement import StatementError, read, verify
 
 
@@ -80,11 +80,19 @@ async def _done_before(desk: Desk, act: Envelope) -> bool:
     return False
 
 
+def minutes_for(envelope: Envelope, trusted: TrustedRoot, station: str) -> Minutes:
+    """Minutes that this station keeps: approved, and of its own signer or of its registry's; StatementError."""
+    minutes = approved_minutes(envelope, trusted)
+    if minutes.role == "factory" and minutes.signer != station:
+        raise StatementError(f"they are of the signer of {minutes.signer!r}: have them kept there, this is {station!r}")
+    return minutes
+
+
 async def keep_minutes(desk: Desk, file: Path) -> Minutes:
     """Put approved minutes of this station's signer, or of its registry's, on record, and publish."""
     try:
         envelope = Envelope.from_json(given.read(file).strip())
-        minutes = approved_minutes(envelope, desk.root)
+        minutes = minutes_for(envelope, desk.root, desk.store.station)
     except OSError as error:
         raise UsageError(f"minutes {file}: {error.strerror}; name the minutes' file") from error
     except (EnvelopeError, StatementError) as error:

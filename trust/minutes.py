@@ -12,7 +12,7 @@ import msgspec
 
 from trust.approval import Approval, ApprovalError, approvals, require_officers
 from trust.dsse import Envelope
-from trust.root import RootError, TrustedRoot
+from trust.root import Root, RootError, TrustedRoot
 from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Text, Utc, read
 
 Subject = Literal["ceremony", "key-destroyed", "key-replaced"]
@@ -55,21 +55,41 @@ class Minutes(Statement, frozen=True, kw_only=True, tag="minutes"):
 
 
 def approved_minutes(envelope: Envelope, trusted: TrustedRoot) -> Minutes:
-    """The minutes, approved by each officer whom they name, by the root's version that they name; StatementError."""
+    """The minutes of a signer of the root, approved by each officer whom they name; StatementError.
+
+    Officers are those of the root's version that the minutes name, and as many are named as an act needs. Whether the
+    signer is one whose minutes are kept here is for the caller.
+    """
     minutes = read(envelope, Minutes)
     if minutes.environment != trusted.root.environment:
         raise StatementError(f"minutes of environment {minutes.environment!r}, expected {trusted.root.environment!r}")
     try:
         root = trusted.at(minutes.root_sha256)
         given = approvals(envelope, root.approvers)
-        require_officers(given, at_least=max(2, root.thresholds.act), whose="the minutes are approved by")
+        require_officers(given, at_least=root.thresholds.act, whose="the minutes are approved by")
     except (RootError, ApprovalError) as error:
         raise StatementError(str(error)) from error
-    _require_those(minutes, given)
+    _require_signer(minutes, root, trusted)
+    _require_those(minutes, given, at_least=root.thresholds.act)
     return minutes
 
 
-def _require_those(minutes: Minutes, given: tuple[Approval, ...]) -> None:
-    missing = sorted(set(minutes.officers) - {each.person for each in given})
+def _require_signer(minutes: Minutes, root: Root, trusted: TrustedRoot) -> None:
+    """A station that a version of the root names, whose keys may go after it has left; or the registry."""
+    stations = {name for each in (trusted.root, *(older for _, older in trusted.earlier)) for name in each.stations}
+    if minutes.signer not in (stations if minutes.role == "factory" else {root.registry}):
+        whose = f"{minutes.role} signer {minutes.signer!r}"
+        raise StatementError(f"the minutes are of {whose}, whom the trust root does not name")
+
+
+def _require_those(minutes: Minutes, given: tuple[Approval, ...], *, at_least: int) -> None:
+    """Each who is named is an officer and has approved, and so many different ones are."""
+    named = set(minutes.officers)
+    missing = sorted(named - {each.person for each in given})
     if missing:
         raise StatementError(f"the minutes name {missing[0]}, who has not approved them")
+    others = sorted(each.person for each in given if each.person in named and "officer" not in each.roles)
+    if others:
+        raise StatementError(f"the minutes name {others[0]}, who is no officer")
+    if len(named) < at_least:
+        raise StatementError(f"the minutes name {len(named)} officers: {at_least} different ones are wanted")

@@ -33,9 +33,7 @@ def problems(paper: Paper, envelope: Envelope, trusted: TrustedRoot, station: st
             require_officers(approved, at_least=root.thresholds.act, whose="the act is approved by")
             return
         if isinstance(paper, Minutes):
-            present = {each.person for each in approvals(envelope, root.approvers)}
-            if len(set(paper.officers)) < 2 or not set(paper.officers) <= present:  # noqa: PLR2004 - two officers
-                yield "Minutes: not approved by each officer whom they name"
+            yield from _of_minutes(paper, envelope, root, station)
             return
         # Also by a key that has followed since: what a crash left unsigned, or lost, is signed anew by the present one.
         keys = [_key(paper, each, station) for each in trusted.since(paper.root_sha256)]
@@ -44,6 +42,17 @@ def problems(paper: Paper, envelope: Envelope, trusted: TrustedRoot, station: st
         return
     if not any(key is not None and envelope.signed_by(key) for key in keys):
         yield f"{type(paper).__name__}: not signed by the key that the trust root names for it"
+
+
+def _of_minutes(minutes: Minutes, envelope: Envelope, root: Root, station: str) -> Iterator[str]:
+    """Whose signer they tell of, and the officers who were there: enough for an act, and each has signed."""
+    signers = {"factory": station, "cloud": root.registry}
+    if minutes.signer != signers[minutes.role]:
+        yield f"Minutes: of {minutes.role} signer {minutes.signer!r} in the log of {station!r}"
+    signed = {each.person for each in approvals(envelope, root.approvers) if "officer" in each.roles}
+    there = set(minutes.officers)
+    if len(there) < root.thresholds.act or there - signed:
+        yield f"Minutes: not approved by each officer whom they name, or by fewer than {root.thresholds.act}"
 
 
 def _key(paper: Balance | AllotmentReturn | Revocation | Lease, root: Root, station: str) -> PublicKey | None:

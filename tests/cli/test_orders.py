@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from station.exits import Exit
 from tests.cli.orderkit import Desk, open_desk, serving
 from tests.docs.pages import page
+from trust.minutes import Minutes, Step
+from trust.root_file import parse
+from trust.statement import envelope
 
 pytestmark = pytest.mark.xdist_group("orders")
 
@@ -137,6 +142,30 @@ def test_a_stop_that_is_not_in_force_cannot_be_lifted(desk: Desk) -> None:
     done = desk.station("act", desk.act("lift", "ada", "ben", words=("--lift-stop", 1)))
     assert done.code == Exit.LINE_STOPPED
     assert done.err.startswith("station: The signer refused.") and "stop 1 is not in force" in done.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "by", "said"),
+    [({"signer": "st-02"}, ("ada", "ben"), "'st-02', whom the trust root does not name"),
+     ({"role": "cloud"}, ("ada", "ben"), "cloud signer 'st-01'"),
+     ({"officers": ("ada", "pia")}, ("ada", "ben", "pia"), "pia, who is no officer"),
+     ({}, ("ada", "ben"), "")],
+    ids=["of a stranger", "of a registry", "of one officer", "right"],
+)  # fmt: skip
+def test_minutes_are_kept_of_this_station_and_by_its_officers(
+    desk: Desk, changes: dict[str, Any], by: tuple[str, ...], said: str
+) -> None:
+    found = Minutes(
+        environment="demo", root_sha256=parse(desk.root.read_bytes()).sha256, signer="st-01", role="factory",
+        subject="ceremony", act_sha256="", officers=("ada", "ben"), software="keystation", token="t", module="m", keys=(),
+        steps=(Step(what="root", found="as told"),), began_at="2026-11-22T20:00:00Z", ended_at="2026-11-22T20:01:00Z",
+    )  # fmt: skip
+    file, before = desk.place / "kept.minutes", desk.leaves().count("minutes")
+    file.write_bytes(envelope(msgspec.structs.replace(found, **changes)).to_json())
+    desk.sign_regardless(file, *by)
+    done = desk.station("minutes", file)
+    assert (done.code, said in done.err) == (Exit.USAGE if said else 0, True), done
+    assert desk.leaves().count("minutes") == before + (not said)
 
 
 def test_what_is_no_act_or_order_is_one_sentence(desk: Desk, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leasing import renew
+from station.ordering import minutes_for
 from station.plan import for_this_station, load_order
 from station.root import load_root as station_root
 from tests.contract.judges import ON_COMPLETION, ON_PIN, ON_RECEIPT, AuditError, Unit
@@ -29,7 +30,6 @@ from tests.hsm.floor import Device
 from tests.station.ledgerkit import empty_database
 from trust import act as acts
 from trust.dsse import Envelope
-from trust.minutes import approved_minutes
 from trust.order import WorkOrder
 from trust.statement import read
 
@@ -208,7 +208,7 @@ SIGNER_ON_REVOCATION: dict[str, Party] = {"signer": signer_on_revocation}
 
 
 def station_on_minutes(stage: Stage, minutes: Envelope) -> None:
-    approved_minutes(minutes, stage.trusted)
+    minutes_for(minutes, stage.trusted, STATION)
 
 
 def ceremony(stage: Stage, officers: tuple[str, ...]) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 
 from tests.contract import tricked as party
-from tests.contract.stage import OTHER, SITE, STATION, Stage, utc
+from tests.contract.stage import OTHER, REGISTRY, SITE, STATION, Stage, utc
 from tests.contract.tricked import Party, Trick
 from tests.contract.tricks_orders import mirrored
 from tests.trust.documents import ec_key
-from tests.trust.people import signature, with_signatures
+from tests.trust.people import file_of, signature, with_signatures
 from trust.dsse import Envelope
 from trust.minutes import Minutes, Step
+from trust.root import Thresholds
+from trust.root_file import parse
 from trust.statement import Statement, envelope
 
 Play = Callable[[Stage], tuple[Any, Any]]
@@ -135,6 +137,32 @@ def noted(*by: str, **changes: Any) -> Play:
     return play
 
 
+def registrys(name: str) -> Play:
+    """Of the registry's signer, which a station keeps, too; and of another one's."""
+
+    def play(stage: Stage) -> tuple[Envelope, Envelope]:
+        made = [msgspec.structs.replace(minutes(stage), role="cloud", signer=each) for each in (name, REGISTRY)]
+        wrong, right = (stage.signed_by(envelope(each), *OFFICERS) for each in made)
+        return wrong, right
+
+    return play
+
+
+def three_wanted(stage: Stage) -> tuple[Envelope, Envelope]:
+    """Three have approved, of whom two are named."""
+    line = stage.third(*OFFICERS, thresholds=Thresholds(act=3))
+    stage.trusted = parse(file_of(*stage.lines, line))
+    wrong, right = (msgspec.structs.replace(minutes(stage), officers=each) for each in (OFFICERS, (*OFFICERS, "cleo")))
+    return stage.signed_by(envelope(wrong), *OFFICERS, "cleo"), stage.signed_by(envelope(right), *OFFICERS, "cleo")
+
+
+def before_rob(stage: Stage) -> tuple[Envelope, Envelope]:
+    """rob was in quality under version 1; under it ada, ben and he approve."""
+    then = msgspec.structs.replace(minutes(stage), root_sha256=stage.lines[0].payload_sha256)
+    wrong = msgspec.structs.replace(then, officers=("ada", "rob"))
+    return stage.signed_by(envelope(wrong), *OFFICERS, "rob"), stage.signed_by(envelope(then), *OFFICERS)
+
+
 def minutes(stage: Stage) -> Minutes:
     now = utc(stage.clock())
     return Minutes(
@@ -203,6 +231,17 @@ ROWS: tuple[tuple[str, dict[str, Party], Play, str], ...] = (
     ("minutes: one officer", MINUTES, noted("ada"), "are wanted|each officer whom they name"),
     ("minutes: product owner and quality", MINUTES, noted("pia", "quinn"), "are wanted|each officer whom they name"),
     ("minutes: one officer named twice", MINUTES, noted("ada", "ben", officers=("ada", "cleo")), "cleo, who has not approved|each officer whom they name"),
+    ("minutes: an officer and a product owner", MINUTES, noted("ada", "pia", officers=("ada", "pia")), "are wanted|each officer whom they name"),
+    ("minutes: an officer and a product owner were there, two officers approved", MINUTES, noted("ada", "ben", "pia", officers=("ada", "pia")), "pia, who is no officer|each officer whom they name"),
+    ("minutes: product owner and quality were there, two officers approved", MINUTES, noted("ada", "ben", "pia", "quinn", officers=("pia", "quinn")), "pia, who is no officer|each officer whom they name"),
+    ("minutes: an officer twice on the list, two approved", MINUTES, noted(*OFFICERS, officers=("ada", "ada")), "name 1 officers|fewer than 2"),
+    ("minutes: two were there, and an act takes three", MINUTES, three_wanted, "2 officers: 3 different ones|fewer than 3"),
+    ("minutes: an officer of today, of a version when he was none", MINUTES, before_rob, "rob, who is no officer|each officer whom they name"),
+    ("minutes: of a signer that the root does not name", MINUTES, noted(*OFFICERS, signer="st-99"), "'st-99'"),
+    ("minutes: of another station's signer", MINUTES, noted(*OFFICERS, signer=OTHER), "of the signer of 'st-02'|factory signer 'st-02'"),
+    ("minutes: of the registry, as a factory's", MINUTES, noted(*OFFICERS, signer=REGISTRY), "factory signer 'reg-01'"),
+    ("minutes: of this station, as the registry's", MINUTES, noted(*OFFICERS, role="cloud"), "cloud signer 'st-01'"),
+    ("minutes: of another registry", MINUTES, registrys("reg-02"), "cloud signer 'reg-02'"),
     ("minutes: of environment demo", MINUTES, noted(*OFFICERS, environment="demo"), "environment"),
     ("ceremony: one officer", party.ON_CEREMONY, there("ada"), "2 different ones"),
     ("ceremony: one officer, named twice", party.ON_CEREMONY, there("ada", "ada"), "2 different ones"),
