@@ -5,11 +5,13 @@ Never signs what was not shown. Heavy imports are inside: `--help` starts fast.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,43 +24,60 @@ if TYPE_CHECKING:
     from trust.approval import Approvers
     from trust.dsse import Envelope
 
-F = TypeVar("F", bound=Callable[..., object])
 SETUP_FAILED = 2
 LINE_STOPPED = 6
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
-def key_options(command: F) -> F:
-    """Options that name an approver's key, in a file or on a PKCS#11 token, and where its secret comes from."""
-    options = (
-        click.option("--key", "key_file", type=FILE, help="Your key file (station-signer approver new)."),
-        click.option("--module", help="PKCS#11 module of your token, instead of --key."),
-        click.option("--token", help="Label of your token."),
-        click.option("--label", help="Label of your key on it."),
-        click.option("--secret", help="Where passphrase or user PIN comes from: file:PATH or fd:N.  [default: asked]"),
-        click.option("--yes", is_flag=True, help="Do not ask again; for scripts whose author has read the document."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+@dataclass(frozen=True, slots=True)
+class KeyChoice:
+    """Which key an approver signs with, as the options name it."""
+
+    key_file: Path | None
+    module: str | None
+    token: str | None
+    label: str | None
+    secret: str | None
+
+    def open(self) -> ApproverKey:
+        """The key; ends the program with a sentence when the options name none."""
+        from hsm.approver import TokenKey, read_key_file  # noqa: PLC0415 - keeps --help fast
+        from hsm.config import SetupError  # noqa: PLC0415
+
+        file, module, token, label = self.key_file, self.module, self.token, self.label
+        if (file is None) == (module is None) or (module is None) != (token is None or label is None):
+            raise click.UsageError("name your key: --key FILE, or --module, --token and --label")
+        try:
+            if file is not None:
+                return read_key_file(file, secret_of(self.secret, f"Passphrase of {file}"))
+            pin = secret_of(self.secret, f"User PIN of {token}")
+            return TokenKey(_opened(Path(str(module)), str(token), pin), str(label))
+        except SetupError as error:
+            stop(error)
 
 
-def approver_key(
-    key_file: Path | None, module: str | None, token: str | None, label: str | None, secret: str | None
-) -> ApproverKey:
-    """The key that the options name; ends the program with a sentence when they do not."""
-    from hsm.approver import TokenKey, read_key_file  # noqa: PLC0415 - keeps --help fast
-    from hsm.config import SetupError  # noqa: PLC0415
+def key_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that name an approver's key, in a file or on a PKCS#11 token: the command gets `mine` and `yes`."""
 
-    if (key_file is None) == (module is None) or (module is None) != (token is None or label is None):
-        raise click.UsageError("name your key: --key FILE, or --module, --token and --label")
-    try:
-        if key_file is not None:
-            return read_key_file(key_file, secret_of(secret, f"Passphrase of {key_file}"))
-        return TokenKey(_opened(Path(str(module)), str(token), secret_of(secret, f"User PIN of {token}")), str(label))
-    except SetupError as error:
-        stop(error)
+    @functools.wraps(command)
+    def chosen(**given: Any) -> None:
+        choice = KeyChoice(*(given.pop(each.name) for each in fields(KeyChoice)))
+        command(mine=choice, **given)
+
+    for option in reversed(_KEY_OPTIONS):
+        chosen = option(chosen)
+    return chosen
+
+
+_KEY_OPTIONS = (
+    click.option("--key", "key_file", type=FILE, help="Your key file (station-signer approver new)."),
+    click.option("--module", help="PKCS#11 module of your token, instead of --key."),
+    click.option("--token", help="Label of your token."),
+    click.option("--label", help="Label of your key on it."),
+    click.option("--secret", help="Where passphrase or user PIN comes from: file:PATH or fd:N.  [default: asked]"),
+    click.option("--yes", is_flag=True, help="Do not ask again; for scripts whose author has read the document."),
+)
 
 
 def _opened(module: Path, label: str, pin: UserPin) -> Token:
@@ -82,24 +101,22 @@ def secret_of(source: str | None, prompt: str) -> UserPin:
         raise SetupError(str(error).replace("user_pin", "--secret")) from error
 
 
-def shown(lines: Iterator[str], *, yes: bool) -> None:
-    """Show what is to be signed, and ask unless told not to."""
-    for line in lines:
-        click.echo(printable(line), err=True)
-    if not yes:
-        click.confirm("Approve exactly this?", abort=True, err=True)
+def approved_by_you(
+    envelope: Envelope, lines: Iterator[str], mine: KeyChoice, *judges: Approvers, yes: bool
+) -> Envelope:
+    """The document with your signature, after it was shown and you agreed; ends the program when you may not.
 
-
-def signed_by_you(envelope: Envelope, key: ApproverKey, *judges: Approvers) -> Envelope:
-    """The document with your signature; ends the program, nothing written, when that would approve nothing.
-
-    Approvals that go are told on stderr.
+    Nothing is written then. Approvals that go, because the trust root does not name their keys, are told on stderr.
     """
     from hsm.approver import approve  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
 
+    for line in lines:
+        click.echo(printable(line), err=True)
+    if not yes:
+        click.confirm("Approve exactly this?", abort=True, err=True)
     try:
-        made = approve(envelope, key, *judges)
+        made = approve(envelope, mine.open(), *judges)
     except SetupError as error:
         stop(error)
     gone = len({each.keyid for each in envelope.signatures} - {each.keyid for each in made.signatures})

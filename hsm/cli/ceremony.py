@@ -11,12 +11,11 @@ import click
 from hsm.cli.asking import (
     DIRECTORY,
     FILE,
-    approver_key,
+    KeyChoice,
+    approved_by_you,
     key_options,
     read_envelope,
     require_new,
-    shown,
-    signed_by_you,
     stop,
     write_new,
     write_over,
@@ -85,23 +84,11 @@ def show(file: Path, root_file: Path) -> None:
 @click.argument("file", type=FILE)
 @_ROOT
 @key_options
-def approve(
-    file: Path,
-    root_file: Path,
-    key_file: Path | None,
-    module: str | None,
-    token: str | None,
-    label: str | None,
-    secret: str | None,
-    *,
-    yes: bool,
-) -> None:
+def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve minutes with your own key; the signature goes into the file."""
     trusted, envelope = _trusted(root_file), read_envelope(file)
-    shown(_lines(envelope, trusted), yes=yes)
-    mine = approver_key(key_file, module, token, label, secret)
     roots = [trusted.root, *(each for _, each in trusted.earlier)]
-    made = signed_by_you(envelope, mine, *(each.approvers for each in roots))
+    made = approved_by_you(envelope, _lines(envelope, trusted), mine, *(each.approvers for each in roots), yes=yes)
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the minutes now have {len(made.signatures)} approvals; next: station minutes {file}", err=True)
 

@@ -10,11 +10,10 @@ import click
 
 from hsm.cli.asking import (
     FILE,
-    approver_key,
+    KeyChoice,
+    approved_by_you,
     key_options,
     read_envelope,
-    shown,
-    signed_by_you,
     stop,
     write_new,
     write_over,
@@ -75,17 +74,7 @@ def show(file: Path, root_file: Path) -> None:
 @click.argument("file", type=FILE)
 @_ROOT
 @key_options
-def approve(
-    file: Path,
-    root_file: Path,
-    key_file: Path | None,
-    module: str | None,
-    token: str | None,
-    label: str | None,
-    secret: str | None,
-    *,
-    yes: bool,
-) -> None:
+def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve an order with your own key; the signature goes into the file.
 
     Approvals of people whom the root does not name any more are taken out: they would make the order void.
@@ -93,9 +82,9 @@ def approve(
     from trust.approval import ORDER_ROLES, having  # noqa: PLC0415 - keeps --help fast
 
     trusted, envelope = _trusted(root_file), read_envelope(file)
-    shown(_lines(envelope, trusted), yes=yes)
-    mine = approver_key(key_file, module, token, label, secret)
-    made = signed_by_you(envelope, mine, having(trusted.root.approvers, *ORDER_ROLES))
+    made = approved_by_you(
+        envelope, _lines(envelope, trusted), mine, having(trusted.root.approvers, *ORDER_ROLES), yes=yes
+    )
     write_over(file, made.to_json() + b"\n")
     click.echo(f"the order now has {len(made.signatures)} approvals", err=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hsm.cli.asking import DIRECTORY, FILE, approver_key, key_options, shown, signed_by_you, stop, write_new, write_over
+from hsm.cli.asking import DIRECTORY, FILE, KeyChoice, approved_by_you, key_options, stop, write_new, write_over
 from trust.printable import printable
 
 if TYPE_CHECKING:
@@ -62,24 +62,13 @@ def show(file: Path) -> None:
 @root.command(short_help="Approve the newest version with your key.")
 @click.argument("file", type=FILE)
 @key_options
-def approve(
-    file: Path,
-    key_file: Path | None,
-    module: str | None,
-    token: str | None,
-    label: str | None,
-    secret: str | None,
-    *,
-    yes: bool,
-) -> None:
+def approve(file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve the newest version with your own key; the signature goes into the file."""
     from trust.root_file import versions  # noqa: PLC0415 - keeps --help fast
 
     data, (envelope, newest) = _newest(file)
-    shown(_lines(envelope, newest), yes=yes)
-    mine = approver_key(key_file, module, token, label, secret)
     judges = [each.approvers for _, each in versions(data)[-2:]]
-    made = signed_by_you(envelope, mine, *judges)
+    made = approved_by_you(envelope, _lines(envelope, newest), mine, *judges, yes=yes)
     before = data.strip().rsplit(b"\n", 1)[:-1]
     write_over(file, b"".join(line + b"\n" for line in [*before, made.to_json()]))
     click.echo(f"version {newest.version} now has {len(made.signatures)} approvals", err=True)
