@@ -69,7 +69,7 @@ def test_a_batch_goes_on_when_its_signer_is_back(site: Site, faulty_slots: Path)
         done = ended(process)
     assert told_after < 2 + 1, "a second of them the device works on its key"
     assert isinstance(told, SignerAwaited)
-    assert "it is not running" in told.detail
+    assert "signer-factory" in told.detail, "which signer; why is as the moment of its end has it"
     assert "station-signer status" in told.remedy
     assert (len(of(SignerBack, done)), of(LineStopped, done)) == (1, [])
     assert [unit.verdict for unit in finished(done)] == [Verdict.PASS] * 2
