@@ -42,8 +42,9 @@ def slow_token(site: Site, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_batch_waits_visibly_for_a_slow_token(site: Site, faulty_slots: Path, slow_token: Shim) -> None:
     words = ["--slots-file", faulty_slots, "--slots", "slow-08"]
-    slow_token.delay("C_Sign", 5000)
     with at_work(site, *words, firmware=FIRMWARE) as process:
+        until(process, StepBegan, step=Step.KEYED)  # what is signed at a batch's start is behind it
+        slow_token.delay("C_Sign", 5000)
         until(process, StepBegan, step=Step.SIGNED)
         began = time.monotonic()
         until(process, SignerAwaited)
