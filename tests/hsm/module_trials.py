@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pkcs11
+import pkcs11._pkcs11  # else loaded at first use, when nobody may have no way into the virtual environment any more
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from hsm.purposes import KEYS
