@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pkcs11
-import pkcs11._pkcs11  # else loaded at first use, when nobody may have no way into the virtual environment any more
+import pkcs11._pkcs11  # else loaded at first use: see `load_all`
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from hsm.purposes import KEYS
@@ -51,11 +54,19 @@ def prepare(directory: Path) -> None:
     (modules / "softhsm.module").write_text(f"module: {find_module(None)}\n")
     os.environ |= {"SOFTHSM2_CONF": str(conf), "XDG_CONFIG_HOME": str(directory / "config")}
     if os.getuid() == 0:
+        load_all()
         for path in (directory, *directory.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def load_all() -> None:
+    """Have everything imported that is imported at first use: nobody may have no way into the virtual environment."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert PublicKey.from_der(spki).verifies(key.sign(DIGEST, ec.ECDSA(hashes.SHA256())), DIGEST)
 
 
 def new_token(
