@@ -29,9 +29,10 @@ from hsm.token.user_pin import UserPin
 from trust.approval import Approvers, approved
 from trust.dsse import Envelope, Signature
 from trust.keys import PublicKey
+from trust.kinds import PRIVATE_KEY, wrong_kind
 from trust.printable import plainly
 
-_MIN_PASSPHRASE = 12  # characters: a stolen file is guessed at offline
+MIN_PASSPHRASE = 12  # characters: a stolen file is guessed at offline
 
 
 class ApproverKey(Protocol):
@@ -45,28 +46,46 @@ class ApproverKey(Protocol):
         """ECDSA P-256 with SHA-256 over the message, in DER."""
 
 
-def approve(envelope: Envelope, key: ApproverKey, *judges: Approvers) -> Envelope:
+def approve(
+    envelope: Envelope, key: ApproverKey, *judges: Approvers, known: Approvers | None = None, wanted: str = ""
+) -> Envelope:
     """The document with this key's signature added; SetupError when it does not verify, or would approve nothing.
 
     `judges` are the lists of people who may approve it. Signatures of keys that none of them names go, and this
-    person's older one with another key: each of them would spoil the document for everybody.
+    person's older one with another key: each of them would spoil the document for everybody. A document that has this
+    key's signature already, and nothing to be taken out, is given back as it is. `known` are all whom the root names,
+    and `wanted` who approves this: for whoever may not.
     """
     mine = key.public.fingerprint
     named = [_owners(judge) for judge in judges]
     if not any(mine in owners for owners in named):
-        text = f"key {mine} is of nobody whom the trust root has approve this"
-        raise SetupError(f"{text}: nothing was signed; give your own key, and the newest root")
+        raise SetupError(_not_yours(mine, known or {}, wanted))
     kept = tuple(
         each
         for each in envelope.signatures
         if any(each.keyid in owners for owners in named)
-        and not any(mine in owners and owners.get(each.keyid) == owners[mine] for owners in named)
+        and (
+            each.keyid == mine or not any(mine in owners and owners.get(each.keyid) == owners[mine] for owners in named)
+        )
     )
+    if kept == envelope.signatures and any(
+        each.keyid == mine and key.public.verifies(each.sig, envelope.pae) for each in kept
+    ):
+        return envelope
     envelope = msgspec.structs.replace(envelope, signatures=kept)
     signature = key.sign(envelope.pae)
     if not key.public.verifies(signature, envelope.pae):
         raise SetupError("the signature that was made does not verify: take this key out of use")
     return approved(envelope, Signature(key.public.fingerprint, signature))
+
+
+def _not_yours(mine: str, known: Approvers, wanted: str) -> str:
+    person = _owners(known).get(mine)
+    if person is None:
+        text = f"key {mine} is of nobody whom the trust root has approve this"
+        return f"{text}: nothing was signed; give your own key, and the newest root"
+    roles = " and ".join(known[person].roles)
+    return f"this is {person}'s key, whose role is {roles}; this is approved by {wanted}: nothing was signed"
 
 
 def _owners(approvers: Approvers) -> dict[str, str]:
@@ -109,8 +128,8 @@ class TokenKey:
 
 def new_key_file(path: Path, passphrase: UserPin) -> PublicKey:
     """Make a key in a new file of mode 0600, encrypted; its public half. SetupError if the file is there."""
-    if len(passphrase.reveal()) < _MIN_PASSPHRASE:
-        raise SetupError(f"a passphrase has {_MIN_PASSPHRASE} characters at least: the file may be stolen")
+    if len(passphrase.reveal()) < MIN_PASSPHRASE:
+        raise SetupError(f"a passphrase has {MIN_PASSPHRASE} characters at least: the file may be stolen")
     private = ec.generate_private_key(ec.SECP256R1())
     data = private.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.reveal().encode())
@@ -120,6 +139,16 @@ def new_key_file(path: Path, passphrase: UserPin) -> PublicKey:
     except FileThereError as error:
         raise SetupError(str(error)) from error
     return _public(private)
+
+
+def require_key_file(path: Path) -> None:
+    """There is a private key in the file, as far as one sees without its passphrase; SetupError."""
+    try:
+        wrong = wrong_kind(given.read(path), PRIVATE_KEY)
+    except OSError as error:
+        raise SetupError(f"approver's key {path}: {plainly(error)}: name the file with --key") from error
+    if wrong is not None:
+        raise SetupError(f"{path} {wrong}: the file of station-signer approver new")
 
 
 def read_key_file(path: Path, passphrase: UserPin) -> FileKey:

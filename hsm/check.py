@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hsm import config
 from hsm.config import SetupError, SignerConfig
+from hsm.listening import require_socket_or_nothing
+from hsm.place import require_apart
 from hsm.purposes import KEYS, Purpose
 from hsm.token import Token
 from trust.root import RootError, TrustedRoot
@@ -18,11 +20,16 @@ _NOT_OWNER = 0o077
 
 
 def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]) -> None:
-    """Directory and socket directory closed to others, `secret` entries to everybody but the owner; SetupError."""
+    """Directory and socket directory closed to others, `secret` entries to everybody but the owner; SetupError.
+
+    And where the socket comes, there is nothing else.
+    """
+    require_apart(directory, made)
     if made.environment != "demo":
         _require_way(directory)
     for path in (directory, config.socket_path(directory, made).parent):
         _require_mode(path, _OTHERS, "0750")
+    require_socket_or_nothing(config.socket_path(directory, made))
     for name in (config.FILE, made.softhsm_conf):
         if name:
             _require_mode(directory / name, _OTHERS, "0640")

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from hsm.connection import Connection, request
+from hsm.files import what_it_is
 from hsm.messages import (
     LENGTH,
     Answer,
@@ -210,6 +211,8 @@ class ReceiptClient:
 
 def _away(path: Path, error: OSError) -> SignerUnavailableError:
     match error:
+        case ConnectionRefusedError() if not path.is_socket():
+            why = f"that is {what_it_is(path.stat().st_mode)}, no socket: correct `socket` in the settings"
         case FileNotFoundError() | ConnectionRefusedError():
             why = "it is not running"
         case PermissionError():

@@ -18,14 +18,14 @@ import msgspec
 import given
 from hsm.purposes import RoleName
 from hsm.records import Owner, keys_sha256
-from trust.printable import plainly, printable
+from trust.in_words import in_words
+from trust.printable import plainly
 from trust.statement import Name
 from trust.toml_text import TomlError, table
 
 FILE = "signer.toml"
 SOCKET = "run/signer.sock"
 LOCK = "serving.lock"
-_QUOTED = 300  # characters of what is said of an entry, which quotes its name
 _MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with its NUL (unix(7))
 
 
@@ -71,7 +71,7 @@ def load(directory: Path) -> SignerConfig:
     except TomlError as error:
         raise SetupError(f"{path} {error}: restore it") from error
     except msgspec.ValidationError as error:
-        raise SetupError(f"{path}: {printable(str(error), _QUOTED)}: correct the entry, or restore the file") from error
+        raise SetupError(f"{path}: {in_words(error)}; correct the entry, or restore the file") from error
 
 
 def dump(config: SignerConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from trust.printable import plainly
@@ -40,6 +41,18 @@ def replace_file(path: Path, data: bytes) -> None:
         raise OSError(str(error)) from error
     temporary.replace(path)
     _sync_directory(path.parent)
+
+
+def what_it_is(mode: int) -> str:
+    """What stands where another kind of file is wanted, for people; from `st_mode`."""
+    kinds = (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISREG, "a file"),
+    )
+    return next((name for is_it, name in kinds if is_it(mode)), "a device")
 
 
 def _sync_directory(path: Path) -> None:

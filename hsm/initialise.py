@@ -16,7 +16,7 @@ from hsm import config
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import file as counters
 from hsm.files import FileThereError, write_file
-from hsm.place import COUNTERS_FILE, PUBLIC_FILE, TOKEN_LOCK
+from hsm.place import COUNTERS_FILE, PUBLIC_FILE, TOKEN_LOCK, require_apart
 from hsm.public_file import public_json
 from hsm.purposes import KEYS, RoleName
 from hsm.token import TokenError, blank, softhsm
@@ -89,7 +89,7 @@ def _check(directory: Path, made: SignerConfig) -> None:
     kind, _, where = made.user_pin.partition(":")
     if made.user_pin != _USER_PIN and not (kind == "cred" or (kind == "file" and Path(where).is_absolute())):
         raise SetupError("--user-pin says where the user PIN is: file:/an/absolute/path (mode 0600) or cred:NAME")
-    config.socket_path(directory, made)
+    require_apart(directory, made)
 
 
 def _claim(directory: Path) -> None:

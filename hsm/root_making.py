@@ -16,14 +16,15 @@ import given
 from hsm.config import SetupError
 from hsm.public_file import read_public_file
 from trust.dsse import Envelope
+from trust.in_words import in_words
 from trust.keys import PublicKey, PublicKeyError
-from trust.printable import plainly, printable, quoted
+from trust.kinds import PUBLIC_KEY, wrong_kind
+from trust.printable import plainly, quoted
 from trust.root import CloudKeys, RegistryKeys, Root, RootError, StationKeys
 from trust.root_file import require_next, versions, wrap
 from trust.toml_text import TomlError, table
 
 _SET_HERE = ("version", "previous_sha256", "v", "type")
-_QUOTED = 300
 _CORRECT = "correct the root's TOML file"
 
 
@@ -79,14 +80,14 @@ def _root(entries: dict[str, Any], base: Path, before: tuple[Envelope, Root] | N
     try:
         return msgspec.convert(made, Root)
     except msgspec.ValidationError as error:
-        raise SetupError(f"root: {printable(str(error), _QUOTED)}; {_CORRECT}") from error
+        raise SetupError(f"root: {in_words(error)}; {_CORRECT}") from error
 
 
 def _picked(keys: dict[str, bytes], kind: type[StationKeys | RegistryKeys]) -> StationKeys | RegistryKeys:
     try:
         return msgspec.convert({name: keys[name] for name in kind.__struct_fields__ if name in keys}, kind)
     except msgspec.ValidationError as error:
-        raise SetupError(f"root: public.json: {printable(str(error), _QUOTED)}: it is another role's") from error
+        raise SetupError(f"root: public.json: {in_words(error)}: it is another role's") from error
 
 
 def _public(base: Path, entry: object, what: str) -> dict[str, bytes]:
@@ -95,8 +96,12 @@ def _public(base: Path, entry: object, what: str) -> dict[str, bytes]:
 
 
 def _pem(path: Path) -> bytes:
+    data = _read(path)
+    wrong = wrong_kind(data, PUBLIC_KEY)
+    if wrong is not None:
+        raise SetupError(f"{path} {wrong}, as station-signer approver new prints it")
     try:
-        return PublicKey.from_pem(_read(path).decode()).spki
+        return PublicKey.from_pem(data.decode()).spki
     except (PublicKeyError, UnicodeDecodeError) as error:
         raise SetupError(f"{path}: {quoted(error)}; give a PEM public key (station-signer approver new)") from error
 

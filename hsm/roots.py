@@ -9,6 +9,7 @@ from hsm.config import SetupError
 from hsm.counters import Counters
 from hsm.place import PUBLIC_FILE
 from hsm.public_file import read_public_file
+from trust.kinds import ROOT, wrong_kind
 from trust.printable import plainly
 from trust.root import RootError, Seen, TrustedRoot, must_follow
 from trust.root_file import parse
@@ -17,9 +18,14 @@ from trust.root_file import parse
 def read_root(path: Path) -> TrustedRoot:
     """The root in the file; SetupError."""
     try:
-        return parse(given.read(path))
+        data = given.read(path)
     except OSError as error:
         raise SetupError(f"trust root {path}: {plainly(error)}: give the root file with --root") from error
+    wrong = wrong_kind(data, ROOT)
+    if wrong is not None:
+        raise SetupError(f"{path} {wrong}: the root file, with --root")
+    try:
+        return parse(data)
     except RootError as error:
         raise SetupError(f"trust root {path}: {error}") from error
 

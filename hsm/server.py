@@ -19,6 +19,7 @@ from pathlib import Path
 from hsm import verbs
 from hsm.bulletin import Bulletin
 from hsm.counters.file import StoreError
+from hsm.listening import BACKLOG, listening
 from hsm.messages import (
     LENGTH,
     MAX_FRAME_BYTES,
@@ -42,8 +43,6 @@ _FRAME_TIMEOUT_S = 10.0
 _SEND_TIMEOUT_S = 3.0  # a client on this machine that reads takes no time; it bounds the end of `serve`, too
 _HEAR_OUT_S = 1.0
 _IN_FLIGHT = 32
-_BACKLOG = 128
-_SOCKET_MODE = 0o660
 
 Ask = Callable[[Request], Awaitable[bytes]]
 
@@ -65,20 +64,19 @@ class SignerServer:
         self._stop.set()
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
-        """Listen until `stop`. The caller holds the directory's lock, so a socket file left behind is nobody's."""
-        self._path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._connected, sock=_listening(self._path), backlog=_BACKLOG)
-        try:
-            await self._bulletin.begin()
-            on_ready()
-            await self._stop.wait()
-        finally:
-            server.close()
-            self._path.unlink(missing_ok=True)
-            for each in self._connections:
-                each.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-            await self._worker.drain()
+        """Listen until `stop`. SetupError when the socket cannot be had: what is in its place stays."""
+        with listening(self._path) as bound:
+            server = await asyncio.start_unix_server(self._connected, sock=bound, backlog=BACKLOG)
+            try:
+                await self._bulletin.begin()
+                on_ready()
+                await self._stop.wait()
+            finally:
+                server.close()
+                for each in self._connections:
+                    each.cancel()
+                await asyncio.gather(*self._connections, return_exceptions=True)
+                await self._worker.drain()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -185,15 +183,3 @@ async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
 def _peer_uid(writer: asyncio.StreamWriter) -> int:
     peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return int(_PEER.unpack(peer)[1])
-
-
-def _listening(path: Path) -> socket.socket:
-    """A bound socket that only owner and group can reach, from its first moment: the directory is 0750 already."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        bound.bind(str(path))
-        path.chmod(_SOCKET_MODE)
-    except OSError:
-        bound.close()
-        raise
-    return bound

@@ -35,8 +35,11 @@ _LET_GO_S = 2.0
 _STUCK = 6
 
 
-def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT. SetupError when a check fails; nothing has been signed then."""
+def serve(directory: Path, root_file: Path, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. SetupError when a check fails; nothing has been signed then.
+
+    `on_ready` hears who serves where.
+    """
     protections = hardening.protect()  # first of all: nothing that is read later can leave by a side door
     made = config.load(directory)
     hardening.require(protections, environment=made.environment, may_swap=made.may_swap)
@@ -52,7 +55,9 @@ def serve(directory: Path, root_file: Path, on_ready: Callable[[], None]) -> Non
             raise SetupError(str(error)) from error
         path = config.socket_path(directory, made)
         worker = Worker(signatory.counters, token.thread)
-        asyncio.run(_run(SignerServer(signatory, path, {os.geteuid(), *made.allowed_uids}, worker), on_ready))
+        server = SignerServer(signatory, path, {os.geteuid(), *made.allowed_uids}, worker)
+        who = f"{made.role} signer {made.name} ({made.environment}) at {path}"
+        asyncio.run(_run(server, lambda: on_ready(who)))
 
 
 async def _run(server: SignerServer, on_ready: Callable[[], None]) -> None:

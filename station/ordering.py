@@ -19,9 +19,9 @@ from trust.account import AllotmentReturn
 from trust.act import ActRefusedError, body
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
-from trust.minutes import Minutes, approved_minutes
+from trust.kinds import ACT, wrong_kind
 from trust.order import WorkOrder
-from trust.root import RootError, TrustedRoot
+from trust.root import RootError
 from trust.statement import StatementError, read, verify
 
 
@@ -51,10 +51,14 @@ async def close_order(desk: Desk, order_id: str) -> AllotmentReturn:
 async def perform_act(desk: Desk, file: Path) -> tuple[Envelope, bool]:
     """Have the signer do what officers have approved, once; and whether that was before. On record, and published."""
     try:
-        act = Envelope.from_json(given.read(file).strip())
-        body(act)
+        data = given.read(file)
     except OSError as error:
         raise UsageError(f"act {file}: {error.strerror}; name the act's file") from error
+    if (wrong := wrong_kind(data, ACT)) is not None:
+        raise UsageError(f"{file} {wrong}")
+    try:
+        act = Envelope.from_json(data.strip())
+        body(act)
     except (EnvelopeError, ActRefusedError) as error:
         raise UsageError(f"act {file}: {error}") from error
     before = await _done_before(desk, act)
@@ -78,28 +82,3 @@ async def _done_before(desk: Desk, act: Envelope) -> bool:
     except SignerUnavailableError as error:
         raise classify(error) from error
     return False
-
-
-def minutes_for(envelope: Envelope, trusted: TrustedRoot, station: str) -> Minutes:
-    """Minutes that this station keeps: approved, and of its own signer or of its registry's; StatementError."""
-    minutes = approved_minutes(envelope, trusted)
-    if minutes.role == "factory" and minutes.signer != station:
-        raise StatementError(f"they are of the signer of {minutes.signer!r}: have them kept there, this is {station!r}")
-    return minutes
-
-
-async def keep_minutes(desk: Desk, file: Path) -> Minutes:
-    """Put approved minutes of this station's signer, or of its registry's, on record, and publish."""
-    try:
-        envelope = Envelope.from_json(given.read(file).strip())
-        minutes = minutes_for(envelope, desk.root, desk.store.station)
-    except OSError as error:
-        raise UsageError(f"minutes {file}: {error.strerror}; name the minutes' file") from error
-    except (EnvelopeError, StatementError) as error:
-        raise UsageError(f"minutes {file}: {error}") from error
-    try:
-        await desk.store.keep_paper(envelope)
-    except LEAF_ERRORS as error:
-        raise classify(error) from error
-    await publish(desk.root, desk.signer, desk.store)
-    return minutes

@@ -16,6 +16,7 @@ from station.faults import fault
 from station.root import load_root
 from station.usage import UsageError
 from trust.dsse import Envelope, EnvelopeError
+from trust.kinds import ORDER, TOML, wrong_kind
 from trust.order import OrderError, WorkOrder, window_problem
 from trust.order_approval import OrderRefusedError, admitted
 from trust.order_file import from_toml
@@ -81,14 +82,17 @@ def load_order(path: Path, root: TrustedRoot) -> Envelope:
     """The work order, as approved or (environment `demo`) as plain TOML; UsageError if nothing may be made under it."""
     try:
         data = given.read(path)
+    except OSError as error:
+        raise UsageError(f"order {path}: {error.strerror}; name the order's file with --order") from error
+    if (wrong := wrong_kind(data, ORDER, TOML)) is not None:
+        raise UsageError(f"{path} {wrong}")
+    try:
         order = (
             Envelope.from_json(data.strip())
             if data.lstrip().startswith(b"{")
             else from_toml(data, environment=root.root.environment, root_sha256=root.sha256)
         )
         admitted(order, root)
-    except OSError as error:
-        raise UsageError(f"order {path}: {error.strerror}; name the order's file with --order") from error
     except (OrderError, EnvelopeError, OrderRefusedError) as error:
         raise UsageError(f"order {path}: {error}") from error
     return order

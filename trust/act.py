@@ -66,11 +66,7 @@ _NEEDS: Final[dict[str, frozenset[str]]] = {
 def allowed(envelope: Envelope, trusted: TrustedRoot, *, signer: str, now: datetime) -> Act:
     """The act, if officers enough of the root as it is now want this signer to do it now; ActRefusedError."""
     act = body(envelope)
-    if act.environment != trusted.root.environment:
-        raise ActRefusedError(Code.WRONG_ENVIRONMENT, f"the act is of environment {act.environment!r}")
-    if act.root_sha256 != trusted.sha256:
-        text = "the act was approved under another version of the trust root"
-        raise ActRefusedError(Code.WRONG_ROOT, f"{text}: have it made and approved again")
+    _require_root(act, trusted)
     if act.signer != signer:
         raise ActRefusedError(Code.NOT_AUTHORISED, f"the act is for signer {act.signer!r}, this is {signer!r}")
     _require_time(act, now)
@@ -80,6 +76,14 @@ def allowed(envelope: Envelope, trusted: TrustedRoot, *, signer: str, now: datet
         )
     except ApprovalError as error:
         raise ActRefusedError(Code.ACT_NOT_APPROVED, f"{error}; next: station-signer act approve") from error
+    return act
+
+
+def worth_approving(envelope: Envelope, trusted: TrustedRoot, now: datetime) -> Act:
+    """The act, if officers enough could have it done now under this root; ActRefusedError."""
+    act = body(envelope)
+    _require_root(act, trusted)
+    _require_time(act, now)
     return act
 
 
@@ -101,6 +105,14 @@ def body(envelope: Envelope) -> Act:
             text = f"act {act.kind}: {name} is {'missing' if wanted else 'not its own'}"
             raise ActRefusedError(Code.STATEMENT_INVALID, f"{text}: make the act again")
     return act
+
+
+def _require_root(act: Act, trusted: TrustedRoot) -> None:
+    if act.environment != trusted.root.environment:
+        raise ActRefusedError(Code.WRONG_ENVIRONMENT, f"the act is of environment {act.environment!r}")
+    if act.root_sha256 != trusted.sha256:
+        text = "the act was approved under another version of the trust root"
+        raise ActRefusedError(Code.WRONG_ROOT, f"{text}: have it made and approved again")
 
 
 def _require_short(act: Act) -> None:

@@ -90,6 +90,26 @@ def require_officers(given: Sequence[Approval], *, at_least: int, whose: str) ->
         raise ApprovalError(f"{whose}: {_names(officers)}: {at_least} are wanted")
 
 
+def officers_missing(given: Sequence[Approval], *, at_least: int) -> str:
+    """How many more officers are wanted, for people; empty when there are enough."""
+    left = at_least - sum("officer" in each.roles for each in given)
+    return "" if left <= 0 else f"{left} more officer{'s' if left > 1 else ''}"
+
+
+def roles_missing(given: Sequence[Approval], wanted: Sequence[Role], *, at_least: int) -> str:
+    """Which roles, or how many more people, are wanted besides these, for people; empty when there are enough."""
+    relevant = [each for each in given if each.roles & set(wanted)]
+    most = max(
+        (tuple(role for role, each in zip(wanted, chosen, strict=True) if each is not None and role in each.roles)
+         for chosen in permutations([*relevant, *(None for _ in wanted)], len(wanted))),
+        key=len,
+    )  # fmt: skip
+    missing = tuple(role for role in wanted if role not in most)
+    left = at_least - len(relevant) - len(missing)
+    more = f"{left} more {'people' if left > 1 else 'person'} of these roles" if left > 0 else ""
+    return " and ".join(each for each in (_listed(missing), more) if each)
+
+
 def having(approvers: Approvers, *roles: Role) -> Approvers:
     """Those who have one of these roles at least."""
     return {name: each for name, each in approvers.items() if set(each.roles) & set(roles)}

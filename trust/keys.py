@@ -62,6 +62,8 @@ class PublicKey:
     @classmethod
     def from_pem(cls, pem: str) -> Self:
         """From exactly one PEM public key; raises PublicKeyError."""
+        if not pem.strip():
+            raise PublicKeyError("it is empty: a PEM public key begins with -----BEGIN PUBLIC KEY-----")
         if pem.count("-----BEGIN") > 1:
             raise PublicKeyError("more than one PEM block: which of them is meant cannot be known")
         try:

@@ -6,11 +6,13 @@ is begun (`trust.order.window_problem`), its counts where they are kept.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from trust import order as orders
 from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
 from trust.codes import Code
 from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
-from trust.order import OrderError, WorkOrder
+from trust.order import OrderError, WorkOrder, window_problem
 from trust.root import Root, TrustedRoot
 from trust.statement import StatementError, read
 
@@ -27,6 +29,30 @@ def admitted(envelope: Envelope, trusted: TrustedRoot) -> WorkOrder:
     """The order inside, if it may be worked under; OrderRefusedError."""
     order = body(envelope)
     what = f"order {order.order_id}"
+    _require_fit(order, trusted)
+    _require_approved(envelope, trusted.root, what)
+    _require_keys(order, trusted)
+    if trusted.signed:  # one without signatures names nobody (`demo`)
+        _require_stations(order, trusted)
+    if len(envelope.to_json()) > MAX_ENVELOPE_BYTES:
+        raise OrderRefusedError(Code.TOO_LARGE, f"{what}: more than {MAX_ENVELOPE_BYTES} bytes with its approvals")
+    return order
+
+
+def worth_approving(envelope: Envelope, trusted: TrustedRoot, now: datetime) -> WorkOrder:
+    """The order inside, if something could be made under it once it is approved; OrderRefusedError."""
+    order = body(envelope)
+    _require_fit(order, trusted)
+    _require_stations(order, trusted)
+    if now > datetime.fromisoformat(order.not_after):
+        text = f"order {order.order_id}: {window_problem(order, now)}"
+        raise OrderRefusedError(Code.ORDER_REFUSES, text)
+    return order
+
+
+def _require_fit(order: WorkOrder, trusted: TrustedRoot) -> None:
+    """Of this environment and root, and in itself sound."""
+    what = f"order {order.order_id}"
     if order.environment != trusted.root.environment:
         text = f"{what} is of environment {order.environment!r}, expected {trusted.root.environment!r}"
         raise OrderRefusedError(Code.WRONG_ENVIRONMENT, text)
@@ -37,11 +63,6 @@ def admitted(envelope: Envelope, trusted: TrustedRoot) -> WorkOrder:
         orders.check(order)
     except OrderError as error:
         raise OrderRefusedError(Code.STATEMENT_INVALID, str(error)) from error
-    _require_approved(envelope, trusted.root, what)
-    _require_keys(order, trusted)
-    if len(envelope.to_json()) > MAX_ENVELOPE_BYTES:
-        raise OrderRefusedError(Code.TOO_LARGE, f"{what}: more than {MAX_ENVELOPE_BYTES} bytes with its approvals")
-    return order
 
 
 def body(envelope: Envelope) -> WorkOrder:
@@ -76,6 +97,9 @@ def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
         if key not in known:
             text = f"order {order.order_id}: its {what} is none that the trust root names"
             raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: correct the order, or have a root made that names it")
+
+
+def _require_stations(order: WorkOrder, trusted: TrustedRoot) -> None:
     # Those of the order's own root: a station that has left since voids no order that others work under.
     strangers = sorted(set(order.stations) - set(trusted.at(order.root_sha256).stations))
     if strangers:

@@ -12,6 +12,7 @@ import msgspec
 
 from trust import toml_text
 from trust.dsse import Envelope
+from trust.in_words import in_words
 from trust.keys import PublicKey, PublicKeyError
 from trust.order import OrderError, WorkOrder, check
 from trust.printable import quoted
@@ -34,7 +35,7 @@ def from_toml(text: str | bytes, *, environment: str, root_sha256: str) -> Envel
     try:
         order = msgspec.convert({**table, **_keys(table), **ours}, WorkOrder, strict=True)
     except msgspec.ValidationError as error:
-        raise OrderError(f"order: {quoted(error)}; {_CORRECT}") from error
+        raise OrderError(f"order: {in_words(error)}; {_CORRECT}") from error
     check(order)
     return envelope(order)
 

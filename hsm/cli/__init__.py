@@ -16,15 +16,13 @@ from hsm.cli.approver import approver
 from hsm.cli.ceremony import ceremony, minutes, perform
 from hsm.cli.order import order
 from hsm.cli.root import root
+from hsm.cli.typed import INTERRUPTED, LINE_STOPPED, SETUP_FAILED, USUAL, Group, what_next
 from trust.printable import printable
 
-_SETUP_FAILED = 2
-_LINE_STOPPED = 6
-_INTERRUPTED = 130
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keystation", prog_name="station-signer")
 def cli() -> None:
     """The signer: keys on a PKCS#11 token, and the policy that guards them.
@@ -64,17 +62,20 @@ def init(directory: Path, name: str, token: str | None, user_pin: str | None, **
         _stop(error)
     click.echo(f"{more['role']} signer {name} ({more['environment']}) made in {directory}", err=True)
     click.echo(f"module: {printable(made.profile)}", err=True)
+    if existing is None and more["environment"] != "demo":
+        text = "serve takes this soft token only under a trust root that says soft_tokens = true"
+        click.echo(f"take care: outside demo {text}; with --token the keys are made in a hardware token", err=True)
     click.echo(f"keys: {', '.join(sorted(made.keys))}; public halves in {directory / PUBLIC_FILE}", err=True)
     click.echo(f"next: put them into the trust root, then station-signer serve --dir {directory} --root ROOT", err=True)
 
 
-@cli.command(short_help="Serve the signer on its socket until SIGTERM.")
+@cli.command(short_help="Serve the signer on its socket until SIGTERM.", exits=(*USUAL, LINE_STOPPED))
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
 @click.option(
     "--root", "root_file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trust root's file."
 )
 def serve(directory: Path, root_file: Path) -> None:
-    """Serve the signer on its socket until SIGTERM; says "ready" on stderr when it listens."""
+    """Serve the signer on its socket until SIGTERM; says "ready: …" with name and socket when it listens."""
     import logging  # noqa: PLC0415
 
     from hsm.config import SetupError  # noqa: PLC0415
@@ -82,12 +83,12 @@ def serve(directory: Path, root_file: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        run(directory, root_file, lambda: click.echo("ready", err=True))
+        run(directory, root_file, lambda who: click.echo(printable(f"ready: {who}"), err=True))
     except SetupError as error:
         _stop(error)
 
 
-@cli.command(short_help="Show role, keys and counts of a signer that is serving.")
+@cli.command(short_help="Show role, keys and counts of a signer that is serving.", exits=(*USUAL, LINE_STOPPED))
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(directory: Path, *, as_json: bool) -> None:
@@ -106,8 +107,11 @@ def status(directory: Path, *, as_json: bool) -> None:
         found = asyncio.run(SignerClient(path).status())
     except config.SetupError as error:
         _stop(error)
-    except (SignerError, SignerUnavailableError) as error:
-        _stop(error, _LINE_STOPPED)
+    except SignerUnavailableError as error:
+        remedy = f"start it (station-signer serve --dir {directory} --root ROOT, or its unit), and read its log"
+        _stop(f"{error}; {remedy}", LINE_STOPPED)
+    except SignerError as error:
+        _stop(error, LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):
         click.echo(printable(line))
 
@@ -189,19 +193,16 @@ def main() -> None:
     try:
         cli.main(prog_name="station-signer", standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(_INTERRUPTED)
+        click.echo("station-signer: interrupted", err=True)
+        sys.exit(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(_SETUP_FAILED)
+        sys.exit(SETUP_FAILED)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None) or click.Context(cli, info_name="station-signer")
-        click.echo(
-            printable(f"station-signer: {error.format_message().rstrip('.')}. Try: {context.command_path} --help"),
-            err=True,
-        )
-        sys.exit(_SETUP_FAILED)
+        click.echo(printable(f"station-signer: {what_next(error, 'station-signer')}"), err=True)
+        sys.exit(SETUP_FAILED)
 
 
-def _stop(error: Exception, code: int = _SETUP_FAILED) -> NoReturn:
+def _stop(error: Exception | str, code: int = SETUP_FAILED) -> NoReturn:
     click.echo(printable(f"station-signer: {error}"), err=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ import click
 
 from hsm.cli.asking import (
     FILE,
+    Judges,
     KeyChoice,
     approved_by_you,
     key_options,
@@ -19,23 +20,24 @@ from hsm.cli.asking import (
     write_new,
     write_over,
 )
+from hsm.cli.typed import ASKING, Group
 from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
-    from trust.root import TrustedRoot
+    from trust.root import Root, TrustedRoot
 
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 
 
-@click.group(short_help="Break-glass acts: made, shown and approved.")
+@click.group(cls=Group, short_help="Break-glass acts: made, shown and approved.")
 def act() -> None:
     """Break-glass acts: what two officers together may have a signer do, once."""
 
 
 @act.command(short_help="Write an act, not approved yet.")
 @_ROOT
-@click.option("--signer", required=True, help="Name of the station whose signer is to do it.")
+@click.option("--signer", required=True, help="Whose signer is to do it: a station's name, or the registry's.")
 @click.option("--raise-allowance", "order_file", type=FILE, help="Allow more pin statements under this order.")
 @click.option(
     "--accept-surplus", "surplus_file", type=FILE, help="Accept pin statements of this order that no ledger has."
@@ -86,27 +88,51 @@ def new(
 @click.argument("file", type=FILE)
 @_ROOT
 def show(file: Path, root_file: Path) -> None:
-    """Show an act and who approved it."""
-    for line in _lines(read_envelope(file), _trusted(root_file)):
+    """Show an act, who approved it, and whether it may be done."""
+    from hsm.cli.standing import act_next  # noqa: PLC0415 - keeps --help fast
+    from trust.act import ActRefusedError, allowed, body  # noqa: PLC0415
+    from trust.kinds import ACT  # noqa: PLC0415
+
+    trusted, envelope = _trusted(root_file), read_envelope(file, ACT)
+    for line in _lines(envelope, trusted, file):
         click.echo(printable(line))
+    try:
+        found = allowed(envelope, trusted, signer=body(envelope).signer, now=datetime.now(UTC))
+    except ActRefusedError as error:
+        stop(f"not to be done yet: {error}")
+    click.echo(f"holds             it may be done once, until {found.not_after}")
+    click.echo(printable(f"next: {act_next(found, file, root_file)}"), err=True)
 
 
-@act.command(short_help="Approve an act with your key.")
+@act.command(short_help="Approve an act with your key.", exits=ASKING)
 @click.argument("file", type=FILE)
 @_ROOT
 @key_options
 def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve an act with your own key; the signature goes into the file."""
-    trusted, envelope = _trusted(root_file), read_envelope(file)
-    made = approved_by_you(envelope, _lines(envelope, trusted), mine, trusted.root.approvers, yes=yes)
-    write_over(file, made.to_json() + b"\n")
-    click.echo(f"the act now has {len(made.signatures)} approvals; next: station act {file}", err=True)
+    from hsm.cli.standing import of_act  # noqa: PLC0415 - keeps --help fast
+    from trust.act import ActRefusedError, worth_approving  # noqa: PLC0415
+    from trust.approval import having  # noqa: PLC0415
+    from trust.kinds import ACT  # noqa: PLC0415
+
+    trusted, envelope = _trusted(root_file), read_envelope(file, ACT)
+    try:
+        worth_approving(envelope, trusted, datetime.now(UTC))
+    except ActRefusedError as error:
+        stop(f"{file}: {error}; nothing was done")
+    everybody = trusted.root.approvers
+    judges = Judges(lists=(having(everybody, "officer"),), wanted="officers", known=everybody)
+    made = approved_by_you(envelope, _lines(envelope, trusted, file), mine, judges, yes=yes)
+    if made is not envelope:
+        write_over(file, made.to_json() + b"\n")
+    click.echo(printable(of_act(made, trusted, file, root_file)), err=True)
 
 
 def _order(file: Path) -> dict[str, str]:
-    from trust.order_approval import OrderRefusedError, body  # noqa: PLC0415 - keeps --help fast
+    from trust.kinds import ORDER  # noqa: PLC0415 - keeps --help fast
+    from trust.order_approval import OrderRefusedError, body  # noqa: PLC0415
 
-    envelope = read_envelope(file)
+    envelope = read_envelope(file, ORDER)
     try:
         return {"order_id": body(envelope).order_id, "order_sha256": envelope.payload_sha256}
     except OrderRefusedError as error:
@@ -119,9 +145,11 @@ def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
     import msgspec  # noqa: PLC0415
 
     from trust.act import Act, ActRefusedError, body  # noqa: PLC0415
+    from trust.in_words import in_words  # noqa: PLC0415
     from trust.statement import envelope  # noqa: PLC0415
 
     trusted, now = _trusted(root_file), datetime.now(UTC)
+    _require_doer(trusted.root, about)
     entries = {
         "type": "act",
         "environment": trusted.root.environment,
@@ -134,9 +162,26 @@ def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
     try:
         made = envelope(msgspec.convert(entries, Act))
         body(made)
-    except (msgspec.ValidationError, ActRefusedError) as error:
-        stop(f"act: {error}: correct it")
+    except msgspec.ValidationError as error:
+        stop(f"act: {in_words(error)}; correct it")
+    except ActRefusedError as error:
+        stop(f"act: {error}")
     return made
+
+
+def _require_doer(root: Root, about: dict[str, Any]) -> None:
+    """A signer of this root, and one that can do it; ends the program otherwise."""
+    from hsm.purposes import KEYS  # noqa: PLC0415 - keeps --help fast
+
+    signer, purpose = about["signer"], about.get("purpose")
+    if signer not in {*root.stations, root.registry}:
+        known = ", ".join([*sorted(root.stations), root.registry])
+        stop(f"--signer {signer!r} is no station of this root, nor its registry: it is one of {known}")
+    keys = KEYS["factory" if signer in root.stations else "cloud"]
+    if purpose is None and signer == root.registry:
+        stop(f"the registry's signer {signer} does acts on its keys only: name the station whose signer is to do it")
+    if purpose is not None and purpose not in set(keys):
+        stop(f"signer {signer} has no key for {purpose!r}: it is one of {', '.join(keys)}")
 
 
 def _trusted(root_file: Path) -> TrustedRoot:
@@ -145,14 +190,14 @@ def _trusted(root_file: Path) -> TrustedRoot:
     return trusted_root(root_file)
 
 
-def _lines(envelope: Envelope, trusted: TrustedRoot) -> Iterator[str]:
+def _lines(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Iterator[str]:
     from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
     from trust.act import ActRefusedError, body  # noqa: PLC0415
 
     try:
         found = body(envelope)
     except ActRefusedError as error:
-        stop(error)
+        stop(f"{file}: {error}")
     yield f"act {found.kind} by signer {found.signer}, SHA-256 {envelope.payload_sha256}"
     yield from fields(found)
     yield from approved_by(envelope, trusted.root.approvers)

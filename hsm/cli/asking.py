@@ -9,12 +9,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from hsm.cli.typed import INTERRUPTED, SETUP_FAILED
 from trust.printable import printable
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from trust.approval import Approvers
     from trust.dsse import Envelope
 
-SETUP_FAILED = 2
-LINE_STOPPED = 6
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
@@ -42,7 +42,7 @@ class KeyChoice:
 
     def open(self) -> ApproverKey:
         """The key; ends the program with a sentence when the options name none."""
-        from hsm.approver import TokenKey, read_key_file  # noqa: PLC0415 - keeps --help fast
+        from hsm.approver import TokenKey, read_key_file, require_key_file  # noqa: PLC0415 - keeps --help fast
         from hsm.config import SetupError  # noqa: PLC0415
 
         file, module, token, label = self.key_file, self.module, self.token, self.label
@@ -50,6 +50,7 @@ class KeyChoice:
             raise click.UsageError("name your key: --key FILE, or --module, --token and --label")
         try:
             if file is not None:
+                require_key_file(file)
                 return read_key_file(file, secret_of(self.secret, f"Passphrase of {file}"))
             pin = secret_of(self.secret, f"User PIN of {token}")
             return TokenKey(_opened(Path(str(module)), str(token), pin), str(label))
@@ -88,25 +89,38 @@ def _opened(module: Path, label: str, pin: UserPin) -> Token:
     return Pkcs11Token(TokenPlace(module=module, label=label, lock=Path.home()), pin)
 
 
-def secret_of(source: str | None, prompt: str) -> UserPin:
-    """A passphrase or user PIN, from where was said, or asked for without echo."""
+def secret_of(source: str | None, prompt: str, *, new: bool = False) -> UserPin:
+    """A passphrase or user PIN, from where was said, or asked for without echo; a new one is asked for twice."""
     from hsm.config import SetupError  # noqa: PLC0415
     from hsm.token.user_pin import UserPin, UserPinError, read_user_pin  # noqa: PLC0415
 
     if source is None:
-        return UserPin(click.prompt(prompt, hide_input=True, err=True))
+        _require_terminal(prompt, "--secret file:PATH or fd:N")
+        again = "The same again" if new else False
+        with _or_nothing():
+            return UserPin(click.prompt(prompt, hide_input=True, confirmation_prompt=again, err=True))
     try:
         return read_user_pin(source, Path.cwd(), environment="")
     except UserPinError as error:
         raise SetupError(str(error).replace("user_pin", "--secret")) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Who may approve a document: the lists that count, in words, and everybody whom the trust root names."""
+
+    lists: tuple[Approvers, ...]
+    wanted: str
+    known: Approvers
+
+
 def approved_by_you(
-    envelope: Envelope, lines: Iterator[str], mine: KeyChoice, *judges: Approvers, yes: bool
+    envelope: Envelope, lines: Iterator[str], mine: KeyChoice, judges: Judges, *, yes: bool
 ) -> Envelope:
     """The document with your signature, after it was shown and you agreed; ends the program when you may not.
 
-    Nothing is written then. Approvals that go, because the trust root does not name their keys, are told on stderr.
+    Nothing is written then. Approvals that go, because they are of nobody who may approve it, are told on stderr; one
+    that you had given before, too, and the document is as it was.
     """
     from hsm.approver import approve  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
@@ -114,29 +128,64 @@ def approved_by_you(
     for line in lines:
         click.echo(printable(line), err=True)
     if not yes:
-        click.confirm("Approve exactly this?", abort=True, err=True)
+        _require_terminal("Approve exactly this?", "--yes, after you have read it")
+        with _or_nothing():
+            click.confirm("Approve exactly this?", abort=True, err=True)
     try:
-        made = approve(envelope, mine.open(), *judges)
+        made = approve(envelope, mine.open(), *judges.lists, known=judges.known, wanted=judges.wanted)
     except SetupError as error:
         stop(error)
+    if made is envelope:
+        click.echo("you had approved already, nothing changed", err=True)
     gone = len({each.keyid for each in envelope.signatures} - {each.keyid for each in made.signatures})
     if gone:
-        click.echo(f"taken out: {gone} approvals by keys that the trust root does not name", err=True)
+        plural = "s" if gone > 1 else ""
+        click.echo(
+            f"taken out: {gone} approval{plural} by keys of nobody whom the trust root has approve this", err=True
+        )
     return made
 
 
-def read_envelope(path: Path) -> Envelope:
-    """The document in a file; ends the program when it is none."""
-    import given  # noqa: PLC0415
+def _require_terminal(question: str, instead: str) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        stop(f"nobody can be asked ({question}), as this is no terminal: give {instead}")
+
+
+@contextmanager
+def _or_nothing() -> Iterator[None]:
+    """Ctrl-C, Ctrl-D or no at a question: nothing was done yet, and that is said."""
+    try:
+        yield
+    except click.Abort:
+        click.echo(err=True)
+        stop("nothing was done", INTERRUPTED)
+
+
+def read_envelope(path: Path, wanted: str) -> Envelope:
+    """The document in a file; ends the program when it is none, or plainly of another kind (`trust.kinds`)."""
     from trust.dsse import Envelope, EnvelopeError  # noqa: PLC0415
+
+    data = read_given(path, wanted)
+    try:
+        return Envelope.from_json(data.strip())
+    except EnvelopeError as error:
+        stop(f"{path}: {error}: name a file that station-signer has made")
+
+
+def read_given(path: Path, wanted: str) -> bytes:
+    """The file's bytes; ends the program when it cannot be read, or is plainly of another kind (`trust.kinds`)."""
+    import given  # noqa: PLC0415
+    from trust.kinds import wrong_kind  # noqa: PLC0415
     from trust.printable import plainly  # noqa: PLC0415
 
     try:
-        return Envelope.from_json(given.read(path).strip())
+        data = given.read(path)
     except OSError as error:
-        stop(f"{path}: {plainly(error)}: name the document's file")
-    except EnvelopeError as error:
-        stop(f"{path}: {error}: name a file that station-signer has made")
+        stop(f"{path}: {plainly(error)}: give the file of {wanted}")
+    wrong = wrong_kind(data, wanted)
+    if wrong is not None:
+        stop(f"{path} {wrong}")
+    return data
 
 
 def require_new(path: Path) -> None:

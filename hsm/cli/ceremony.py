@@ -11,6 +11,7 @@ import click
 from hsm.cli.asking import (
     DIRECTORY,
     FILE,
+    Judges,
     KeyChoice,
     approved_by_you,
     key_options,
@@ -20,6 +21,7 @@ from hsm.cli.asking import (
     write_new,
     write_over,
 )
+from hsm.cli.typed import ASKING, Command, Group
 from trust.printable import printable
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The 
 _OUT = click.option("--out", type=FILE, required=True, help="New file for the minutes.")
 
 
-@click.command(short_help="The checklist of a new signer, in front of two officers.")
+@click.command(cls=Command, short_help="The checklist of a new signer, in front of two officers.")
 @_DIR
 @_ROOT
 @click.option("--sha256", required=True, help="The root's fingerprint, as each officer has it.")
@@ -55,10 +57,10 @@ def ceremony(directory: Path, root_file: Path, sha256: str, officers: tuple[str,
         made = hold_ceremony(directory, root_file, sha256, officers, _tell)
     except SetupError as error:
         stop(error)
-    _write(made, out)
+    _write(made, out, root_file)
 
 
-@click.group(short_help="Minutes of ceremonies and acts: shown and approved.")
+@click.group(cls=Group, short_help="Minutes of ceremonies and acts: shown and approved.")
 def minutes() -> None:
     """Minutes of ceremonies and acts, approved by each officer whom they name; a station keeps them in its log."""
 
@@ -68,32 +70,54 @@ def minutes() -> None:
 @_ROOT
 def show(file: Path, root_file: Path) -> None:
     """Show minutes, who approved them, and whether they are complete."""
-    from trust.minutes import approved_minutes  # noqa: PLC0415 - keeps --help fast
+    from trust.kinds import MINUTES  # noqa: PLC0415 - keeps --help fast
+    from trust.minutes import approved_minutes  # noqa: PLC0415
     from trust.statement import StatementError  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file)
-    for line in _lines(envelope, trusted):
+    trusted, envelope = _trusted(root_file), read_envelope(file, MINUTES)
+    for line in _lines(envelope, trusted, file):
         click.echo(printable(line))
     try:
-        approved_minutes(envelope, trusted)
+        found = approved_minutes(envelope, trusted)
     except StatementError as error:
         stop(f"not complete yet: {error}")
+    click.echo(f"holds             approved by {' and '.join(found.officers)}, whom they name")
 
 
-@minutes.command(short_help="Approve minutes with your key.")
+@minutes.command(short_help="Approve minutes with your key.", exits=ASKING)
 @click.argument("file", type=FILE)
 @_ROOT
 @key_options
 def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve minutes with your own key; the signature goes into the file."""
-    trusted, envelope = _trusted(root_file), read_envelope(file)
-    roots = [trusted.root, *(each for _, each in trusted.earlier)]
-    made = approved_by_you(envelope, _lines(envelope, trusted), mine, *(each.approvers for each in roots), yes=yes)
-    write_over(file, made.to_json() + b"\n")
-    click.echo(f"the minutes now have {len(made.signatures)} approvals; next: station minutes {file}", err=True)
+    from hsm.cli.standing import of_minutes  # noqa: PLC0415 - keeps --help fast
+    from trust.kinds import MINUTES  # noqa: PLC0415
+
+    trusted, envelope = _trusted(root_file), read_envelope(file, MINUTES)
+    lines = list(_lines(envelope, trusted, file))
+    made = approved_by_you(envelope, iter(lines), mine, _judges(envelope, trusted, file), yes=yes)
+    if made is not envelope:
+        write_over(file, made.to_json() + b"\n")
+    click.echo(printable(of_minutes(made, trusted, file, root_file)), err=True)
 
 
-@click.command(short_help="Do an act on a key, while the signer does not serve.")
+def _judges(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Judges:
+    """Officers whom the minutes name, as the version of the root has them that the minutes are of."""
+    from trust.approval import having  # noqa: PLC0415 - keeps --help fast
+    from trust.minutes import Minutes  # noqa: PLC0415
+    from trust.root import RootError  # noqa: PLC0415
+    from trust.statement import read  # noqa: PLC0415
+
+    found = read(envelope, Minutes)
+    try:
+        known = trusted.at(found.root_sha256).approvers
+    except RootError as error:
+        stop(f"{file}: {error}: give the root that they were made under, or a newer version of it; nothing was done")
+    named = {name: each for name, each in having(known, "officer").items() if name in found.officers}
+    return Judges(lists=(named,), wanted=f"the officers whom they name, {' and '.join(found.officers)}", known=known)
+
+
+@click.command(cls=Command, short_help="Do an act on a key, while the signer does not serve.")
 @click.argument("file", type=FILE)
 @_DIR
 @_ROOT
@@ -106,29 +130,29 @@ def perform(file: Path, directory: Path, root_file: Path, out: Path) -> None:
     from hsm import key_acts  # noqa: PLC0415 - keeps --help fast
     from hsm.config import SetupError  # noqa: PLC0415
     from hsm.hardening import close_to_others  # noqa: PLC0415
+    from trust.kinds import ACT  # noqa: PLC0415
 
     close_to_others()
     require_new(out)
     try:
-        made = key_acts.perform(directory, root_file, read_envelope(file), _tell)
+        made = key_acts.perform(directory, root_file, read_envelope(file, ACT), _tell)
     except SetupError as error:
         stop(error)
-    _write(made, out)
+    _write(made, out, root_file)
 
 
 def _tell(what: str, found: str) -> None:
     click.echo(printable(f"ok  {what:<16} {found}"), err=True)
 
 
-def _write(made: Minutes, out: Path) -> None:
+def _write(made: Minutes, out: Path, root_file: Path) -> None:
     from trust.statement import envelope  # noqa: PLC0415 - keeps --help fast
 
     wrapped = envelope(made)
     write_new(out, wrapped.to_json() + b"\n")
     click.echo(wrapped.payload_sha256)
-    click.echo(
-        f"next: station-signer minutes approve {out} --root ROOT --key KEY, by {', '.join(made.officers)}", err=True
-    )
+    command = f"station-signer minutes approve {out} --root {root_file} --key KEY"
+    click.echo(printable(f"next: {command}, by {' and '.join(made.officers)}"), err=True)
 
 
 def _trusted(root_file: Path) -> TrustedRoot:
@@ -137,7 +161,7 @@ def _trusted(root_file: Path) -> TrustedRoot:
     return trusted_root(root_file)
 
 
-def _lines(envelope: Envelope, trusted: TrustedRoot) -> Iterator[str]:
+def _lines(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Iterator[str]:
     from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
     from trust.minutes import Minutes  # noqa: PLC0415
     from trust.statement import StatementError, read  # noqa: PLC0415
@@ -145,7 +169,7 @@ def _lines(envelope: Envelope, trusted: TrustedRoot) -> Iterator[str]:
     try:
         found = read(envelope, Minutes)
     except StatementError as error:
-        stop(error)
+        stop(f"{file}: {error}")
     yield f"minutes: {found.subject} of signer {found.signer}, SHA-256 {envelope.payload_sha256}"
     yield from fields(found)
     yield from approved_by(envelope, trusted.root.approvers)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hsm.cli.asking import DIRECTORY, FILE, KeyChoice, approved_by_you, key_options, stop, write_new, write_over
+from hsm.cli.asking import (
+    DIRECTORY,
+    FILE,
+    Judges,
+    KeyChoice,
+    approved_by_you,
+    key_options,
+    read_given,
+    stop,
+    write_new,
+    write_over,
+)
+from hsm.cli.typed import ASKING, Group
 from trust.printable import printable
 
 if TYPE_CHECKING:
@@ -16,7 +28,7 @@ if TYPE_CHECKING:
     from trust.root import Root
 
 
-@click.group(short_help="The trust root: made, shown, approved, taken up.")
+@click.group(cls=Group, short_help="The trust root: made, shown, approved, taken up.")
 def root() -> None:
     """The trust root: the one document that names trusted keys."""
 
@@ -27,17 +39,15 @@ def root() -> None:
 @click.option("--out", type=FILE, required=True, help="New file with one more version, not approved yet.")
 def new(source: Path, previous: Path | None, out: Path) -> None:
     """Write the next version of the root, or the first one; people approve it then."""
-    import given  # noqa: PLC0415 - keeps --help fast
-    from hsm.config import SetupError  # noqa: PLC0415
+    from hsm.config import SetupError  # noqa: PLC0415 - keeps --help fast
     from hsm.root_making import next_version  # noqa: PLC0415
+    from trust.kinds import ROOT, TOML  # noqa: PLC0415
 
+    before = None if previous is None else read_given(previous, ROOT)
     try:
-        before = None if previous is None else given.read(previous)
-        data, made = next_version(given.read(source), source.parent, before)
-    except OSError as error:
-        stop(f"{source if previous is None else previous}: {error.strerror}")
+        data, made = next_version(read_given(source, TOML), source.parent, before)
     except SetupError as error:
-        stop(error)
+        stop(f"{source}: {error}")
     write_new(out, data)
     click.echo(made.payload_sha256)
     click.echo(f"next: station-signer root approve {out} --key KEY, by officers", err=True)
@@ -59,19 +69,28 @@ def show(file: Path) -> None:
         stop(f"not to be used yet: {error}")
 
 
-@root.command(short_help="Approve the newest version with your key.")
+@root.command(short_help="Approve the newest version with your key.", exits=ASKING)
 @click.argument("file", type=FILE)
 @key_options
 def approve(file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve the newest version with your own key; the signature goes into the file."""
-    from trust.root_file import versions  # noqa: PLC0415 - keeps --help fast
+    from hsm.cli.standing import of_root  # noqa: PLC0415 - keeps --help fast
+    from trust.approval import having  # noqa: PLC0415
+    from trust.root_file import versions  # noqa: PLC0415
 
     data, (envelope, newest) = _newest(file)
-    judges = [each.approvers for _, each in versions(data)[-2:]]
-    made = approved_by_you(envelope, _lines(envelope, newest), mine, *judges, yes=yes)
-    before = data.strip().rsplit(b"\n", 1)[:-1]
-    write_over(file, b"".join(line + b"\n" for line in [*before, made.to_json()]))
-    click.echo(f"version {newest.version} now has {len(made.signatures)} approvals", err=True)
+    roots = [each for _, each in versions(data)[-2:]]
+    judges = Judges(
+        lists=tuple(having(each.approvers, "officer") for each in roots),
+        wanted="officers, of the version before and of this one" if len(roots) > 1 else "officers",
+        known={name: each for known in roots for name, each in known.approvers.items()},
+    )
+    made = approved_by_you(envelope, _lines(envelope, newest), mine, judges, yes=yes)
+    if made is not envelope:
+        before = data.strip().rsplit(b"\n", 1)[:-1]
+        data = b"".join(line + b"\n" for line in [*before, made.to_json()])
+        write_over(file, data)
+    click.echo(printable(f"version {newest.version}: {of_root(data, made, roots, file)}"), err=True)
 
 
 @root.command("import", short_help="Have a signer that does not serve take up a root.")
@@ -91,15 +110,13 @@ def import_(directory: Path, sha256: str, file: Path) -> None:
 
 
 def _newest(file: Path) -> tuple[bytes, tuple[Envelope, Root]]:
-    import given  # noqa: PLC0415 - keeps --help fast
+    from trust.kinds import ROOT  # noqa: PLC0415 - keeps --help fast
     from trust.root import RootError  # noqa: PLC0415
     from trust.root_file import versions  # noqa: PLC0415
 
+    data = read_given(file, ROOT)
     try:
-        data = given.read(file)
         return data, versions(data)[-1]
-    except OSError as error:
-        stop(f"{file}: {error.strerror}: name the root's file")
     except RootError as error:
         stop(f"{file}: {error}")
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import given
 from hsm.cli.asking import stop
-from trust.printable import plainly
-from trust.root import RootError, TrustedRoot
-from trust.root_file import parse
+from hsm.config import SetupError
+from hsm.roots import read_root
+from trust.root import TrustedRoot
 
 
 def trusted_root(path: Path) -> TrustedRoot:
     """The root, approved as it must be."""
     try:
-        return parse(given.read(path))
-    except OSError as error:
-        stop(f"trust root {path}: {plainly(error)}: give the root's file with --root")
-    except RootError as error:
-        stop(f"trust root {path}: {error}")
+        return read_root(path)
+    except SetupError as error:
+        stop(error)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 import given
+from hsm.files import what_it_is
 from trust.printable import plainly
 
 _LOG = logging.getLogger(__name__)
@@ -69,9 +70,13 @@ def read_user_pin(source: str, directory: Path, *, environment: str) -> UserPin:
 def _from_file(where: str, directory: Path) -> str:
     path = directory / where
     try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            text = f"user_pin: {path} is {what_it_is(mode)}, not the file that holds the PIN"
+            raise UserPinError(f"{text}: name a plain file of mode 0600")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UserPinError(f"user_pin: cannot open {path}: {error.strerror} (a symbolic link is refused)") from error
+        raise UserPinError(f"user_pin: cannot open {path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if (

@@ -59,7 +59,8 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None) or click.Context(cli, info_name=as_called())
-        note(f"station: {error.format_message().rstrip('.')}. Try: {context.command_path} --help")
+        said = error.format_message().rstrip(".")
+        note(f"station: {said}{'' if said.endswith('?') else '.'} Try: {context.command_path} --help")
         sys.exit(2)
     except UsageError as error:
         note(f"station: {error}")

@@ -73,16 +73,22 @@ def act(file: Path, config_file: Path) -> None:
 @click.argument("file", type=_FILE)
 @CONFIG
 def minutes(file: Path, config_file: Path) -> None:
-    """Put the approved minutes of a ceremony, or of a key's end, on record."""
-    kept = asyncio.run(_minutes(config_file, file))
+    """Put the approved minutes of a ceremony, or of a key's end, on record.
+
+    Without an answer of the signer they are kept, and the next checkpoint covers them: a signer whose key was destroyed
+    answers no more.
+    """
+    kept, uncovered = asyncio.run(_minutes(config_file, file))
     data(f"on record: {kept.subject} of signer {kept.signer}, approved by {', '.join(kept.officers)}")
+    if uncovered:
+        note(f"no checkpoint covers them yet: {uncovered}")
+        note("the next one does: of a batch's end, or of this very command when the signer answers")
 
 
-async def _minutes(config_file: Path, file: Path) -> Minutes:
-    from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
+async def _minutes(config_file: Path, file: Path) -> tuple[Minutes, str]:
+    from station import minuting  # noqa: PLC0415 - keeps --help fast
 
-    async with wiring.open_desk(config_file) as desk:
-        return await ordering.keep_minutes(desk, file)
+    return await minuting.keep_minutes(config_file, file)
 
 
 async def _import(config_file: Path, file: Path) -> WorkOrder:

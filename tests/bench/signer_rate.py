@@ -153,8 +153,8 @@ def served() -> Iterator[Bench]:
         )
         try:
             assert process.stderr is not None
-            ready = next((line for line in process.stderr if line == "ready\n"), "it ended")
-            assert ready == "ready\n", ready
+            ready = next((line for line in process.stderr if line.startswith("ready: ")), "it ended")
+            assert ready.startswith("ready: "), ready
             order = make_order(trusted, quantity=100_000)
             floor = Floor(trusted, order, _Nowhere(), _Nowhere())  # type: ignore[arg-type]
             bench = Bench(directory, directory / "run" / "signer.sock", floor, receipt_key, lease_key, process.pid)

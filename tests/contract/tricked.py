@@ -21,7 +21,7 @@ from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leasing import renew
-from station.ordering import minutes_for
+from station.minuting import minutes_for
 from station.plan import for_this_station, load_order
 from station.root import load_root as station_root
 from tests.contract.judges import ON_COMPLETION, ON_PIN, ON_RECEIPT, AuditError, Unit

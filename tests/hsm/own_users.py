@@ -173,7 +173,7 @@ def refused(directory: Path, *, may_lock: bool = False, environment: Environment
     """What a signer says that does not start."""
     command = serve_command(directory, directory.with_name("root.json"))
     done = SIGNER.run(command, may_lock=may_lock, environment=environment)
-    assert (done.returncode, "ready" in done.stderr) == (2, False), done.stderr
+    assert (done.returncode, "ready:" in done.stderr) == (2, False), done.stderr
     return done.stderr
 
 

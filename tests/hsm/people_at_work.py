@@ -8,8 +8,36 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from trust.keys import PublicKey
+
+ORDER = """
+order_id = "lamps"
+product = "lamp"
+product_id = 7
+family = "smp"
+key_type = "ec-p256"
+origins = ["generated"]
+quantity = 5
+allowance = 1
+service = "udp"
+host = "udp.devices.example"
+port = 5684
+handshake_waiver = "not-built"
+not_before = "{begins}"
+not_after = "{ends}"
+cloud_key = '''
+{cloud}'''
+authority_key = '''
+{authority}'''
+[[firmware]]
+sha256 = "{firmware}"
+[stations.{station}]
+quantity = 5
+allowance = 1
+"""
 ROLES = {"ada": "officer", "ben": "officer", "pia": "product-owner", "quinn": "quality"}
 
 
@@ -48,6 +76,17 @@ class People:
         for person in who:
             self.good(what, "approve", file, *([] if what == "root" else ["--root", root]), *self.key(person))
 
+    def order(self, out: str, *, station: str = "st-01", days: int = 9) -> Done:
+        """An order for this station, over in so many days, written from TOML."""
+        now = datetime.now(UTC)
+        begins, ends = (f"{now + timedelta(days=each):%Y-%m-%dT%H:%M:%SZ}" for each in (-20, days))
+        cloud, authority = (self._pem(purpose) for purpose in ("cloud-udp", "authority"))
+        text = ORDER.format(
+            begins=begins, ends=ends, station=station, cloud=cloud, authority=authority, firmware="ab" * 32
+        )
+        (self.place / f"{out}.toml").write_text(text)
+        return self.signer("order", "new", "--from", f"{out}.toml", "--root", "root.json", "--out", out)
+
     def act(
         self, *what: str, by: tuple[str, ...] = ("ada", "ben"), out: str = "act.json", root: str = "root.json"
     ) -> None:
@@ -71,6 +110,11 @@ class People:
         """Of the signer's public key."""
         keys = json.loads((self.place / signer / "public.json").read_text())
         return hashlib.sha256(base64.b64decode(keys[purpose])).hexdigest()
+
+    def _pem(self, purpose: str) -> str:
+        """The cloud signer's public key."""
+        keys = json.loads((self.place / "cloud" / "public.json").read_text())
+        return PublicKey.from_der(base64.b64decode(keys[purpose])).to_pem()
 
     def serves(self, root: str) -> Done:
         """Start the factory signer with this root, and end it when it is ready."""

@@ -61,7 +61,7 @@ def serve_command(directory: Path, root: Path) -> list[str]:
 def await_ready(said: IO[str]) -> str:
     """What it said before: a warning, where it may not lock its memory."""
     before: list[str] = []
-    while (line := said.readline()) != "ready\n":
+    while not (line := said.readline()).startswith("ready: "):
         assert line, before
         before.append(line)
     return "".join(before)
@@ -83,7 +83,7 @@ def serving(directory: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
 def refused(directory: Path, root: Path) -> str:
     done = subprocess.run(serve_command(directory, root), capture_output=True, text=True, timeout=15, check=False)
     assert done.returncode == 2, done.stderr
-    assert "ready" not in done.stderr
+    assert "ready:" not in done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 

@@ -198,7 +198,7 @@ def test_the_documented_unit_runs_under_systemd(box: Path, control_group: Path, 
         assert line in said, line
     assert said.count("closed to the station") == 2
     assert "NRestarts=0\nExecMainStatus=2\nActiveState=failed" in ordered(said), said  # a wrong PIN is tried once
-    assert signer.count("ready\n") == 2
+    assert signer.count("ready: factory signer ") == 2
     assert (box / "usb").read_text() == "token ENXIO\nother EPERM\n127.0.0.2 EAFNOSUPPORT\n127.0.0.1 EAFNOSUPPORT\n"
     silence = (
         (box / "network").read_text().removeprefix("token ENOENT\nother ENOENT\n127.0.0.2 ECONNREFUSED\n127.0.0.1 ")

@@ -29,7 +29,7 @@ def start(directory: Path, root: Path, shim: Shim, fault: str = "") -> subproces
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if line == "ready\n":
+        if line.startswith("ready: "):
             return process
     raise AssertionError("".join(lines))
 
