@@ -13,9 +13,11 @@ import pytest
 from station.exits import Exit
 from tests.cli.orderkit import Desk, open_desk, serving
 from tests.docs.pages import page
+from trust.dsse import Envelope
 from trust.minutes import Minutes, Step
+from trust.order import WorkOrder
 from trust.root_file import parse
-from trust.statement import envelope
+from trust.statement import envelope, read
 
 pytestmark = pytest.mark.xdist_group("orders")
 
@@ -62,7 +64,10 @@ def test_an_order_that_too_few_or_others_approved_is_refused(desk: Desk, by: tup
 
 
 def test_an_order_for_another_station(desk: Desk) -> None:
-    file = desk.order("elsewhere", stations='{ "st-02" = { quantity = 5, allowance = 1 } }')
+    file = desk.order("elsewhere")
+    document = Envelope.from_json(file.read_bytes().strip())
+    work = read(document, WorkOrder)
+    file.write_bytes(envelope(msgspec.structs.replace(work, stations={"st-02": work.stations["st-01"]})).to_json())
     done = desk.station("order", "import", file)
     assert done.code == Exit.USAGE, done
     assert "station 'st-02' is none that its trust root names" in done.err
@@ -112,7 +117,6 @@ def test_an_act_that_was_done_and_is_not_on_record_is_put_there(desk: Desk) -> N
     import asyncio
 
     from hsm.client import SignerClient
-    from trust.dsse import Envelope
 
     order = desk.order("crashed", "pia", "quinn")
     assert desk.station("order", "import", order).code == 0
@@ -130,12 +134,14 @@ def test_an_act_of_too_few_officers_is_not_done(desk: Desk, by: tuple[str, ...])
     name = f"few-{'-'.join(by) or 'nobody'}"
     order = desk.order(name, "pia", "quinn")
     assert desk.station("order", "import", order).code == 0
-    act = desk.act(name, *by, words=("--raise-allowance", order, "--units", 3))
+    act = desk.act(name, words=("--raise-allowance", order, "--units", 3))
+    desk.sign_regardless(act, *by)
     done = desk.station("act", act)
     assert done.code == Exit.LINE_STOPPED and "act-not-approved" in done.err, done
     assert desk.counted(name)["pin_limit"] == 6
     shown = desk.signer("act", "show", act, "--root", desk.root)
-    assert shown.code == 0 and "act raise-allowance by signer st-01" in shown.out
+    assert (shown.code, "not to be done yet" in shown.err) == (2, True)
+    assert "act raise-allowance by signer st-01" in shown.out
 
 
 def test_a_stop_that_is_not_in_force_cannot_be_lifted(desk: Desk) -> None:
@@ -170,9 +176,16 @@ def test_minutes_are_kept_of_this_station_and_by_its_officers(
 
 def test_what_is_no_act_or_order_is_one_sentence(desk: Desk, tmp_path: Path) -> None:
     order = desk.order("no-act", "pia", "quinn")
-    for words in (("act", order), ("act", tmp_path / "missing"), ("order", "import", tmp_path / "missing")):
+    for words, said in (
+        (("act", order), "no-act.json is an order; give an act"),
+        (("minutes", order), "no-act.json is an order; give minutes"),
+        (("order", "import", desk.root), "root.json is a trust root; give an order"),
+        (("act", tmp_path / "missing"), "name the act's file"),
+        (("order", "import", tmp_path / "missing"), "name the order's file"),
+    ):
         done = desk.station(*words)
         assert (done.code, done.out, len(done.err.splitlines())) == (Exit.USAGE, "", 1), (words, done)
+        assert said in done.err
 
 
 def test_the_log_of_all_this_verifies(desk: Desk) -> None:
@@ -201,6 +214,6 @@ def test_an_approver_who_leaves_is_followed_by_another_one(
         void = other.station("order", "import", file)
         assert void.code == Exit.USAGE and "is no approver's of this trust root" in void.err
         said = other.approve("order", file, "rita")
-        assert "taken out: 1 approvals" in said.err
+        assert "taken out: 1 approval by" in said.err
         assert other.station("order", "import", file).code == 0
         assert other.leaves().count("event") >= 1, "the newer root is on record"
