@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hsm import config
 from hsm.config import SetupError, SignerConfig
-from hsm.listening import require_socket_or_nothing
+from hsm.listening import lock_of, require_socket_or_nothing
 from hsm.place import require_apart
 from hsm.purposes import KEYS, Purpose
 from hsm.token import Token
@@ -30,6 +30,7 @@ def check_places(directory: Path, made: SignerConfig, *, secret: tuple[str, ...]
     for path in (directory, config.socket_path(directory, made).parent):
         _require_mode(path, _OTHERS, "0750")
     require_socket_or_nothing(config.socket_path(directory, made))
+    secret = (*secret, str(lock_of(config.socket_path(directory, made))))
     for name in (config.FILE, made.softhsm_conf):
         if name:
             _require_mode(directory / name, _OTHERS, "0640")

@@ -66,9 +66,7 @@ class Checklist:
         wanted = max(2, trusted.root.thresholds.act)
         strangers = sorted(set(names) - known)
         if strangers or len(set(names)) < wanted:
-            text = (
-                f"{strangers[0]} is no officer of this root" if strangers else f"{len(set(names))} officers are named"
-            )
+            text = f"{strangers[0]} is no officer of this root" if strangers else f"only {len(set(names))} named"
             raise SetupError(f"{text}: {wanted} different ones are wanted (--officer NAME, each)")
         self.note("officers", ", ".join(sorted(set(names))))
         return tuple(sorted(set(names)))

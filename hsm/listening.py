@@ -17,7 +17,6 @@ from hsm.config import SetupError
 from hsm.files import what_it_is
 from trust.printable import plainly
 
-LOCK_SUFFIX = ".lock"
 _MODE = 0o660
 BACKLOG = 128
 _PROBE_S = 1.0
@@ -34,6 +33,11 @@ def require_socket_or_nothing(path: Path) -> None:
         raise SetupError(f"socket path {path}: {plainly(error)}: {_REMEDY}") from error
     if not stat.S_ISSOCK(mode):
         raise SetupError(f"socket path {path} is {what_it_is(mode)}, no socket: {_REMEDY}; nothing was removed")
+
+
+def lock_of(path: Path) -> Path:
+    """The lock of whoever listens there."""
+    return path.with_name(f"{path.name}.lock")
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def listening(path: Path) -> Iterator[socket.socket]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One signer a socket: between two that start at once, asking whether somebody answers would not do."""
-    lock = path.with_name(f"{path.name}{LOCK_SUFFIX}")
+    lock = lock_of(path)
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

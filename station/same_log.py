@@ -14,6 +14,7 @@ from station.jobs import LedgerError
 from station.jobs.store import JobStore
 from station.leaves import classify
 from trust.merkle import EMPTY_ROOT
+from trust.printable import counted
 
 _NONE = LogHead(size=0, root_hash=EMPTY_ROOT)
 _STATEMENTS = ("pin", "completion")
@@ -34,18 +35,22 @@ async def require_same_log(status: SignerStatus, origin: str, store: JobStore | 
 def _not_begun(status: SignerStatus, known: LogHead) -> str | None:
     """Why no ledger can begin here."""
     if known.size:
-        return f"there is no ledger here, and the signer has signed a checkpoint over its first {known.size} leaves"
+        return f"there is no ledger here, and the signer has signed a checkpoint over its first {_leaves(known.size)}"
     signed = sum(status.signatures.get(purpose, 0) for purpose in _STATEMENTS)
     if signed:
         return f"there is no ledger here, and the signer has signed {signed} statements that must stand in it"
     return None
 
 
+def _leaves(count: int) -> str:
+    return counted(count, "leaf", "leaves")
+
+
 def difference(known: LogHead, here: Standing) -> str | None:
     """What keeps this ledger from going on from the signer's last head; None if nothing does."""
     if known.size > here.size:
         return (
-            f"the signer has signed a checkpoint over {known.size} leaves, the ledger here has {here.size}: "
+            f"the signer has signed a checkpoint over {_leaves(known.size)}, the ledger here has {here.size}: "
             "it is an old copy, or it was cut"
         )
     if here.root_hash != known.root_hash:
@@ -55,9 +60,9 @@ def difference(known: LogHead, here: Standing) -> str | None:
         )
     if known.size < here.checkpoint:
         return (
-            f"the ledger has a checkpoint over {here.checkpoint} leaves, the signer knows of {known.size}: "
+            f"the ledger has a checkpoint over {_leaves(here.checkpoint)}, the signer knows of {known.size}: "
             "the signer's counters are an old copy"
         )
     if known.size not in {here.checkpoint, here.intent}:
-        return f"the signer has signed a checkpoint over {known.size} leaves that the ledger here has not asked for"
+        return f"the signer has signed a checkpoint over {_leaves(known.size)} that the ledger here has not asked for"
     return None

@@ -16,7 +16,7 @@ import msgspec
 
 from trust.dsse import Envelope, Signature
 from trust.keys import PublicKey, PublicKeyError
-from trust.printable import quoted
+from trust.printable import counted, quoted
 from trust.statement import Name
 
 Role = Literal["product-owner", "quality", "officer"]
@@ -93,7 +93,7 @@ def require_officers(given: Sequence[Approval], *, at_least: int, whose: str) ->
 def officers_missing(given: Sequence[Approval], *, at_least: int) -> str:
     """How many more officers are wanted, for people; empty when there are enough."""
     left = at_least - sum("officer" in each.roles for each in given)
-    return "" if left <= 0 else f"{left} more officer{'s' if left > 1 else ''}"
+    return "" if left <= 0 else counted(left, "more officer")
 
 
 def roles_missing(given: Sequence[Approval], wanted: Sequence[Role], *, at_least: int) -> str:
@@ -106,7 +106,7 @@ def roles_missing(given: Sequence[Approval], wanted: Sequence[Role], *, at_least
     )  # fmt: skip
     missing = tuple(role for role in wanted if role not in most)
     left = at_least - len(relevant) - len(missing)
-    more = f"{left} more {'people' if left > 1 else 'person'} of these roles" if left > 0 else ""
+    more = f"{counted(left, 'more person', 'more people')} of these roles" if left > 0 else ""
     return " and ".join(each for each in (_listed(missing), more) if each)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from trust.approval import Approval, ApprovalError, approvals, require_officers
 from trust.dsse import Envelope
+from trust.printable import counted
 from trust.root import Root, RootError, TrustedRoot
 from trust.statement import Hex32, MaybeHex32, Name, Statement, StatementError, Text, Utc, read
 
@@ -92,4 +93,4 @@ def _require_those(minutes: Minutes, given: tuple[Approval, ...], *, at_least: i
     if others:
         raise StatementError(f"the minutes name {others[0]}, who is no officer")
     if len(named) < at_least:
-        raise StatementError(f"the minutes name {len(named)} officers: {at_least} different ones are wanted")
+        raise StatementError(f"the minutes name {counted(len(named), 'officer')}: {at_least} different ones are wanted")

@@ -14,6 +14,11 @@ def plainly(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: "1 leaf", "2 leaves"; without `many` the noun takes an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def printable(text: str, limit: int | None = None) -> str:
     """One line without control characters, direction overrides or lone surrogates; longer than `limit` ends in `…`.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from hsm.cli.typed import INTERRUPTED, SETUP_FAILED
-from trust.printable import printable
+from trust.printable import counted, printable
 
 if TYPE_CHECKING:
     from hsm.approver import ApproverKey
@@ -139,10 +139,8 @@ def approved_by_you(
         click.echo("you had approved already, nothing changed", err=True)
     gone = len({each.keyid for each in envelope.signatures} - {each.keyid for each in made.signatures})
     if gone:
-        plural = "s" if gone > 1 else ""
-        click.echo(
-            f"taken out: {gone} approval{plural} by keys of nobody whom the trust root has approve this", err=True
-        )
+        text = f"taken out: {counted(gone, 'approval')} by keys of nobody whom the trust root has approve this"
+        click.echo(text, err=True)
     return made
 
 

@@ -15,6 +15,7 @@ from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
 from station.usage import UsageError
+from trust.printable import counted
 
 if TYPE_CHECKING:
     from station.auditing import Audited
@@ -77,14 +78,14 @@ def _counts(done: Audited) -> str:
 def _verified(done: Audited) -> Iterator[str]:
     report = done.report
     later = f" ({report.leaves - report.covered} not covered yet)" if report.leaves > report.covered else ""
-    yield f"ledger verifies: {report.leaves} leaves, checkpoint over {report.covered}{later}, root hash"
+    yield f"ledger verifies: {_leaves(report.leaves)}, checkpoint over {report.covered}{later}, root hash"
     yield f"     {report.root_hash.hex()}"
     emulated = f"; {report.emulated} of the units are emulated" if report.emulated else ""
     yield f"jobs: {report.jobs}, {report.pinned} pinned, {report.passed} passed{emulated}"
     if done.signer is not None:
-        yield f"goes on from the signer's last head, over {done.signer} leaves"
+        yield f"goes on from the signer's last head, over {_leaves(done.signer)}"
     if done.checkpoint is not None:
-        yield f"goes on from the checkpoint given, over {done.checkpoint} leaves"
+        yield f"goes on from the checkpoint given, over {_leaves(done.checkpoint)}"
 
 
 @ledger.command(short_help="The newest checkpoint, to be kept elsewhere.")
@@ -117,7 +118,7 @@ def report(config_file: Path, jsonl: bool) -> None:
     for order in orders:
         for line in _besides(order):
             data(line)
-    data(f"log: {tip.size} leaves, root hash")
+    data(f"log: {_leaves(tip.size)}, root hash")
     data(f"     {tip.root.hex()}")
 
 
@@ -148,6 +149,10 @@ def _besides(order: OrderReport) -> Iterator[str]:
         yield f"order {order.order}: {_units(order.before_signing)} not signed for: waiting, or ended before"
     if order.turned_away:
         yield f"order {order.order}: {_units(order.turned_away)} turned away before a job was begun"
+
+
+def _leaves(count: int) -> str:
+    return counted(count, "leaf", "leaves")
 
 
 def _units(count: int) -> str:

@@ -234,7 +234,7 @@ ROWS: tuple[tuple[str, dict[str, Party], Play, str], ...] = (
     ("minutes: an officer and a product owner", MINUTES, noted("ada", "pia", officers=("ada", "pia")), "are wanted|each officer whom they name"),
     ("minutes: an officer and a product owner were there, two officers approved", MINUTES, noted("ada", "ben", "pia", officers=("ada", "pia")), "pia, who is no officer|each officer whom they name"),
     ("minutes: product owner and quality were there, two officers approved", MINUTES, noted("ada", "ben", "pia", "quinn", officers=("pia", "quinn")), "pia, who is no officer|each officer whom they name"),
-    ("minutes: an officer twice on the list, two approved", MINUTES, noted(*OFFICERS, officers=("ada", "ada")), "name 1 officers|fewer than 2"),
+    ("minutes: an officer twice on the list, two approved", MINUTES, noted(*OFFICERS, officers=("ada", "ada")), "name 1 officer:|fewer than 2"),
     ("minutes: two were there, and an act takes three", MINUTES, three_wanted, "2 officers: 3 different ones|fewer than 3"),
     ("minutes: an officer of today, of a version when he was none", MINUTES, before_rob, "rob, who is no officer|each officer whom they name"),
     ("minutes: of a signer that the root does not name", MINUTES, noted(*OFFICERS, signer="st-99"), "'st-99'"),

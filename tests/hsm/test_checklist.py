@@ -64,8 +64,8 @@ def test_its_signatures_are_counted_like_every_other(people: People) -> None:
 @pytest.mark.parametrize(
     ("officers", "said"),
     [
-        (("ada",), "1 officers are named: 2 different ones"),
-        (("ada", "ada"), "1 officers are named: 2 different ones"),
+        (("ada",), "only 1 named: 2 different ones"),
+        (("ada", "ada"), "only 1 named: 2 different ones"),
         (("ada", "pia"), "pia is no officer of this root"),
         (("ada", "eve"), "eve is no officer of this root"),
     ],
