@@ -43,6 +43,7 @@ from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
+NOT_RUNNING = "it is not running"
 _TIMEOUT_S = 10.0
 
 
@@ -214,7 +215,7 @@ def _away(path: Path, error: OSError) -> SignerUnavailableError:
         case ConnectionRefusedError() if not path.is_socket():
             why = f"that is {what_it_is(path.stat().st_mode)}, no socket: correct `socket` in the settings"
         case FileNotFoundError() | ConnectionRefusedError():
-            why = "it is not running"
+            why = NOT_RUNNING
         case PermissionError():
             why = "this user may not use its socket (allowed_uids of its signer.toml, and the socket's group)"
         case _:

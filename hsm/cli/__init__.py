@@ -99,7 +99,7 @@ def status(directory: Path, *, as_json: bool) -> None:
 
     from hsm import config  # noqa: PLC0415
     from hsm.cli.output import status_lines  # noqa: PLC0415
-    from hsm.client import SignerClient  # noqa: PLC0415
+    from hsm.client import NOT_RUNNING, SignerClient  # noqa: PLC0415
     from hsm.signer import SignerError, SignerUnavailableError  # noqa: PLC0415
 
     try:
@@ -108,8 +108,8 @@ def status(directory: Path, *, as_json: bool) -> None:
     except config.SetupError as error:
         _stop(error)
     except SignerUnavailableError as error:
-        remedy = f"start it (station-signer serve --dir {directory} --root ROOT, or its unit), and read its log"
-        _stop(f"{error}; {remedy}", LINE_STOPPED)
+        start = f"start it (station-signer serve --dir {directory} --root ROOT, or its unit), and "
+        _stop(f"{error}; {start if str(error).endswith(NOT_RUNNING) else ''}read its log", LINE_STOPPED)
     except SignerError as error:
         _stop(error, LINE_STOPPED)
     for line in [msgspec.json.encode(found).decode()] if as_json else status_lines(found):

@@ -128,7 +128,7 @@ def approved_by_you(
     for line in lines:
         click.echo(printable(line), err=True)
     if not yes:
-        _require_terminal("Approve exactly this?", "--yes, after you have read it")
+        _require_terminal("Approve exactly this", "--yes, after you have read it")
         with _or_nothing():
             click.confirm("Approve exactly this?", abort=True, err=True)
     try:
@@ -146,7 +146,7 @@ def approved_by_you(
 
 def _require_terminal(question: str, instead: str) -> None:
     if sys.stdin is None or not sys.stdin.isatty():
-        stop(f"nobody can be asked ({question}), as this is no terminal: give {instead}")
+        stop(f"{question}: nobody can be asked, as this is no terminal: give {instead}")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def key_act(people: People, out: str) -> str:
     return out
 
 
-# ---- M4: what is missing
+# ---- what is missing
 
 
 def test_an_act_on_a_key_needs_two_officers_and_is_done_by_the_signer(people: People) -> None:
@@ -79,7 +79,7 @@ def test_an_order_needs_each_role(people: People) -> None:
     assert "holds             5 + 1 may be made until" in people.good("order", "show", "lamps.json", *ROOT)
 
 
-# ---- M4, S17: who may not
+# ---- who may not
 
 
 @pytest.mark.parametrize(("what", "person", "said"), [
@@ -130,7 +130,7 @@ def test_an_order_of_another_root_says_so(people: People) -> None:
     assert "is of nobody" not in done.err
 
 
-# ---- S12 to S14
+# ---- what could not be used
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -178,7 +178,7 @@ def test_an_act_says_whether_it_holds(people: People) -> None:
     assert "holds             it may be done once" in people.good("act", "show", file, *ROOT)
 
 
-# ---- S18
+# ---- another kind of file
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -198,3 +198,19 @@ def test_a_file_of_another_kind_is_named(people: People, words: tuple[str, ...],
         key_act(people, "some.act")
     done = people.signer(*words)
     assert (done.code, said in done.err.splitlines()[-1]) == (2, True), done.err
+
+
+# ---- in words
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ('"ada.pem"', '"empty.pem"', "empty.pem is empty; give a public key"),
+    ('"ada.pem"', '"ada.key"', "ada.key is a private key; give a public key"),
+    ('"quality"', '"boss"', "approvers.NAME.roles[0]: 'boss' is none of product-owner, quality, officer"),
+    ("https://", "http://", "registry_url: it must be an address that begins with https://"),
+])  # fmt: skip
+def test_what_a_root_may_say_is_told_in_words(people: People, old: str, new: str, said: str) -> None:
+    (people.place / "empty.pem").touch()
+    (people.place / "wrong.toml").write_text((people.place / "root.toml").read_text().replace(old, new))
+    done = people.signer("root", "new", "--from", "wrong.toml", "--out", "wrong.json")
+    assert (done.code, said in done.err, "$" in done.err) == (2, True, False), done.err
