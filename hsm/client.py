@@ -212,7 +212,7 @@ class ReceiptClient:
 
 def _away(path: Path, error: OSError) -> SignerUnavailableError:
     match error:
-        case ConnectionRefusedError() if not path.is_socket():
+        case ConnectionRefusedError() if path.exists() and not path.is_socket():
             why = f"that is {what_it_is(path.stat().st_mode)}, no socket: correct `socket` in the settings"
         case FileNotFoundError() | ConnectionRefusedError():
             why = NOT_RUNNING

@@ -75,6 +75,11 @@ def test_why_a_signer_cannot_be_asked(error: OSError, why: str) -> None:
     assert "Errno" not in said
 
 
+def test_a_directory_in_the_sockets_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SignerUnavailableError, match="that is a directory, no socket: correct `socket`"):
+        asyncio.run(SignerClient(tmp_path).status())
+
+
 def test_a_restarted_signer_is_found_again(floor: Floor, path: Path) -> None:
     async def main() -> None:
         client, receipts = SignerClient(path), ReceiptClient(path)
