@@ -143,7 +143,7 @@ SIGNER, SLOT = "signer-factory/run/signer.sock", 'name = "ec-'
 EDITS: dict[str, tuple[Edit, str | None]] = {
     "station": (setting('name = "st-01"', 'name = "st-02"'), "station 'st-02' is not in the trust root"),
     "environment": (setting('environment = "demo"', 'environment = "plant-a"'), "settings say environment 'plant-a'"),
-    "root: another file": (setting('root = "root.json"', 'root = "root.toml"'), "not a trust root"),
+    "root: another file": (setting('root = "root.json"', 'root = "root.toml"'), "is TOML text; give a trust root"),
     "root: the technician's own": (own_root, "the signer serves st-01/demo under root"),
     "root: a version by strangers": (next_by_strangers, "is no approver's|approver's of this trust root|are wanted"),
     "root: unsigned": (unsigned_root, "the signer serves st-01/demo under root"),
