@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from hsm.connection import Connection, request
+from hsm.door import who_may
 from hsm.files import what_it_is
 from hsm.messages import (
     LENGTH,
@@ -34,7 +35,7 @@ from hsm.messages import (
     parse_answer,
     result,
 )
-from hsm.signer import ChallengeRequest, SignerError, SignerStatus, SignerUnavailableError
+from hsm.signer import ChallengeRequest, SignerError, SignerForbiddenError, SignerStatus, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
@@ -217,7 +218,7 @@ def _away(path: Path, error: OSError) -> SignerUnavailableError:
         case FileNotFoundError() | ConnectionRefusedError():
             why = NOT_RUNNING
         case PermissionError():
-            why = "this user may not use its socket (allowed_uids of its signer.toml, and the socket's group)"
+            return SignerForbiddenError(f"no answer from the signer at {path}: {who_may(path)}")
         case _:
             why = plainly(error)
     return SignerUnavailableError(f"no answer from the signer at {path}: {why}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from hsm.signer import SignerError, SignerUnavailableError
+from hsm.signer import SignerError, SignerForbiddenError, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
@@ -163,6 +163,8 @@ def result(answer: Answer, kind: type[T]) -> T:
         code = Code(answer.error.code) if answer.error.code in set(Code) else Code.INTERNAL
         if code is Code.TOKEN_UNAVAILABLE:
             raise SignerUnavailableError(answer.error.message)
+        if code is Code.NOT_AUTHORISED and answer.id == 0:  # whoever asks: no request was read
+            raise SignerForbiddenError(answer.error.message)
         raise SignerError(code, answer.error.message)
     if isinstance(answer.ok, msgspec.UnsetType):
         raise FrameError(Code.MALFORMED, "an answer with neither result nor refusal")

@@ -84,11 +84,13 @@ class SignerServer:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
         try:
-            if _peer_uid(writer) in self._allowed:
+            peer = _peer_uid(writer)
+            if peer in self._allowed:
                 await _converse(self._ask, reader, writer)
             else:
-                _LOG.warning("user id %d was refused", _peer_uid(writer))
-                await _say(writer, frame(refused(0, Code.NOT_AUTHORISED, "this user may not use this signer")))
+                _LOG.warning("user id %d was refused", peer)
+                text = f"this user may not use this signer: id {peer} is not in allowed_uids of its signer.toml"
+                await _say(writer, frame(refused(0, Code.NOT_AUTHORISED, text)))
             await _hear_out(reader)
         except asyncio.CancelledError:
             _LOG.debug("connection closed: the signer stops")

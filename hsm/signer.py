@@ -30,6 +30,10 @@ class SignerUnavailableError(Exception):
     """No answer: the signer's process, socket or token is away. Whether it acted is unknown; asking again is safe."""
 
 
+class SignerForbiddenError(SignerUnavailableError):
+    """The user may not ask the signer; the text says who may. Asking again is of no use until that was changed."""
+
+
 class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A one-use challenge for one order, job, device and purpose."""
 

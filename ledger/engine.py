@@ -71,7 +71,9 @@ def open_snapshot(path: Path, *, application_id: int) -> Engine:
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise StoreError(f"there is no ledger at {path}: check the path, or begin a new one on purpose")
+        raise StoreError(
+            f"there is no ledger at {path}: the first batch makes it; if there was one, put its newest file back"
+        )
 
 
 def _uri(path: Path, mode: str) -> str:

@@ -43,6 +43,7 @@ from registry.messages import (
 )
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
+from registry.signing import Signing
 from trust.codes import Code
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Routes:
 
     service: PinService
     leases: LeaseService
-    status: bytes
+    status: StatusAnswer
+    signing: Signing | None
     threads: Executor
 
     async def put_pin(self, request: Request) -> Response:
@@ -98,8 +100,8 @@ class Routes:
         return await asyncio.get_running_loop().run_in_executor(self.threads, self._lease, body)
 
     async def get_status(self, _request: Request) -> Response:
-        """Which registry this is, of which environment and trust root."""
-        return _json(200, self.status)
+        """Which registry this is, of which environment and trust root, and whether it can sign receipts now."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._status)
 
     async def _in_thread(self, work: Callable[..., Response], request: Request, *more: bytes) -> Response:
         device = request.path_params["device_id"]
@@ -119,6 +121,10 @@ class Routes:
         asked = read_envelope(read_request(body, LeaseDemand).request, "request")
         return _json(200, lease_answer(self.leases.grant(asked)))
 
+    def _status(self) -> Response:
+        trouble = "" if self.signing is None else self.signing.trouble()
+        return _json(200, msgspec.json.encode(msgspec.structs.replace(self.status, trouble=trouble)))
+
     def _find(self, device_id: str) -> Response:
         device = read_device(device_id)
         record = self.service.find(device)
@@ -127,7 +133,9 @@ class Routes:
         return _json(200, history_answer(record))
 
 
-def create_app(service: PinService, leases: LeaseService, status: StatusAnswer) -> FastAPI:
+def create_app(
+    service: PinService, leases: LeaseService, status: StatusAnswer, signing: Signing | None = None
+) -> FastAPI:
     """The ASGI application. The interactive documentation stays out: it would load scripts from elsewhere."""
     app = FastAPI(
         title="keystation registry", version=status.version, docs_url=None, redoc_url=None, redirect_slashes=False
@@ -135,7 +143,7 @@ def create_app(service: PinService, leases: LeaseService, status: StatusAnswer) 
     app.router.route_class = _BytesRoute
     app.add_middleware(BodyLimit)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    _add_routes(app, Routes(service=service, leases=leases, status=msgspec.json.encode(status), threads=threads))
+    _add_routes(app, Routes(service=service, leases=leases, status=status, signing=signing, threads=threads))
     _add_refusals(app)
     openapi.install(app)
     return app

@@ -73,12 +73,14 @@ class HistoryAnswer(PinAnswer, frozen=True, kw_only=True):
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Which registry this is."""
+    """Which registry this is, and what keeps it from signing receipts now; `trouble` is empty if nothing does."""
 
     registry: str
     environment: str
     root_sha256: str
+    root_version: int
     version: str
+    trouble: str
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -14,11 +15,14 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 
+from hsm.client import ReceiptClient
 from hsm.signer import ReceiptSigner
+from registry.alone import alone
 from registry.connection import BoundedConnection, Loop
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
@@ -29,6 +33,8 @@ _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
 _GRACE_S = 10
 _MAX_HEAD_BYTES = 16_384
+_STATUS_S = 2.0  # whether the signer answers is told sooner than a station gives up
+_HTTPS = 443
 
 
 class _Server(uvicorn.Server):
@@ -66,15 +72,43 @@ class _Server(uvicorn.Server):
 
 def run(home: Home, root: Path, signer: ReceiptSigner, address: tuple[str, int], say: Callable[[str], None]) -> None:
     """Check everything, then serve at (host, port) until SIGTERM; SetupError if something does not fit."""
-    ready = open_registry(home, load_root(root), signer)
+    trusted = load_root(root)
+    with alone(home):
+        ready = open_registry(home, trusted, signer, asked=ReceiptClient(home.signer_socket, timeout_s=_STATUS_S))
+        try:
+            listening = listen(*address)
+            host, port = listening.getsockname()[:2]
+            status = ready.status
+            text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
+            elsewhere = not_there(trusted.root.registry_url, host, port)
+            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere))
+        finally:
+            ready.database.close()
+
+
+def _say_all(say: Callable[[str], None], *lines: str) -> None:
+    for each in filter(None, lines):
+        say(each)
+
+
+def not_there(url: str, host: str, port: int) -> str:
+    """A warning if stations, which take the registry's address from the trust root, would not come here; else empty.
+
+    Behind a proxy or a forwarded port they do come: whoever set that up knows.
+    """
+    wanted = urlsplit(url)
+    if (wanted.port or _HTTPS) != port:
+        return f"warning: stations go to {url}, by the trust root, and this listens on port {port}: see to --port"
+    if _is_loopback(host) and not _is_loopback(wanted.hostname or ""):
+        return f"warning: stations go to {url}, by the trust root, and this listens on {host} only: see to --host"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        listening = listen(*address)
-        host, port = listening.getsockname()[:2]
-        status = ready.status
-        text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
-        serve(ready.app, home, listening, lambda: say(text))
-    finally:
-        ready.database.close()
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:

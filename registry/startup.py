@@ -20,7 +20,8 @@ from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.pins.service import PinService
 from registry.roots import take_up
-from registry.settings import Home, RegistryConfig, SetupError
+from registry.settings import FILE, Home, RegistryConfig, SetupError
+from registry.signing import Signing
 from registry.tls import trusted_by
 from trust.root import RootError, TrustedRoot
 from trust.root_file import parse
@@ -45,8 +46,13 @@ def load_root(path: Path) -> TrustedRoot:
         raise SetupError(f"trust root {path}: {error}") from error
 
 
-def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Ready:
-    """Check everything, then the application; SetupError says what does not fit."""
+def open_registry(
+    home: Home, trusted: TrustedRoot, signer: ReceiptSigner, *, asked: ReceiptSigner | None = None
+) -> Ready:
+    """Check everything, then the application; SetupError says what does not fit.
+
+    `asked` is the same signer by another way, for its status: never behind a receipt that is being signed.
+    """
     require_own_root(home.config, trusted)
     require_certificate(home, trusted)
     require_signer(home, trusted, signer)
@@ -60,9 +66,12 @@ def open_registry(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> Re
         registry=home.config.name,
         environment=home.config.environment,
         root_sha256=trusted.sha256,
+        root_version=trusted.root.version,
         version=own_version(),
+        trouble="",
     )
-    app = create_app(PinService(database, trusted, signer), LeaseService(database, trusted, signer), status)
+    signing = Signing(asked or signer, trusted)
+    app = create_app(PinService(database, trusted, signer), LeaseService(database, trusted, signer), status, signing)
     return Ready(app=app, database=database, status=status)
 
 
@@ -103,7 +112,8 @@ def require_signer(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> N
         status = signer.status()
     except (SignerUnavailableError, SignerError) as error:
         raise SetupError(
-            f"cloud signer: {error}: start it, with the same root file: {_serving(home.signer_socket)}"
+            f"cloud signer: {error}: start it, with the same root file: {_serving(home.signer_socket)}; if it listens "
+            f"elsewhere, correct signer_socket in {home.directory / FILE}"
         ) from error
     for what, found, wanted, remedy in _signer_rules(home.config, trusted, status):
         if found != wanted:
@@ -134,7 +144,7 @@ def _serving(socket: Path) -> str:
 def _signer_rules(
     config: RegistryConfig, trusted: TrustedRoot, status: SignerStatus
 ) -> list[tuple[str, str, str, str]]:
-    other = "set signer_socket in registry.toml to this registry's own signer"
+    other = f"set signer_socket in {FILE} to this registry's own signer"
     return [
         ("role", status.role, "cloud", other),
         ("environment", status.environment, config.environment, other),

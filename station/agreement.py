@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from hsm.signer import Signer, SignerStatus
+from hsm.signer import Signer, SignerForbiddenError, SignerStatus
 from ledger.publish import PublishError
 from station import config as settings
 from station.allotment import acts_of
@@ -22,6 +22,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.leasing import is_low, renew
 from station.leaves import LEAF_ERRORS, classify
+from station.root import difference
 from trust.account import Balance, OrderCount
 from trust.dsse import Envelope
 from trust.order import WorkOrder
@@ -54,6 +55,8 @@ async def known_signer(place: Place, signer: Signer) -> SignerStatus:
     """What the signer says of itself; it is the root's."""
     try:
         status = await signer.status()
+    except SignerForbiddenError as error:
+        raise fault("setup", str(error)) from error
     except LEAF_ERRORS as error:
         raise classify(error) from error
     check_signer(place.config, place.root, status)
@@ -89,10 +92,11 @@ def check_signer(config: settings.Config, root: TrustedRoot, status: SignerStatu
     keys = root.root.station(name)
     wanted = (name, config.station.environment, root.sha256)
     if (status.name, status.environment, status.root_sha256) != wanted:
+        older = difference("signer", status.root_version, status.root_sha256, root)
         raise fault(
             "setup",
             f"the signer serves {status.name}/{status.environment} under root {status.root_sha256},\n"
-            f"this is {name}/{config.station.environment} under root {root.sha256}",
+            f"this is {name}/{config.station.environment} under root {root.sha256}" + (f";\n{older}" if older else ""),
         )
     differing = [purpose for purpose in keys.__struct_fields__ if status.keys.get(purpose) != getattr(keys, purpose)]
     if differing:
@@ -122,15 +126,22 @@ def log_key(root: TrustedRoot, station: str) -> NoteKey:
 async def take_up_root(store: JobStore, root: TrustedRoot, stamp: Stamp) -> None:
     """A newer trust root goes on record; the fault `setup` for one that is older than what is on record, or another."""
     try:
-        last = await store.last_event(_ROOT)
-        seen = None if last is None else Seen(int(last.details["version"]), last.details["sha256"])
-        if must_follow(root, seen):
+        if await require_known_root(store, root):
             details = {"version": str(root.root.version), "sha256": root.sha256}
             await store.note(stamp.event(_ROOT, details=details))
-    except RootError as error:
-        raise fault("setup", str(error)) from error
     except LedgerError as error:
         raise classify(error) from error
+
+
+async def require_known_root(store: JobStore, root: TrustedRoot) -> bool:
+    """Whether the root is newer than what is on record; the fault `setup` if it is older, or another. LedgerError."""
+    last = await store.last_event(_ROOT)
+    seen = None if last is None else Seen(int(last.details["version"]), last.details["sha256"])
+    try:
+        return must_follow(root, seen)
+    except RootError as error:
+        older = None if seen is None else difference("ledger", seen.version, seen.sha256, root)
+        raise fault("setup", f"{error}" + (f";\n{older}" if older else "")) from error
 
 
 async def keep_leased(status: SignerStatus, signer: Signer, cloud: Cloud, root: TrustedRoot, store: JobStore) -> None:

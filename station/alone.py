@@ -37,7 +37,5 @@ def _take(lock: int, database: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            text = (
-                f"another process of the station is at work with {database}: let it end, or give this one its own state"
-            )
+            text = f"another process of the station is at work with {database}: let it end first"
             raise fault("setup", text) from error

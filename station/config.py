@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 # trust.statement.Name again, tests/station/test_config.py holds it to that: here it would load cryptography for --help
 _Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
+_PROXY = re.compile(r"https?://(?:[^@/\s]+@)?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/?")
 _QUOTED = 300  # characters of what is said of an entry, which quotes its name
 _SHOWN = "config.example.toml shows all entries"
 
@@ -73,6 +75,14 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     signer_socket: Path
 
 
+def _proxy_problem(proxy: str) -> str | None:
+    """Why this is no address of a proxy; None if it is one, or none is wanted."""
+    shown = printable(proxy, _QUOTED)
+    if not proxy or _PROXY.fullmatch(proxy):
+        return None
+    return f"{shown!r} is no address of a proxy"
+
+
 def load(path: Path) -> tuple[Config, Paths]:
     """Read a settings file; raises the fault `setup` naming file and entry."""
     try:
@@ -83,12 +93,13 @@ def load(path: Path) -> tuple[Config, Paths]:
         raise fault("setup", f"{path}: it {error}; {_SHOWN}") from error
     except msgspec.ValidationError as error:
         raise fault("setup", f"{path}: {printable(str(error), _QUOTED)}; {_SHOWN}") from error
+    wrong = _proxy_problem(config.registry.proxy)
+    if wrong is not None:
+        raise fault("setup", f"{path}: registry.proxy: {wrong}; its form is http://HOST:PORT, and empty for none")
     try:
         state = (path.parent / config.station.state).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a name that no path may have
-        raise fault(
-            "setup", f"{path}: state {config.station.state!r}: {plainly(error)}; name another directory"
-        ) from error
+        raise fault("setup", f"{path}: state {config.station.state!r}: {plainly(error)}; correct it") from error
     return config, Paths(
         state=state,
         root=state / config.station.root,

@@ -170,8 +170,8 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "signer-down": Row(
             _L,
             "The signer does not answer.",
-            "Start the signer: station-signer serve --dir DIR --root ROOT; if it runs, see to its token, as the detail "
-            "says. Units in work go on when inserted again.",
+            "Start the signer: its service, or station-signer serve --dir DIR --root ROOT; if it runs, see to its "
+            "token, as the detail says. Units in work go on when inserted again.",
             Exit.LINE_STOPPED,
         ),
         "signer-pin-wrong": Row(

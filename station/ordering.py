@@ -82,3 +82,19 @@ async def _done_before(desk: Desk, act: Envelope) -> bool:
     except SignerUnavailableError as error:
         raise classify(error) from error
     return False
+
+
+async def of_no_use(desk: Desk, act: Envelope) -> str:
+    """Why what was done changes nothing: more pin statements, and the order's good units are all complete; or empty."""
+    said = body(act)
+    if said.kind != "raise-allowance":
+        return ""
+    try:
+        orders = (await desk.signer.status()).orders
+    except LEAF_ERRORS as error:
+        raise classify(error) from error
+    for each in orders:
+        if each.order_id == said.order_id and each.completions >= each.completion_limit:
+            done = f"{each.completions} of {each.completion_limit} units are complete"
+            return f"it is of no use: of order {each.order_id} {done}; more pin statements make no more good units"
+    return ""

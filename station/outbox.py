@@ -87,7 +87,8 @@ class Outbox:
 
     `stop_line` is told when the ledger fails (then `run` ends) and when the registry proves that keys or nonces repeat.
     A job that is `in_work` in a slot is left to the flow, which sends its pin itself. `order` is the one that is worked
-    under: its approvals may be newer than those in the ledger.
+    under: its approvals may be newer than those in the ledger. `objected` hears, by a statement's SHA-256, of answers
+    without a receipt.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Outbox:
         stop_line: Callable[[Fault], None],
         in_work: Callable[[JobId], bool] = lambda _: False,
         order: Envelope | None = None,
+        objected: Callable[[str, str], None] = lambda _statement, _why: None,
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
@@ -109,6 +111,7 @@ class Outbox:
         self._stop_line = stop_line
         self._in_work = in_work
         self._order = order
+        self._objected = objected
         self._pace = pace or Pace()
         self._new = asyncio.Event()
         self._one_pass = asyncio.Lock()
@@ -197,7 +200,7 @@ class Outbox:
         wrong = receipts.problem(self._root, item.envelope, receipt) if receipt else "there is no receipt"
         if receipt is None or wrong is not None:
             log.error("%s of job %s: the registry's answer is not taken: %s", item.kind, item.job.job_id, wrong)
-            return _Outcome.OBJECTED
+            return self._objects(item, f"the registry's answer is not taken: {wrong}")
         kind = RecordKind.PIN_RECEIPT if pin else RecordKind.COMPLETION_RECEIPT
         # A crash before this commit: the statement is sent again and the registry gives the same receipt.
         return await self._record(item, kind, receipt, _Outcome.DELIVERED)
@@ -205,16 +208,20 @@ class Outbox:
     async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> _Outcome:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
         if error.code not in REFUSED_FOR_GOOD:
-            return _Outcome.OBJECTED
+            return self._objects(item, f"{error.code.value}: {error}")
         wrong = refusal_problem(self._root, item.envelope, error)
         if wrong is not None:
             log.error("%s of job %s: the refusal is not believed: %s", item.kind, item.job.job_id, wrong)
-            return _Outcome.OBJECTED
+            return self._objects(item, f"{error.code.value}, which is not believed: {wrong}")
         kind = RecordKind.PIN_REFUSED if item.kind is RecordKind.PIN else RecordKind.COMPLETION_REFUSED
         told = self._stamp.event(kind.value, item.job, details={"code": error.code.value})
         if error.code is Code.KEY_ON_OTHER_DEVICE:  # endangers every unit of this firmware, not only this one
             self._stop_line(classify(error))
         return await self._record(item, kind, envelope(told), _Outcome.REFUSED)
+
+    def _objects(self, item: OutboxItem, why: str) -> _Outcome:
+        self._objected(item.envelope.payload_sha256, why)
+        return _Outcome.OBJECTED
 
     async def _record(self, item: OutboxItem, kind: RecordKind, what: Envelope, outcome: _Outcome) -> _Outcome:
         try:

@@ -7,9 +7,10 @@ from station.agreement import known_signer
 from station.disk import enough_disk
 from station.events import Rehearsed
 from station.faults import LineStop, fault
+from station.finding import NotReadyError
+from station.greeting import greet
 from station.line import Clock
 from station.plan import Plan
-from station.readiness import NotReadyError, greet
 
 
 async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
@@ -23,7 +24,7 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
             await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
         except LineStop:  # a batch may have ended between the two looks
             await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
-        await greet(cloud)
+        await greet(cloud, plan.root)
     except NotReadyError as error:
         raise fault("setup", str(error)) from error
     finally:

@@ -17,7 +17,6 @@ from trust.merkle import EMPTY_ROOT
 from trust.printable import counted
 
 _NONE = LogHead(size=0, root_hash=EMPTY_ROOT)
-_STATEMENTS = ("pin", "completion")
 
 
 async def require_same_log(status: SignerStatus, origin: str, store: JobStore | None) -> None:
@@ -36,7 +35,7 @@ def _not_begun(status: SignerStatus, known: LogHead) -> str | None:
     """Why no ledger can begin here."""
     if known.size:
         return f"there is no ledger here, and the signer has signed a checkpoint over its first {_leaves(known.size)}"
-    signed = sum(status.signatures.get(purpose, 0) for purpose in _STATEMENTS)
+    signed = status.pins + sum(each.completions for each in status.orders)  # self-tests of a ceremony are no statements
     if signed:
         return f"there is no ledger here, and the signer has signed {signed} statements that must stand in it"
     return None

@@ -31,7 +31,7 @@ from station.agreement import (
 )
 from station.alone import alone_with
 from station.cloud.http import HttpCloud
-from station.disk import enough_disk, usable
+from station.disk import enough_disk, named, no_directory, usable
 from station.events import OutboxSent
 from station.faults import Fault, fault
 from station.floor import Floor, MakeOutbox
@@ -41,6 +41,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.left_over import send_left_over
 from station.line import Line, StopSwitch
+from station.objections import Objected, Objections, beside, unheard
 from station.order_report import room_left
 from station.outbox import Outbox
 from station.patience import PatientSigner
@@ -114,7 +115,8 @@ async def open_floor(
             max_attempts=plan.config.limits.max_attempts,
             generation_timeout_s=plan.config.limits.generation_timeout_s,
         )
-        make_outbox = outbox_maker(line, store, stamp_of(plan.config, plan.root))
+        objected = Objections(beside(plan.paths.database))
+        make_outbox = outbox_maker(line, store, stamp_of(plan.config, plan.root), objected.add)
         if (sent := await send_left_over(store, make_outbox, plan.config.registry.timeout_s)) is not None:
             told(sent)
         async with alongside(hold_hourly(line.signer, store, plan.root, line.stop.set)):
@@ -168,7 +170,7 @@ async def asking_signer(config_file: Path) -> AsyncIterator[SignerStatus]:
         await signer.close()
 
 
-def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
+def outbox_maker(line: Line, store: JobStore, stamp: Stamp, objected: Objected = unheard) -> MakeOutbox:
     """Sends what the registry has not acknowledged, judging receipts and refusals as the flow does."""
 
     def make(stop_line: Callable[[Fault], None]) -> Outbox:
@@ -180,6 +182,7 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp) -> MakeOutbox:
             stop_line=stop_line,
             in_work=line.in_work.__contains__,
             order=line.order,
+            objected=objected,
         )
 
     return make
@@ -212,8 +215,9 @@ async def rehearse_ledger(plan: Plan, status: SignerStatus) -> None:
 
 
 def begun(database: Path) -> bool:
-    """Whether there is a ledger; an empty file is none."""
+    """Whether there is a ledger; an empty file is none. The fault `setup` where something else stands in its place."""
     with usable(database):
+        no_directory(database)
         return database.is_file() and database.stat().st_size > 0
 
 
@@ -225,7 +229,7 @@ def open_store(place: Place) -> JobStore:
     try:
         return JobStore(open_database(path, create=True), stamp_of(place.config, place.root))
     except StoreError as error:
-        raise fault("ledger-failed" if there else "setup", f"{path}: {error}") from error
+        raise fault("ledger-failed" if there else "setup", named(error, path)) from error
 
 
 def read_store(config: settings.Config, paths: settings.Paths, root: TrustedRoot) -> JobStore:
@@ -237,9 +241,10 @@ def open_ledger(database: Path, *, copy: bool) -> Engine:
     """The station's database for reading only: a copy to read all of it, or itself for short questions."""
     try:
         with usable(database):
+            no_directory(database)
             return open_copy(database) if copy else open_database(database, read_only=True)
     except StoreError as error:
-        raise fault("setup", str(error)) from error
+        raise fault("setup", named(error, database)) from error
 
 
 @asynccontextmanager

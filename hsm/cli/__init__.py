@@ -15,6 +15,7 @@ from hsm.cli.act import act
 from hsm.cli.approver import approver
 from hsm.cli.ceremony import ceremony, minutes, perform
 from hsm.cli.order import order
+from hsm.cli.public import public
 from hsm.cli.root import root
 from hsm.cli.typed import INTERRUPTED, LINE_STOPPED, SETUP_FAILED, USUAL, Group, what_next
 from trust.printable import printable
@@ -180,6 +181,7 @@ def retry_pin(directory: Path) -> None:
 
 
 cli.add_command(approver)
+cli.add_command(public)
 cli.add_command(root)
 cli.add_command(order)
 cli.add_command(act)

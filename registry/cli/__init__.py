@@ -26,7 +26,12 @@ _directory = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keystation", prog_name="station-registry")
 def cli() -> None:
-    """The registry: what every station pins, kept once, answered with signed receipts."""
+    """The registry: what every station pins, kept once, answered with signed receipts.
+
+    \b
+    Exit codes: 0 done · 1 the device has no pin (show) · 2 usage or set-up
+    130 interrupted
+    """
 
 
 @cli.command(short_help="Make TLS key and certificate, database and registry.toml.")
@@ -34,15 +39,20 @@ def cli() -> None:
 @click.option("--name", required=True, help="The registry's name, as the trust root has it: registry-01.")
 @click.option("--environment", required=True, help="'demo' or a site's name.")
 @click.option("--host", required=True, help="The name or address that stations connect to; goes into the certificate.")
-@click.option("--signer-socket", help="The cloud-role signer's socket, absolute or from the directory.")
+@click.option(
+    "--signer-socket",
+    help="The cloud-role signer's socket, absolute or from the directory.  [default: ../signer-cloud/run/signer.sock]",
+)
 def init(directory: Path, name: str, environment: str, host: str, signer_socket: str | None) -> None:
     """Make TLS key and certificate, database and registry.toml. Overwrites nothing."""
-    from registry.settings import config_of  # noqa: PLC0415 - quick --help
+    from registry.settings import FILE, config_of  # noqa: PLC0415 - quick --help
     from registry.setup import make  # noqa: PLC0415
 
     with _set_up():
         home = make(directory, config_of(name=name, environment=environment, signer_socket=signer_socket), host)
     click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
+    socket = home.signer_socket.resolve()
+    click.echo(f"its cloud signer: {socket} (if it listens elsewhere: signer_socket in {directory / FILE})", err=True)
 
 
 @cli.command(short_help="Bring the database to this version's schema.")
@@ -98,6 +108,7 @@ def main() -> None:
     try:
         cli.main(prog_name="station-registry", standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
         sys.exit(_INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

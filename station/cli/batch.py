@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from station.cli.junit import junit
 from station.cli.live import Progress
 from station.cli.outcome import Outcome
 from station.cli.output import DataSoon, data, data_is_seen, is_terminal, note, note_fault
+from station.cli.signals import NothingBegunError, Signals
 from station.events import (
     AnyEvent,
     LineStopped,
@@ -58,7 +58,7 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
     outcome = Outcome()
     try:
         asyncio.run(_run(plan, batch, how, outcome))
-    except KeyboardInterrupt:  # the floor was not open yet: once it is, it takes signals itself
+    except (NothingBegunError, KeyboardInterrupt):  # once it runs it takes signals itself
         if outcome.finished is not None:
             raise
         note("interrupted: no unit was begun, no device was touched")
@@ -74,19 +74,18 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
 
 
 async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
+    signals = Signals(outcome)
+    try:
+        await _work(plan, batch, how, outcome, signals)
+    except asyncio.CancelledError as error:
+        if not signals.early:
+            raise
+        raise NothingBegunError from error
+
+
+async def _work(plan: Plan, batch: Batch, how: How, outcome: Outcome, signals: Signals) -> None:
     async with wiring.open_floor(plan, batch.slots, told=lambda sent: _left_over(sent, how)) as floor:
-
-        def interrupt() -> None:
-            if not outcome.interrupted:
-                outcome.interrupt()
-                note("interrupted: units in work come to their end, no further unit is begun")
-            floor.stop()
-
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a lost session interrupts, too, but not under nohup
-            numbers.append(signal.SIGHUP)
-        for number in numbers:
-            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        signals.floor_is_open(floor)
         listening = asyncio.create_task(_listen(floor.events(), plan, batch, floor.slots, how, outcome))
         await floor.run(batch)
         await listening

@@ -68,6 +68,14 @@ class Here:
         except Fault:
             return words
         signer = paths.signer_socket.parent.parent  # where `station-signer init` puts the socket, unless it was told
-        if os.access(signer / "signer.toml", os.F_OK):
-            words["--dir DIR"] = shown(signer)
-        return {**words, "--root ROOT": shown(paths.root)}
+        if _is_mine(signer / "signer.toml"):
+            words |= {"--dir DIR": shown(signer), "--root ROOT": shown(paths.root)}
+        return words
+
+
+def _is_mine(file: Path) -> bool:
+    """Whether it is this user's: an installed signer is another user's, with a root file of its own, and a service."""
+    try:
+        return file.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

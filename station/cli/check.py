@@ -24,7 +24,15 @@ from station.exits import Exit
 def check(
     config_file: Path, order_file: Path | None, slots_file: Path | None, slots: tuple[str, ...], jsonl: bool
 ) -> None:
-    """Look at ports, presence, signer, registry, proxy, ledger, disk, clock, root and order; exits 2 if one is bad."""
+    """Look at ports, presence, signer, registry, proxy, ledger, disk, clock, root and order; exits 2 if one is bad.
+
+    \b
+    ok   as it must be
+    BAD  not as it must be, with what to do
+    n/a  a slot whose unit is not for this order, where others are
+
+    Exit codes: 0 nothing is BAD · 2 something is, or usage · 130 interrupted.
+    """
     from station.readiness import Readiness  # noqa: PLC0415 - keeps --help fast
 
     findings = asyncio.run(Readiness(config_file, order_file, slots_file=slots_file, slots=slots).all())
@@ -32,8 +40,9 @@ def check(
     width = max(len(each.subject) for each in findings)
     for each in findings:
         if jsonl:
-            data(msgspec.json.encode({"subject": each.subject, "good": each.good, "text": each.text}).decode())
+            said = {"subject": each.subject, "good": each.good, "word": each.word, "text": each.text}
+            data(msgspec.json.encode(said).decode())
         else:
-            data(f"{'ok ' if each.good else 'BAD'}  {each.subject:<{width}}  {here.typeable(each.text)}")
+            data(f"{each.word:<3}  {each.subject:<{width}}  {here.typeable(each.text)}")
     if not all(each.good for each in findings):
         sys.exit(Exit.USAGE)

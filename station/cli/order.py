@@ -10,7 +10,9 @@ import click
 import msgspec
 
 from station.cli.options import CONFIG
-from station.cli.output import data, note
+from station.cli.output import data, is_asked, note
+from station.usage import UsageError
+from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.account import AllotmentReturn, OrderCount
@@ -39,11 +41,14 @@ def import_(file: Path, config_file: Path) -> None:
 @click.option("--jsonl", is_flag=True, help="One JSON object an order.")
 def show(config_file: Path, jsonl: bool) -> None:
     """What the signer has counted under its orders: pin statements and completions, with their limits."""
-    for each in asyncio.run(_show(config_file)):
+    orders = asyncio.run(_show(config_file))
+    if not orders and not jsonl:
+        note("the signer knows no order yet: station order import FILE, or station run --order FILE")
+    for each in orders:
         if jsonl:
             data(msgspec.json.encode(each).decode())
             continue
-        state = " returned" if each.returned else ""
+        state = ", rest returned" if each.returned else ""
         data(
             f"{each.order_id:<24} signed for {each.pins} of {each.pin_limit}, "
             f"completed {each.completions} of {each.completion_limit}, scrapped {each.scrapped}{state}"
@@ -53,11 +58,27 @@ def show(config_file: Path, jsonl: bool) -> None:
 @order.command(short_help="Give back what this station has not used of an order.")
 @click.argument("order_id")
 @CONFIG
-def close(order_id: str, config_file: Path) -> None:
-    """Give back what this station has not used of an order; units that are signed for may still be finished."""
+@click.option("--yes", is_flag=True, help="Do not ask again; for scripts whose author knows that it is for good.")
+def close(order_id: str, config_file: Path, *, yes: bool) -> None:
+    """Give back what this station has not used of an order; units that are signed for may still be finished.
+
+    For good: what was given back is made elsewhere, and only under a new order. ORDER_ID as station order show has it.
+    """
+    known = {each.order_id: each for each in asyncio.run(_show(config_file))}
+    if order_id not in known:
+        raise UsageError(f"the signer knows no order {printable(order_id)!r}: station order show lists them")
+    if not yes and not known[order_id].returned:
+        _ask_for_good(known[order_id])
     returned = asyncio.run(_close(config_file, order_id))
     data(f"{order_id}: returned {returned.quantity} units and {returned.allowance} of the allowance")
     note("the signer's statement of it is in the ledger; a new order may allot the rest to another station")
+
+
+def _ask_for_good(order: OrderCount) -> None:
+    left = max(0, order.pin_limit - order.pins)
+    note(f"{order.order_id}: signed for {order.pins} of {order.pin_limit}; room for {left} more devices goes, for good")
+    if not is_asked() or not click.confirm("Give it back?", err=True):
+        raise UsageError("nothing was given back; a script says --yes")
 
 
 @click.command()
@@ -65,8 +86,10 @@ def close(order_id: str, config_file: Path) -> None:
 @CONFIG
 def act(file: Path, config_file: Path) -> None:
     """Have the signer do what two officers approved (station-signer act); it goes on record. Once, however often."""
-    done, before = asyncio.run(_act(config_file, file))
+    done, before, useless = asyncio.run(_act(config_file, file))
     data(f"{'done before' if before else 'done'}, and on record: act {done}")
+    if useless:
+        note(useless)
 
 
 @click.command()
@@ -112,9 +135,9 @@ async def _close(config_file: Path, order_id: str) -> AllotmentReturn:
         return await ordering.close_order(desk, order_id)
 
 
-async def _act(config_file: Path, file: Path) -> tuple[str, bool]:
+async def _act(config_file: Path, file: Path) -> tuple[str, bool, str]:
     from station import ordering, wiring  # noqa: PLC0415 - keeps --help fast
 
     async with wiring.open_desk(config_file) as desk:
         done, before = await ordering.perform_act(desk, file)
-        return done.payload_sha256, before
+        return done.payload_sha256, before, await ordering.of_no_use(desk, done)

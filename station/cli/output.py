@@ -103,6 +103,11 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def is_asked() -> bool:
+    """Whether somebody can answer a question: not in a pipe, nor where stdin was closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def data_is_seen() -> bool:
     """Whether data goes to a terminal, too, and stands below the progress."""
     return sys.stdout.isatty()

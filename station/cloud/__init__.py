@@ -30,6 +30,18 @@ class PinRecord:
     completion_receipt: Envelope | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryStatus:
+    """What the registry says of itself, unsigned: for a look before the shift, and no decision about a unit.
+
+    `trouble` says why it can sign no receipts now; empty if it can.
+    """
+
+    root_sha256: str
+    root_version: int
+    trouble: str
+
+
 class CloudRefusedError(Exception):
     """The registry said no. `stored` is the record that stands against the statement (409), whosever it is."""
 

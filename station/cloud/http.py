@@ -13,7 +13,7 @@ from typing import Literal
 import httpx2
 import msgspec
 
-from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
+from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
 from station.cloud.trouble import trouble
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
@@ -37,6 +37,12 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Granted(msgspec.Struct, frozen=True, kw_only=True):
     lease: msgspec.Raw
+
+
+class _Status(msgspec.Struct, frozen=True, kw_only=True):
+    root_sha256: str
+    root_version: int
+    trouble: str
 
 
 class _Detail(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +101,23 @@ class HttpCloud:
         except _UNREADABLE as error:
             text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
             raise CloudUnreachableError(text) from error
+
+    async def status(self) -> RegistryStatus:
+        """GET /v1/status: what the registry says of itself."""
+        asked = f"GET {self._url}/v1/status"
+        status, answer = await self._ask(asked, "GET", "/v1/status", None)
+        if status != _OK:
+            raise _refusal(asked, status, answer)
+        try:
+            said = msgspec.json.decode(answer, type=_Status)
+        except _UNREADABLE as error:
+            text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+            raise CloudUnreachableError(text) from error
+        return RegistryStatus(
+            root_sha256=printable(said.root_sha256, _EXCERPT),
+            root_version=said.root_version,
+            trouble=printable(said.trouble, _MESSAGE),
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -25,7 +25,7 @@ from station.root import load_root
 from tests.trust import orders
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
-DEVICES = 6
+DEVICES = 8
 
 
 class StoppableParts(demo.Plant):

@@ -1,5 +1,6 @@
 """Commands in hints are shown as this user can type them: by name where PATH leads there, else with the way there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -80,10 +81,14 @@ def test_commands_are_completed_from_this_machines_settings(place: Path, monkeyp
     here = Here(place / "my settings.toml")
     told = here.typeable(TOLD)
     assert ".venv/bin/station ledger verify --config 'my settings.toml'" in told
-    assert ".venv/bin/station-signer serve --dir DIR --root run/demo/root.json;" in told, "no signer lives there"
+    assert ".venv/bin/station-signer serve --dir DIR --root ROOT;" in told, "no signer lives there"
     (place / "run/demo/signer-factory").mkdir(parents=True)
     (place / "run/demo/signer-factory/signer.toml").touch()
     assert "serve --dir run/demo/signer-factory --root run/demo/root.json;" in here.typeable(TOLD)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert "serve --dir DIR --root ROOT;" in here.typeable(TOLD), "an installed signer is another user's"
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
     (place / "my settings.toml").write_text("torn")
     assert "serve --dir DIR --root ROOT;" in here.typeable(TOLD)
 

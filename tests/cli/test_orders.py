@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -26,6 +27,17 @@ pytestmark = pytest.mark.xdist_group("orders")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     with open_desk(tmp_path_factory.mktemp("desk"), page("config.example.toml")) as opened:
         yield opened
+
+
+def test_without_orders_a_sentence_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with open_desk(tmp_path_factory.mktemp("empty"), page("config.example.toml")) as empty:
+        done = empty.station("order", "show")
+        assert (done.code, done.out) == (0, "")
+        assert "the signer knows no order yet: station order import FILE" in done.err
+        assert (empty.station("order", "show", "--jsonl").out, empty.station("order", "show", "--jsonl").err) == (
+            "",
+            "",
+        )
 
 
 def test_an_approved_order_is_known_to_the_signer_and_on_record(desk: Desk) -> None:
@@ -87,16 +99,24 @@ def test_a_changed_order_is_nobodys(desk: Desk, tmp_path: Path) -> None:
 
 def test_the_rest_of_an_order_is_given_back_once(desk: Desk) -> None:
     assert desk.station("order", "import", desk.order("rest", "pia", "quinn")).code == 0
-    done = desk.station("order", "close", "rest")
+    asked = desk.station("order", "close", "rest")
+    assert (asked.code, asked.out, desk.counted("rest")["returned"]) == (Exit.USAGE, "", False), asked
+    assert "rest: signed for 0 of 6; room for 6 more devices goes, for good" in asked.err
+    assert "nothing was given back; a script says --yes" in asked.err
+    with mock.patch("station.cli.order.is_asked", return_value=True), mock.patch("click.confirm", return_value=False):
+        assert desk.station("order", "close", "rest").code == Exit.USAGE, "somebody was asked, and said no"
+    assert desk.counted("rest")["returned"] is False
+    done = desk.station("order", "close", "rest", "--yes")
     assert (done.code, done.out) == (0, "rest: returned 5 units and 1 of the allowance\n"), done.err
     count = desk.counted("rest")
     assert (count["pin_limit"], count["completion_limit"], count["returned"]) == (0, 0, True)
     again = desk.station("order", "close", "rest")
     assert (again.code, again.out) == (done.code, done.out)
     assert desk.leaves().count("rest") == 2, "the order, and its return"
-    assert any(line.endswith(" returned") for line in desk.station("order", "show").lines)
-    unknown = desk.station("order", "close", "never-seen")
-    assert unknown.code == Exit.LINE_STOPPED and "never-seen" in unknown.err
+    assert any(line.endswith(", scrapped 0, rest returned") for line in desk.station("order", "show").lines)
+    unknown = desk.station("order", "close", "never-seen", "--yes")
+    assert (unknown.code, unknown.out) == (Exit.USAGE, "")
+    assert "the signer knows no order 'never-seen': station order show lists them" in unknown.err
 
 
 def test_two_officers_raise_an_allowance_once(desk: Desk) -> None:
@@ -193,7 +213,9 @@ def test_the_log_of_all_this_verifies(desk: Desk) -> None:
     assert desk.station("order", "import", order).code == 0
     act = desk.act("verified", "ada", "ben", words=("--raise-allowance", order, "--units", 3))
     assert desk.station("act", act).code == 0
-    assert desk.station("order", "close", "verified").out == "verified: returned 5 units and 4 of the allowance\n"
+    assert (
+        desk.station("order", "close", "verified", "--yes").out == "verified: returned 5 units and 4 of the allowance\n"
+    )
     done = desk.station("ledger", "verify")
     assert done.code == 0, done
 

@@ -31,7 +31,7 @@ from trust.root import Root
 from trust.root_file import ROOT_TYPE
 from trust.statement import Completion, Event, PinStatement, Receipt, Statement, read
 
-STATUS = StatusAnswer(registry="r", environment="demo", root_sha256="", version="1")
+STATUS = StatusAnswer(registry="r", environment="demo", root_sha256="", root_version=1, version="1", trouble="")
 STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
 KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,

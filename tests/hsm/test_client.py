@@ -64,7 +64,7 @@ def test_no_signer_is_unavailable(path: Path) -> None:
     [
         (FileNotFoundError(2, "No such file or directory"), "it is not running"),
         (ConnectionRefusedError(111, "Connection refused"), "it is not running"),
-        (PermissionError(13, "Permission denied"), "this user may not use its socket"),
+        (PermissionError(13, "Permission denied"), "this user, "),
         (OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links"),
         (ConnectionResetError("the signer closed the connection"), "the signer closed the connection"),
     ],

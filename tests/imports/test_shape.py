@@ -19,7 +19,11 @@ def may(module: Source, call: str) -> bool:
     """Whether this module may write to the terminal in this way."""
     if call == "print":
         return module.name == OUTPUT
-    return module.name == OUTPUT or module.name.startswith(SMALL_CLIS) or module.name.endswith(".__main__")
+    return (
+        module.name == OUTPUT
+        or module.name.startswith(SMALL_CLIS)
+        or module.name.endswith((".__main__", "bench.program"))
+    )
 
 
 def too_long(module: Source) -> list[str]:

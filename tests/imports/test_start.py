@@ -86,11 +86,12 @@ def unexplained(command: click.Command) -> list[str]:
 
 
 def root_command(target: str) -> click.Command:
-    """The command line behind a `module:function` entry point."""
-    module, function = target.split(":")
-    loaded = importlib.import_module(module)
-    found = [each for name in (function, "cli") if isinstance(each := getattr(loaded, name, None), click.Command)]
-    return found[0]
+    """The command line behind the entry point of a package."""
+    package, _, entry = target.partition(".")
+    assert entry == "__main__:main"
+    loaded = importlib.import_module(f"{package}.cli")
+    assert isinstance(loaded.cli, click.Command)
+    return loaded.cli
 
 
 @pytest.mark.timeout(60)  # a dozen interpreters start, beside whatever else is running

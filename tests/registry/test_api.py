@@ -22,7 +22,9 @@ from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World
 from trust.dsse import Envelope
 
-STATUS = StatusAnswer(registry="registry-01", environment="demo", root_sha256="ab" * 32, version="1.2.3")
+STATUS = StatusAnswer(
+    registry="registry-01", environment="demo", root_sha256="ab" * 32, root_version=1, version="1.2.3", trouble=""
+)
 HELD = {"state", "statement", "receipt", "completion", "completion_receipt"}
 
 
@@ -285,7 +287,9 @@ def test_status(api: Api) -> None:
         "registry": "registry-01",
         "environment": "demo",
         "root_sha256": "ab" * 32,
+        "root_version": 1,
         "version": "1.2.3",
+        "trouble": "",
     }
 
 
@@ -305,6 +309,8 @@ def fits(schema: dict[str, Any], value: Any, whole: dict[str, Any]) -> bool:
             return value is None
         case "string":
             return isinstance(value, str)
+        case "integer":
+            return isinstance(value, int)
         case "array":
             return isinstance(value, list) and all(fits(schema["items"], each, whole) for each in value)
         case "object":

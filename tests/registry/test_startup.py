@@ -85,7 +85,9 @@ def test_another_receipt_key(plant: Plant) -> None:
 def test_no_signer(fault: Exception, plant: Plant) -> None:
     signer = plant.made.signer()
     signer.fault = fault
-    assert "station-signer serve --dir" in refusal(plant, signer=signer)
+    told = refusal(plant, signer=signer)
+    assert "station-signer serve --dir" in told
+    assert f"correct signer_socket in {plant.directory / 'registry.toml'}" in told
 
 
 def test_another_certificate(plant: Plant) -> None:

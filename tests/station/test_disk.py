@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from station.alone import alone_with
-from station.disk import enough_disk, free_at, usable
+from station.disk import enough_disk, free_at, require_writable, usable
 from station.faults import Fault, LineStop, SetupError
 
 NOBODY = 65534
@@ -60,7 +60,7 @@ def test_a_file_where_a_directory_must_be(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
     told = refusal(tmp_path / "file" / below)
     assert str(tmp_path / "file") in told
-    assert "A file stands where a directory must be: move it, or name another `state`" in told
+    assert "A file stands where a directory must be: move it; begin no other ledger elsewhere" in told
 
 
 @pytest.mark.parametrize("below", ["ledger.db", "station/ledger.db"])
@@ -103,3 +103,50 @@ def test_the_reserve(tmp_path: Path) -> None:
         enough_disk(tmp_path / "to" / "be", 10**12)
     assert isinstance(found.value, Fault)
     assert str(tmp_path / "to" / "be") in found.value.detail
+
+
+def unwritable(database: Path) -> str:
+    with pytest.raises(SetupError) as found:
+        require_writable(database)
+    return found.value.detail
+
+
+@pytest.mark.parametrize("below", ["ledger.db", "not/there/ledger.db"])
+def test_a_ledger_that_may_be_written_and_nothing_is_left_behind(tmp_path: Path, below: str) -> None:
+    require_writable(tmp_path / below)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db.lock"])
+def test_a_ledger_that_this_user_may_not_write(tmp_path: Path, name: str) -> None:
+    place = Path(tempfile.mkdtemp(prefix="ks-"))
+    place.chmod(0o777)
+    try:
+        (place / name).touch()
+        (place / name).chmod(0o444)
+        with not_root():
+            told = unwritable(place / "ledger.db")
+        assert f"{place / name}: may not be written by user " in told
+        assert "Let the station's user read and write there" in told
+        assert "state" not in told, "a ledger elsewhere is what the signer refuses"
+    finally:
+        shutil.rmtree(place)
+
+
+def test_a_directory_in_which_nothing_may_be_made(closed: Path) -> None:
+    with not_root():
+        told = unwritable(closed / "ledger.db")
+    assert told.startswith(f"{closed}: Permission denied (user ")
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert "No space left on device" in unwritable(tmp_path / "ledger.db")
+
+
+def test_a_directory_in_the_ledgers_place(tmp_path: Path) -> None:
+    told = unwritable(tmp_path)
+    assert told.startswith(f"{tmp_path}: a directory, where `database` must name the ledger's file. Correct `database`")

@@ -229,6 +229,32 @@ def test_no_record_blocks_the_others(at_bench: AtBench, made: World, trouble: st
     at_bench(work)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (Code.STORE_FAILED, "store-failed: "),
+        (Code.DEVICE_HAS_OTHER_KEY, "device-has-other-key, which is not believed: "),
+    ],
+)
+def test_what_the_registry_objects_to_is_told_by_the_statement(
+    at_bench: AtBench, made: World, code: Code, told: str
+) -> None:
+    async def work(here: Bench) -> None:
+        unit = await kit.bring_to(here.store, made, RecordKind.PIN)
+        here.registry.trouble = refuse(code)
+        heard: list[tuple[str, str]] = []
+        here.outbox._objected = lambda *said: heard.append(said)
+        assert (await here.outbox.drain_once()).objected == 1
+        ((statement, why),) = heard
+        assert statement == unit.steps[RecordKind.PIN].payload_sha256
+        assert why.startswith(told)
+        here.registry.trouble = lambda _: None
+        assert (await here.outbox.drain_once()).delivered == 1
+        assert len(heard) == 1
+
+    at_bench(work)
+
+
 def test_a_completion_without_a_receipt_stays(at_bench: AtBench, made: World) -> None:
     async def work(here: Bench) -> None:
         unit = await kit.bring_to(here.store, made, RecordKind.COMPLETION)

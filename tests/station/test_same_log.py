@@ -50,10 +50,10 @@ def test_difference(known: LogHead, found: Standing, told: str | None) -> None:
     assert (wrong is None) if told is None else (wrong is not None and told in wrong)
 
 
-def status(head: LogHead | None = None, origin: str = ORIGIN, **signatures: int) -> SignerStatus:
+def status(head: LogHead | None = None, origin: str = ORIGIN, *, pins: int = 0, **signatures: int) -> SignerStatus:
     return SignerStatus(
         role="factory", name=kit.STATION, environment="demo", root_sha256="", token_label="", token_model="", keys={},
-        signatures=signatures, resigned=0, checkpoints={} if head is None else {origin: head},
+        signatures=signatures, resigned=0, pins=pins, checkpoints={} if head is None else {origin: head},
     )  # fmt: skip
 
 
@@ -71,9 +71,10 @@ def refused(found: SignerStatus) -> str:
 def test_a_new_ledger_only_where_the_signer_has_signed_nothing_for_it() -> None:
     begins(status())
     begins(status(log=3, client=2))
+    begins(status(pin=1, completion=1))  # a ceremony's self-test: no statement of any device
     begins(status(LogHead(size=9, root_hash=A), origin="demo/another/log"))
     assert "over its first 9 leaves" in refused(status(LogHead(size=9, root_hash=A)))
-    assert "the signer has signed 3 statements" in refused(status(pin=2, completion=1))
+    assert "the signer has signed 3 statements" in refused(status(pins=3))
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,9 @@ def test_a_real_ledger(tmp_path: Path, made: World) -> None:
     async def work() -> None:
         store = kit.store_at(tmp_path / "s.db", made)
         with pytest.raises(LineStop, match="do not tell of the same log"):
-            await require_same_log(status(pin=1), ORIGIN, store)  # empty: as good as none
+            await require_same_log(status(pins=1), ORIGIN, store)  # empty: as good as none
         await kit.bring_to(store, made, RecordKind.PIN)
-        await require_same_log(status(pin=1), ORIGIN, store)
+        await require_same_log(status(pins=1), ORIGIN, store)
         await store.publish(kit.log_key(made), sign)
         await kit.bring_to(store, made, RecordKind.PIN)
         with pytest.raises(ConnectionError):

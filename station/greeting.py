@@ -1,0 +1,39 @@
+"""Asking the registry, before a batch, whether it answers, under the same trust root, and can sign receipts."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
+from station.finding import NotReadyError
+from station.root import difference
+from trust.identity import DeviceId
+from trust.root import TrustedRoot
+
+
+class Registry(Protocol):
+    """The registry, as far as it is greeted."""
+
+    async def history(self, device: DeviceId) -> PinRecord | None:
+        """What it holds about this device."""
+
+    async def status(self) -> RegistryStatus:
+        """What it says of itself."""
+
+
+async def greet(cloud: Registry, root: TrustedRoot) -> None:
+    """Ask the registry for a device that nobody has, and how it is; NotReadyError. Nothing is signed for it."""
+    try:
+        await cloud.history(DeviceId(secrets.token_bytes(12)))
+        status = await cloud.status()
+    except (CloudUnreachableError, CloudRefusedError) as error:
+        raise NotReadyError(f"{error}. Look at registry, network and proxy; units would be held.") from error
+    other = difference("registry", status.root_version, status.root_sha256, root)
+    if other is not None:
+        raise NotReadyError(other)
+    if status.trouble:
+        raise NotReadyError(
+            f"{root.root.registry_url} answers, and can sign no receipts: {status.trouble}. Have whoever runs the "
+            "registry see to its signer (the cloud's); units would be held."
+        )
