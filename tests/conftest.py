@@ -5,6 +5,7 @@ Must never hold a domain object: fixtures of a package live in that package's ow
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ BOARD_TOOLS = ("qemu-system-arm", "arm-none-eabi-gcc")
 # Two shared cores: a slow example is the machine's fault, and pytest-timeout already bounds each test.
 settings.register_profile("keystation", deadline=None, database=None)
 settings.load_profile("keystation")
+
+
+@pytest.fixture(autouse=True)
+def own_interrupt() -> Iterator[None]:
+    """Ctrl-C is handled after a test as before it: a program that was run inside this process leaves it to nobody."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

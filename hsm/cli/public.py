@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from hsm.cli.asking import FILE, stop
+from hsm.cli.typed import Command
 
 _REMEDY = "name the public.json that station-signer init has made"
 
 
-@click.command(short_help="Show the public keys in a signer's public.json, or print one as PEM.")
+@click.command(cls=Command, short_help="Show the public keys in a signer's public.json, or print one as PEM.")
 @click.argument("file", type=FILE)
 @click.option("--purpose", help="Print this key as PEM, for an order's cloud_key or authority_key.")
 def public(file: Path, purpose: str | None) -> None:

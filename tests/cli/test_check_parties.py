@@ -91,7 +91,7 @@ def test_an_order_under_which_nothing_may_be_begun(site: Site, first_batch: Done
 
 
 def test_an_order_whose_units_have_passed(site: Site, first_batch: Done) -> None:
-    small = site.order("small", quantity="1", allowance="0")
+    small = site.order("only-one", quantity="1", allowance="0")
     assert bad(typed("check", "--config", site.config, "--order", small)) == {}
     assert typed("run", "--config", site.config, "--order", small, "--slots", "ec-08").code == 0
     found = bad(typed("check", "--config", site.config, "--order", small))

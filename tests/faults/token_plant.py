@@ -82,7 +82,7 @@ class SignerProcess:
         program = ["-c", f"{self.fault}; from hsm.cli import main; main()"] if self.fault else ["-m", "hsm"]
         words = ["serve", "--dir", str(self.place / "signer"), "--root", str(self.place / "root.json")]
         process = self._process = _started([sys.executable, *program, *words], log, self.shim.environment)
-        return await _until(lambda: b"ready\n" in log.read_bytes(), lambda: process.poll() is not None)
+        return await _until(lambda: b"ready: " in log.read_bytes(), lambda: process.poll() is not None)
 
     async def kill(self) -> None:
         """As a power cut of its host would end it."""
