@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+_AT_THE_START = signal.getsignal(signal.SIGINT)
 BOARD_TOOLS = ("qemu-system-arm", "arm-none-eabi-gcc")
 
 # Two shared cores: a slow example is the machine's fault, and pytest-timeout already bounds each test.
@@ -22,11 +23,10 @@ settings.load_profile("keystation")
 
 @pytest.fixture(autouse=True)
 def own_interrupt() -> Iterator[None]:
-    """Ctrl-C is handled after a test as before it: a program that was run inside this process leaves it to nobody."""
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C is handled in each test as at the start: a program that was run inside this process leaves it to nobody."""
+    signal.signal(signal.SIGINT, _AT_THE_START)
     yield
-    if signal.getsignal(signal.SIGINT) is not before:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, _AT_THE_START)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
