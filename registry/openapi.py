@@ -1,32 +1,23 @@
 """What FastAPI cannot see for the OpenAPI document: bodies and answers are raw JSON, described by their structs.
 
-One source for code and document: `registry.messages`. Never used while a request is served.
+One source for code and document: each `Route`. Never used while a request is served.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 
-from registry.messages import (
-    CompletionRequest,
-    ErrorAnswer,
-    HistoryAnswer,
-    LeaseAnswer,
-    LeaseDemand,
-    PinAnswer,
-    PinRequest,
-    StatusAnswer,
-)
+from registry.messages import ErrorAnswer
+from registry.routes.route import Route
 from trust.dsse import Envelope
 
 _REF = "#/components/schemas/{name}"
-_STRUCTS = (
-    PinRequest, CompletionRequest, LeaseDemand, PinAnswer, HistoryAnswer, LeaseAnswer, StatusAnswer, ErrorAnswer,
-    Envelope,
-)  # fmt: skip
+_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -34,15 +25,14 @@ def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
 
 
-def of_device(body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
-    """What an operation's function does not show: the device of the path, and the request body if any."""
-    device = {"name": "device_id", "in": "path", "required": True, "schema": {"type": "string", "title": "Device Id"}}
-    return {"parameters": [device], **({} if body is None else with_body(body))}
-
-
-def with_body(body: type[msgspec.Struct]) -> dict[str, Any]:
-    """An operation's request body."""
-    return {"requestBody": {"required": True, "content": content(body)}}
+def of(route: Route) -> dict[str, Any]:
+    """What an operation's function does not show: the path's parameters, and the request body if any."""
+    found = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": _title(name)}}
+        for name in _PARAMETER.findall(route.path)
+    ]
+    body = {} if route.body is None else {"requestBody": {"required": True, "content": content(route.body)}}
+    return {**({"parameters": found} if found else {}), **body}
 
 
 def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[str, Any]]:
@@ -57,14 +47,19 @@ def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[
     }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Sequence[Route]) -> None:
     """Make the app's document carry the structs' schemas."""
     plain = app.openapi
+    kinds = {each for route in routes for each in (route.body, route.answer) if each is not None}
 
     def document() -> dict[str, Any]:
         described = plain()
-        _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
-        described.setdefault("components", {})["schemas"] = schemas
+        _, schemas = msgspec.json.schema_components((*kinds, ErrorAnswer, Envelope), ref_template=_REF)
+        described.setdefault("components", {})["schemas"] = dict(sorted(schemas.items()))
         return described
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").title()

@@ -20,6 +20,7 @@ from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.pins.service import PinService
 from registry.roots import take_up
+from registry.services import Services
 from registry.settings import FILE, Home, RegistryConfig, SetupError
 from registry.signing import Signing
 from registry.tls import trusted_by
@@ -70,9 +71,13 @@ def open_registry(
         version=own_version(),
         trouble="",
     )
-    signing = Signing(asked or signer, trusted)
-    app = create_app(PinService(database, trusted, signer), LeaseService(database, trusted, signer), status, signing)
-    return Ready(app=app, database=database, status=status)
+    services = Services(
+        pins=PinService(database, trusted, signer),
+        leases=LeaseService(database, trusted, signer),
+        status=status,
+        signing=Signing(asked or signer, trusted),
+    )
+    return Ready(app=create_app(services), database=database, status=status)
 
 
 def require_own_root(config: RegistryConfig, trusted: TrustedRoot) -> None:

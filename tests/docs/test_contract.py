@@ -14,6 +14,7 @@ import station.evidence
 from hsm import verbs
 from registry import app
 from registry.messages import StatusAnswer
+from registry.services import Services
 from station.config import Config
 from station.events import Step
 from station.jobs import RecordKind
@@ -151,7 +152,7 @@ def test_verbs_are_the_signers() -> None:
 
 def test_routes_are_the_registrys() -> None:
     told = {tuple(name.split()) for name in first_cells(section(STATEMENTS, "## 9. Registry API")) if " " in name}
-    document = app.create_app(None, None, STATUS).openapi()
+    document = app.create_app(Services(pins=None, leases=None, status=STATUS)).openapi()
     assert told == {(method.upper(), path) for path, each in document["paths"].items() for method in each}
 
 

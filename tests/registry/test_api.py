@@ -19,6 +19,7 @@ from registry.leases.service import LeaseService
 from registry.limits import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
 from registry.pins.service import PinService
+from registry.services import Services
 from tests.registry.make import Device, SoftwareReceiptSigner, World
 from trust.dsse import Envelope
 
@@ -39,7 +40,9 @@ class Api:
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
     ) -> httpx2.Response:
         async def run() -> httpx2.Response:
-            transport = httpx2.ASGITransport(create_app(self.service, self.leases, STATUS), raise_app_exceptions=False)
+            transport = httpx2.ASGITransport(
+                create_app(Services(pins=self.service, leases=self.leases, status=STATUS)), raise_app_exceptions=False
+            )
             async with httpx2.AsyncClient(transport=transport, base_url="https://registry") as client:
                 return await client.request(method, path, content=body, headers=headers)
 

@@ -1,0 +1,8 @@
+"""All operations of the registry's HTTP API, a module a noun."""
+
+from __future__ import annotations
+
+from registry.routes import leases, pins, status
+from registry.routes.route import Route
+
+ROUTES: tuple[Route, ...] = (*pins.ROUTES, *leases.ROUTES, *status.ROUTES)

@@ -1,0 +1,50 @@
+"""One operation of the registry's HTTP API as a value: what is asked where, by which function it is answered.
+
+Everything that the OpenAPI document says of an operation stands here. Never answers anything itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from starlette.responses import Response
+
+from registry.messages import read_device
+from registry.services import Services
+from trust.identity import DeviceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as a route's function sees it: the path's parameters and the whole body."""
+
+    path: Mapping[str, str]
+    body: bytes
+
+    @property
+    def device(self) -> DeviceId:
+        """The device of the path; RefusedError if it is no device id."""
+        return read_device(self.path["device_id"])
+
+
+Work = Callable[[Services, Asked], Response]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """An operation. `work` runs in a thread, where it may wait for database and signer; its docstring is published."""
+
+    method: Literal["GET", "PUT", "POST", "DELETE"]
+    path: str
+    work: Work
+    answer: type[msgspec.Struct]
+    body: type[msgspec.Struct] | None = None
+    refusals: tuple[int, ...] = ()
+
+
+def answered(status: int, body: bytes) -> Response:
+    """A JSON answer."""
+    return Response(body, status, media_type="application/json")

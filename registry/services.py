@@ -1,0 +1,20 @@
+"""All that the registry's routes are given, as one value. Built by `registry.startup`; never decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.leases.service import LeaseService
+from registry.messages import StatusAnswer
+from registry.pins.service import PinService
+from registry.signing import Signing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What answers requests. `signing` None: nobody asks whether the signer answers."""
+
+    pins: PinService
+    leases: LeaseService
+    status: StatusAnswer
+    signing: Signing | None = None
