@@ -40,5 +40,16 @@ class Code(StrEnum):
     TOKEN_UNAVAILABLE = "token-unavailable"  # noqa: S105 - the PKCS#11 token does not answer
     TOKEN_PIN_WRONG = "token-pin-wrong"  # noqa: S105 - never retried
     STORE_FAILED = "store-failed"  # the signer's or registry's own disk
+    ACCESS_TOKEN_NEEDED = "access-token-needed"  # noqa: S105 - say who you are first
+    ACCESS_TOKEN_INVALID = "access-token-invalid"  # noqa: S105 - nobody's, over, or withdrawn
+    DPOP_INVALID = "dpop-invalid"  # the proof of the access token's key does not hold, or was used before
+    DPOP_NONCE = "dpop-nonce"  # prove it again with the nonce that comes with the answer
+    SCOPE_MISSING = "scope-missing"  # the access token does not reach that far
+    SECOND_FACTOR_NEEDED = "second-factor-needed"  # sign in again
+    CLIENT_UNKNOWN = "client-unknown"  # the trust root names no such station
+    ASSERTION_INVALID = "assertion-invalid"  # the client assertion's form or signature does not hold
+    ASSERTION_TIME = "assertion-time"  # the client assertion is over or not begun: two clocks differ
+    ASSERTION_USED = "assertion-used"  # the client assertion was used before
+    DEVICE_OF_OTHERS = "device-of-others"  # no order of this station made the device
     NOT_FOUND = "not-found"  # no such route
     INTERNAL = "internal"  # a bug on that side

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from registry.access.caller import Scope, stations
 from registry.messages import LeaseAnswer, LeaseDemand, lease_answer, read_envelope, read_request
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
@@ -17,7 +18,7 @@ def post_lease(services: Services, asked: Asked) -> Response:
 
 ROUTES = (
     Route(
-        method="POST", path="/v1/leases", work=post_lease, body=LeaseDemand, answer=LeaseAnswer,
-        refusals=(400, 403, 409, 413),
+        method="POST", path="/v1/leases", work=post_lease, access=stations(Scope.LEASES_WRITE),
+        body=LeaseDemand, answer=LeaseAnswer, refusals=(400, 403, 409, 413),
     ),
 )  # fmt: skip

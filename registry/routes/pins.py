@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from registry.access.caller import Role, Scope, either, stations
 from registry.messages import (
     CompletionRequest,
     HistoryAnswer,
@@ -45,12 +46,15 @@ def get_pin(services: Services, asked: Asked) -> Response:
 
 ROUTES = (
     Route(
-        method="PUT", path="/v1/pins/{device_id}", work=put_pin, body=PinRequest, answer=PinAnswer,
-        refusals=(400, 403, 409, 413, 422),
+        method="PUT", path="/v1/pins/{device_id}", work=put_pin, access=stations(Scope.PINS_WRITE),
+        body=PinRequest, answer=PinAnswer, refusals=(400, 403, 409, 413, 422),
     ),
     Route(
-        method="PUT", path="/v1/pins/{device_id}/completion", work=put_completion, body=CompletionRequest,
-        answer=PinAnswer, refusals=(400, 403, 409, 413, 422),
+        method="PUT", path="/v1/pins/{device_id}/completion", work=put_completion,
+        access=stations(Scope.PINS_WRITE), body=CompletionRequest, answer=PinAnswer, refusals=(400, 403, 409, 413, 422),
     ),
-    Route(method="GET", path="/v1/pins/{device_id}", work=get_pin, answer=HistoryAnswer, refusals=(400, 404)),
+    Route(
+        method="GET", path="/v1/pins/{device_id}", work=get_pin, access=either(Scope.PINS_READ, *Role),
+        answer=HistoryAnswer, refusals=(400, 404),
+    ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from starlette.responses import Response
 
+from registry.access.caller import Access, Caller
 from registry.messages import read_device
 from registry.services import Services
 from trust.identity import DeviceId
@@ -19,10 +20,14 @@ from trust.identity import DeviceId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request as a route's function sees it: the path's parameters and the whole body."""
+    """A request as a route's function sees it: the path's parameters, the whole body, and who asks.
+
+    `caller` None: nobody was asked who he is, as the route is open to anybody.
+    """
 
     path: Mapping[str, str]
     body: bytes
+    caller: Caller | None = None
 
     @property
     def device(self) -> DeviceId:
@@ -35,11 +40,15 @@ Work = Callable[[Services, Asked], Response]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An operation. `work` runs in a thread, where it may wait for database and signer; its docstring is published."""
+    """An operation. `work` runs in a thread, where it may wait for database and signer; its docstring is published.
+
+    `access` says who may use it at all; whose objects a caller may touch is for `work` to decide.
+    """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]
     path: str
     work: Work
+    access: Access
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     refusals: tuple[int, ...] = ()

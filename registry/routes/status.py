@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from registry.access.caller import PUBLIC
 from registry.messages import StatusAnswer
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
@@ -16,4 +17,4 @@ def get_status(services: Services, _asked: Asked) -> Response:
     return answered(200, msgspec.json.encode(msgspec.structs.replace(services.status, trouble=trouble)))
 
 
-ROUTES = (Route(method="GET", path="/v1/status", work=get_status, answer=StatusAnswer),)
+ROUTES = (Route(method="GET", path="/v1/status", work=get_status, access=PUBLIC, answer=StatusAnswer),)
