@@ -31,6 +31,7 @@ from hsm.messages import (
     PinBody,
     ReceiptBody,
     ReturnBody,
+    RosterBody,
     body_length,
     parse_answer,
     result,
@@ -40,6 +41,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.printable import plainly
+from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -166,6 +168,10 @@ class ReceiptClient:
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed."""
         return self._call("sign_lease", LeaseBody(lease), Envelope)
+
+    def sign_roster(self, roster: Roster) -> Envelope:
+        """The roster, signed."""
+        return self._call("sign_roster", RosterBody(roster), Envelope)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""

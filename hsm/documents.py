@@ -1,7 +1,7 @@
 """Statements that a signer makes of itself: reserved, signed and stored once, like those about devices.
 
-Lease requests, returns, balances, and in the cloud role leases. Composes the bytes itself; never decides whether one is
-due: that is for the module that asks.
+Lease requests, returns, balances, and in the cloud role leases and rosters. Composes the bytes itself; never decides
+whether one is due: that is for the module that asks.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.printable import printable
+from trust.roster import Roster
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
@@ -90,6 +91,12 @@ class LeaseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sign_lease`."""
 
     lease: Lease
+
+
+class RosterBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_roster`."""
+
+    roster: Roster
 
 
 class AssertionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

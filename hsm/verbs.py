@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hsm import accounts, acts, checkpoints, client_assertion, leases, revocations
+from hsm import accounts, acts, checkpoints, client_assertion, leases, revocations, rosters
 from hsm.group_commit import Errand
 from hsm.messages import (
     AssertionBody,
@@ -24,6 +24,7 @@ from hsm.messages import (
     ReceiptBody,
     Request,
     ReturnBody,
+    RosterBody,
     decoded,
 )
 from hsm.policy.case import Case
@@ -87,6 +88,7 @@ _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
         STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "sign_receipt": _Joins(ReceiptBody, lambda signatory, body: ReceiptCase(signatory, body.receipt)),
         "sign_lease": _Alone(LeaseBody, lambda signatory, body: leases.sign_lease(signatory, body.lease)),
+        "sign_roster": _Alone(RosterBody, lambda signatory, body: rosters.sign_roster(signatory, body.roster)),
     }
 )
 

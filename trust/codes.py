@@ -25,6 +25,7 @@ class Code(StrEnum):
     LEASE_NEEDED = "lease-needed"  # the lease is used up or over: renew it at the registry
     LEASE_CONFLICT = "lease-conflict"  # the signer's memory is not what the registry has seen of it
     LEASE_EXCEEDED = "lease-exceeded"  # more pins of this station than its leases allow
+    ROSTER_CONFLICT = "roster-conflict"  # not newer than the roster that was signed last
     DEVICE_SCRAPPED = "device-scrapped"  # revoked for good
     ACT_NOT_APPROVED = "act-not-approved"  # too few officers
     ACT_EXPIRED = "act-expired"  # its time is over, or has not come

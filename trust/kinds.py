@@ -16,6 +16,7 @@ from trust.minutes import Minutes
 from trust.order import WorkOrder
 from trust.revocation import Revocation
 from trust.root_file import ROOT_TYPE
+from trust.roster import Roster
 from trust.statement import Completion, PinStatement, Receipt
 from trust.toml_text import TomlError, table
 
@@ -37,6 +38,7 @@ _NAMES: Final = MappingProxyType(
         Receipt.PAYLOAD_TYPE: "a receipt",
         Revocation.PAYLOAD_TYPE: "a revocation",
         Lease.PAYLOAD_TYPE: "a lease",
+        Roster.PAYLOAD_TYPE: "a roster",
         LeaseRequest.PAYLOAD_TYPE: "a request for a lease",
         Balance.PAYLOAD_TYPE: "a balance",
         AllotmentReturn.PAYLOAD_TYPE: "a returned allotment",

@@ -126,6 +126,11 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return _key(self.registry_keys.lease) if self.registry_keys.lease else None
 
     @property
+    def roster_key(self) -> PublicKey | None:
+        """The key whose signature makes a roster; None where none is taken."""
+        return _key(self.registry_keys.roster) if self.registry_keys.roster else None
+
+    @property
     def revocation_key(self) -> PublicKey | None:
         """The key whose signature makes a revocation; None where none is taken."""
         return _key(self.registry_keys.revocation) if self.registry_keys.revocation else None

@@ -74,6 +74,12 @@ class Documents:
         sql = "SELECT payload FROM documents WHERE kind = ? ORDER BY rowid"
         return [bytes(payload) for (payload,) in self._run(sql, kind)]
 
+    def last_payload(self, kind: str, *, but: str) -> bytes | None:
+        """That of the newest document of this kind, except the one with this payload's hash."""
+        sql = "SELECT payload FROM documents WHERE kind = ? AND payload_sha256 <> ? ORDER BY rowid DESC LIMIT 1"
+        row = self._run(sql, kind, but).fetchone()
+        return None if row is None else bytes(row[0])
+
     def last_lease(self, *, granted: bool) -> KnownLease | None:
         """The newest lease that was granted, or the one that was asked for and not granted yet: always the last."""
         columns = "serial, request_sha256, signed, head, lease, up_to, expires_at"

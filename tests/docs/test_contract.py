@@ -30,6 +30,7 @@ from trust.order_file import from_toml
 from trust.revocation import Revocation
 from trust.root import Root
 from trust.root_file import ROOT_TYPE
+from trust.roster import Roster
 from trust.statement import Completion, Event, PinStatement, Receipt, Statement, read
 
 STATUS = StatusAnswer(registry="r", environment="demo", root_sha256="", root_version=1, version="1", trouble="")
@@ -37,7 +38,7 @@ STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
 KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
     "lease-request": LeaseRequest, "lease": Lease, "balance": Balance, "allotment-return": AllotmentReturn,
-    "revocation": Revocation, "act": Act, "minutes": Minutes,
+    "revocation": Revocation, "act": Act, "minutes": Minutes, "roster": Roster,
 }  # fmt: skip
 SECTIONS = {name: f"### {name.replace('-', ' ').capitalize()}" for name in KINDS} | {"order": "## 5. Work order"}
 

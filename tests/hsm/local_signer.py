@@ -27,6 +27,7 @@ from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.root_file import parse, wrap
+from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -118,6 +119,9 @@ class CloudVerbs:
 
     def sign_lease(self, lease: Lease) -> Envelope:
         return asked(self.signatory, "sign_lease", {"lease": lease}, Envelope)
+
+    def sign_roster(self, roster: Roster) -> Envelope:
+        return asked(self.signatory, "sign_roster", {"roster": roster}, Envelope)
 
 
 @dataclass(frozen=True, slots=True)

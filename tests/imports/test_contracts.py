@@ -43,6 +43,9 @@ PLANTS = {
     "library-sqlite3": ("registry/planted.py", "import sqlite3"),
     "library-http-client": ("registry/planted.py", "import httpx2"),
     "library-http-server": ("station/planted.py", "from uvicorn import Server"),
+    "library-argon2": ("registry/planted.py", "from argon2 import PasswordHasher"),
+    "verifiers-apart": ("hsm/planted.py", "import trust.verifier"),
+    "library-otp": ("station/planted.py", "import pyotp"),
     "library-terminal": ("station/planted.py", "import rich.table"),
     "library-smp": ("fixtures/families/smp/planted.py", "from smp import packet"),
 }
