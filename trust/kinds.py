@@ -14,6 +14,8 @@ from trust.dsse import Envelope, EnvelopeError
 from trust.lease import Lease, LeaseRequest
 from trust.minutes import Minutes
 from trust.order import WorkOrder
+from trust.pin_act import PinAct
+from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
 from trust.revocation import Revocation
 from trust.root_file import ROOT_TYPE
 from trust.roster import Roster
@@ -23,6 +25,7 @@ from trust.toml_text import TomlError, table
 ACT: Final = "an act"
 MINUTES: Final = "minutes"
 ORDER: Final = "an order"
+PIN_ACT: Final = "an act on a device"
 PRIVATE_KEY: Final = "a private key"
 PUBLIC_KEY: Final = "a public key"
 ROOT: Final = "a trust root"
@@ -32,6 +35,8 @@ _NAMES: Final = MappingProxyType(
         ROOT_TYPE: ROOT,
         WorkOrder.PAYLOAD_TYPE: ORDER,
         Act.PAYLOAD_TYPE: ACT,
+        PinAct.PAYLOAD_TYPE: PIN_ACT,
+        AUTHORISATION_TYPE: "a re-key authorisation",
         Minutes.PAYLOAD_TYPE: MINUTES,
         PinStatement.PAYLOAD_TYPE: "a pin statement",
         Completion.PAYLOAD_TYPE: "a completion",

@@ -27,6 +27,8 @@ from trust.lease import Lease, LeaseRequest
 from trust.minutes import Minutes
 from trust.order import WorkOrder
 from trust.order_file import from_toml
+from trust.pin_act import PinAct
+from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
 from trust.revocation import Revocation
 from trust.root import Root
 from trust.root_file import ROOT_TYPE
@@ -39,6 +41,7 @@ KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
     "lease-request": LeaseRequest, "lease": Lease, "balance": Balance, "allotment-return": AllotmentReturn,
     "revocation": Revocation, "act": Act, "minutes": Minutes, "roster": Roster,
+    "pin-act": PinAct,
 }  # fmt: skip
 SECTIONS = {name: f"### {name.replace('-', ' ').capitalize()}" for name in KINDS} | {"order": "## 5. Work order"}
 
@@ -87,7 +90,8 @@ def test_every_paper_has_its_row() -> None:
 
 def test_payload_types_are_the_codes_own() -> None:
     told = {row[0]: quoted(row[1])[0] for row in rows(section(STATEMENTS, "## 2. Payload types"))}
-    assert told == {**{name: kind.PAYLOAD_TYPE for name, kind in KINDS.items()}, "root": ROOT_TYPE}
+    others = {"root": ROOT_TYPE, "rekey-authorisation": AUTHORISATION_TYPE}
+    assert told == {**{name: kind.PAYLOAD_TYPE for name, kind in KINDS.items()}, **others}
     assert {name: kind.__struct_config__.tag for name, kind in KINDS.items()} == {name: name for name in KINDS}
 
 
