@@ -21,7 +21,8 @@ from starlette.responses import Response
 
 from registry import openapi
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
-from registry.limits import BodyLimit
+from registry.limits.body import MAX_BODY_BYTES, BodyLimit
+from registry.limits.requests import AddressLimit, client_host, too_many
 from registry.messages import error_answer
 from registry.pins.record import PinRecord
 from registry.routes import ROUTES
@@ -40,6 +41,7 @@ _STATUS = {
     Code.PINNED_UNDER_OTHER_JOB: 409,
     Code.NOT_PINNED: 409,
     Code.LEASE_CONFLICT: 409,
+    Code.TOO_MANY_REQUESTS: 429,
     Code.INTERNAL: 500,
     Code.STORE_FAILED: 503,
 }
@@ -65,7 +67,10 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.router.route_class = _BytesRoute
-    app.add_middleware(BodyLimit)
+    larger = {each.path: each.max_body_bytes for each in ROUTES if each.max_body_bytes > MAX_BODY_BYTES}
+    app.add_middleware(BodyLimit, larger=larger)
+    if services.limits is not None:
+        app.add_middleware(AddressLimit, limits=services.limits)  # the last one added is asked first
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
     for each in ROUTES:
         app.add_api_route(
@@ -80,6 +85,11 @@ def create_app(services: Services) -> FastAPI:
 
 def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        wait_s = (
+            0.0 if services.limits is None else services.limits.stranger(route.route_class, client_host(request.scope))
+        )
+        if wait_s > 0:
+            return too_many(wait_s)
         asked = Asked(path=request.path_params, body=await request.body())
         return await asyncio.get_running_loop().run_in_executor(threads, route.work, services, asked)
 
@@ -113,8 +123,11 @@ def _receipt_unavailable(_request: Request, error: Exception) -> Response:
 
 
 def _no_route(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    return answered(status, error_answer(Code.NOT_FOUND, "no such route or method: see /openapi.json"))
+    if not isinstance(error, HTTPException):
+        raise error
+    refusal = answered(error.status_code, error_answer(Code.NOT_FOUND, "no such route or method: see /openapi.json"))
+    refusal.headers.update(error.headers or {})  # Allow, with 405
+    return refusal
 
 
 def _store_failed(_request: Request, error: Exception) -> Response:

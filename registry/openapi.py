@@ -36,9 +36,12 @@ def of(route: Route) -> dict[str, Any]:
 
 
 def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[str, Any]]:
-    """The responses part of an operation: 200 with this struct, these refusals, and 500 or 503 from any."""
+    """The responses part of an operation: 200 with this struct, these refusals, and 429, 500 or 503 from any."""
     refused: dict[int | str, dict[str, Any]] = {
-        status: {"description": "refused", "content": content(ErrorAnswer)} for status in (*refusals, 500, 503)
+        status: {"description": "refused", "content": content(ErrorAnswer)} for status in (*refusals, 429, 500, 503)
+    }
+    refused[429]["headers"] = {
+        "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
     }
     return {
         200: {"description": "held", "content": content(kind)},

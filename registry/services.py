@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.leases.service import LeaseService
+from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.pins.service import PinService
 from registry.signing import Signing
@@ -12,9 +13,10 @@ from registry.signing import Signing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What answers requests. `signing` None: nobody asks whether the signer answers."""
+    """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts."""
 
     pins: PinService
     leases: LeaseService
     status: StatusAnswer
     signing: Signing | None = None
+    limits: Limits | None = None

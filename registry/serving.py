@@ -24,6 +24,7 @@ from hsm.client import ReceiptClient
 from hsm.signer import ReceiptSigner
 from registry.alone import alone
 from registry.connection import BoundedConnection, Loop
+from registry.limits.body import MAX_HEAD_BYTES
 from registry.settings import Home, SetupError
 from registry.startup import load_root, open_registry
 from registry.warming import look_up_once
@@ -32,7 +33,6 @@ from trust.printable import plainly
 _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
 _GRACE_S = 10
-_MAX_HEAD_BYTES = 16_384
 _STATUS_S = 2.0  # whether the signer answers is told sooner than a station gives up
 _HTTPS = 443
 
@@ -139,7 +139,7 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
-        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ssl_certfile=home.tls_certificate,
         ssl_keyfile=home.tls_key,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -26,12 +27,18 @@ class SetupError(Exception):
 
 
 class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL."""
+    """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL.
+
+    `rate_factor` is for all rate limits, 0 for none; each process counts for itself. `address_limits` is false behind a
+    balancer that hides addresses: all clients would be one.
+    """
 
     name: Name
     environment: Name
     database: str = "registry.db"
     signer_socket: str = "../signer-cloud/run/signer.sock"
+    rate_factor: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
+    address_limits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,6 @@ def config_of(**entries: str | None) -> RegistryConfig:
 
 
 def dump(config: RegistryConfig) -> str:
-    """The file's text; every value is a string, whose JSON spelling is TOML too."""
+    """The file's text; every value is a string, a number or a bool, whose JSON spelling is TOML too."""
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in msgspec.to_builtins(config).items())
     return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}"

@@ -16,6 +16,7 @@ from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailab
 from registry.app import create_app
 from registry.database import Database
 from registry.leases.service import LeaseService
+from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.pins.service import PinService
@@ -76,6 +77,7 @@ def open_registry(
         leases=LeaseService(database, trusted, signer),
         status=status,
         signing=Signing(asked or signer, trusted),
+        limits=limits_of(home.config),
     )
     return Ready(app=create_app(services), database=database, status=status)
 
@@ -130,6 +132,11 @@ def require_signer(home: Home, trusted: TrustedRoot, signer: ReceiptSigner) -> N
             f"cloud signer at {home.signer_socket}: its receipt key is not the trust root's: no station would take a "
             "receipt; start the signer whose public key is in the root, or have a root made with this one's"
         )
+
+
+def limits_of(config: RegistryConfig) -> Limits | None:
+    """How often clients may ask; None where the configuration says that nobody counts."""
+    return Limits(factor=config.rate_factor, addresses=config.address_limits) if config.rate_factor else None
 
 
 def own_version() -> str:

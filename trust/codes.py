@@ -53,4 +53,5 @@ class Code(StrEnum):
     ASSERTION_USED = "assertion-used"  # the client assertion was used before
     DEVICE_OF_OTHERS = "device-of-others"  # no order of this station made the device
     NOT_FOUND = "not-found"  # no such route
+    TOO_MANY_REQUESTS = "too-many-requests"  # this client asks too often: Retry-After says when to ask again
     INTERNAL = "internal"  # a bug on that side

@@ -13,6 +13,8 @@ import msgspec
 from starlette.responses import Response
 
 from registry.access.caller import Access, Caller
+from registry.limits.body import MAX_BODY_BYTES
+from registry.limits.rates import RouteClass
 from registry.messages import read_device
 from registry.services import Services
 from trust.identity import DeviceId
@@ -52,6 +54,13 @@ class Route:
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     refusals: tuple[int, ...] = ()
+    rate: RouteClass | None = None  # None: by its method
+    max_body_bytes: int = MAX_BODY_BYTES
+
+    @property
+    def route_class(self) -> RouteClass:
+        """How often it may be asked for."""
+        return self.rate or (RouteClass.READ if self.method == "GET" else RouteClass.WRITE)
 
 
 def answered(status: int, body: bytes) -> Response:

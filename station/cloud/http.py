@@ -23,7 +23,7 @@ from trust.printable import printable
 _MAX_ANSWER_BYTES = 512 * 1024
 _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
-_OK, _REFUSALS, _SERVER_ERRORS = 200, 400, 500
+_OK, _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 429, 500
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
 
@@ -193,6 +193,6 @@ def _refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | Clou
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}")
     message = printable(error.message, _MESSAGE)
-    if not _REFUSALS <= status < _SERVER_ERRORS:
+    if not _REFUSALS <= status < _SERVER_ERRORS or status == _TOO_MANY:  # it was not even looked at
         return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}")
     return CloudRefusedError(error.code, message, stored)

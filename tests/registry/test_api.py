@@ -16,7 +16,7 @@ from hsm.signer import SignerUnavailableError
 from registry.app import create_app
 from registry.database import Database
 from registry.leases.service import LeaseService
-from registry.limits import MAX_BODY_BYTES, BodyLimit
+from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
 from registry.pins.service import PinService
 from registry.services import Services
@@ -216,6 +216,13 @@ def test_a_body_may_have_65536_bytes_and_no_more(api: Api, made: World) -> None:
     assert error(api.ask("PUT", path, body.ljust(MAX_BODY_BYTES + 1))) == (413, "too-large")
     assert error(api.ask("PUT", path, b"\x00" * 5_000_000)) == (413, "too-large")
     assert api.ask("PUT", path, body.ljust(MAX_BODY_BYTES)).status_code == 200
+
+
+def test_a_head_may_have_16384_bytes_and_no_more(api: Api) -> None:
+    assert error(api.ask("GET", "/v1/status", x="y" * 20_000)) == (431, "too-large")
+    assert error(api.ask("GET", "/v1/" + "a" * 20_000)) == (431, "too-large")
+    assert error(api.ask("GET", "/v1/status?" + "a" * 20_000)) == (431, "too-large")
+    assert api.ask("GET", "/v1/status", x="y" * 15_000).status_code == 200
 
 
 def test_a_body_in_pieces_is_counted_as_a_whole(api: Api, made: World) -> None:

@@ -307,6 +307,7 @@ NO_ANSWERS = {
     "refusal with 302": answer(302, error_body("not-pinned")),
     "our error with 500": answer(500, error_body("internal")),
     "our error with 503": answer(503, error_body("store-failed")),
+    "too many requests": answer(429, error_body("too-many-requests"), "retry-after: 7"),
     "unknown code": answer(409, error_body("made-up")),
     "error without stored": answer(409, b'{"error":{"code":"not-pinned","message":"no"}}'),
     "stored is nonsense": answer(409, error_body("device-has-other-key", stored={"state": "provisional"})),

@@ -1,0 +1,85 @@
+"""Who may ask what how often: the rates, by class of route, for addresses and for those who have shown who they are.
+
+Far above what a line needs (tests/registry/test_limits.py: 32 stations behind one address) and below what one client
+would need to keep others waiting. Each process counts for itself: N of them allow N times as much. Never decides about
+rights: a stranger is refused elsewhere, and pays more for it here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from registry.limits.buckets import Buckets, Rate
+
+_STRIKE = 10.0  # what a request costs on top whose credentials did not hold: an address has some 90 such a second
+_GUESS = 4.0  # and where secrets are judged: 4 a second
+
+
+class RouteClass(StrEnum):
+    """Routes that cost alike."""
+
+    SECRET = "secret"  # noqa: S105 - judges a password, a code or an assertion: dear for us, and what is guessed at
+    BATCH = "batch"  # up to 500 statements at once
+    WRITE = "write"
+    READ = "read"
+
+
+ADDRESS = Rate(1000, 2000)
+ADDRESS_SECRETS = Rate(20, 400)
+CALLER = {
+    RouteClass.SECRET: Rate(5, 20),
+    RouteClass.BATCH: Rate(5, 50),
+    RouteClass.WRITE: Rate(50, 500),
+    RouteClass.READ: Rate(100, 1000),
+}
+_IPV6_NETWORK = 64  # what one customer of a provider has at the least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is left to whom. `factor` is for all rates; without `addresses` only callers are counted."""
+
+    factor: float = 1.0
+    addresses: bool = True
+    strangers: Buckets = field(default_factory=Buckets)
+    callers: Buckets = field(default_factory=Buckets)  # a table of their own: no stranger makes us forget one
+
+    def address(self, host: str) -> float:
+        """A request from this address, whatever it is; seconds to wait if it is too many."""
+        return self.strangers.take((_network(host),), self._of(ADDRESS)) if self.addresses else 0.0
+
+    def stranger(self, kind: RouteClass, host: str) -> float:
+        """A request to a route of this class, before anybody knows whose; seconds to wait if it is too many."""
+        if not self.addresses or kind is not RouteClass.SECRET:
+            return 0.0
+        return self.strangers.take((kind, _network(host)), self._of(ADDRESS_SECRETS))
+
+    def caller(self, kind: RouteClass, name: str) -> float:
+        """A request of a caller who has shown who they are; seconds to wait if it is too many."""
+        return self.callers.take((kind, name), self._of(CALLER[kind]))
+
+    def strike(self, host: str, kind: RouteClass | None = None) -> None:
+        """Credentials that came from there did not hold."""
+        if not self.addresses:
+            return
+        self.strangers.charge((_network(host),), self._of(ADDRESS), _STRIKE)
+        if kind is RouteClass.SECRET:
+            self.strangers.charge((kind, _network(host)), self._of(ADDRESS_SECRETS), _GUESS)
+
+    def _of(self, rate: Rate) -> Rate:
+        return Rate(rate.per_s * self.factor, max(1.0, rate.burst * self.factor))
+
+
+def _network(host: str) -> str:
+    """The address, or for IPv6 the network that one client has as a whole."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found.packed, _IPV6_NETWORK), strict=False))
+    return str(found)
