@@ -31,6 +31,7 @@ from hsm.messages import (
     PinBody,
     ReceiptBody,
     ReturnBody,
+    RevocationBody,
     RosterBody,
     body_length,
     parse_answer,
@@ -41,6 +42,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.printable import plainly
+from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
@@ -168,6 +170,10 @@ class ReceiptClient:
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed."""
         return self._call("sign_lease", LeaseBody(lease), Envelope)
+
+    def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
+        """The revocation that the act wants, signed."""
+        return self._call("sign_revocation", RevocationBody(revocation, act), Envelope)
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed."""

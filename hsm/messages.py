@@ -16,6 +16,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.printable import printable
+from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.statement import Completion, PinStatement, Receipt
 
@@ -91,6 +92,13 @@ class LeaseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sign_lease`."""
 
     lease: Lease
+
+
+class RevocationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_revocation`: with the approved act that wants it."""
+
+    revocation: Revocation
+    act: Envelope
 
 
 class RosterBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from trust.account import OrderCount, Tier
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
+from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
@@ -149,6 +150,9 @@ class ReceiptSigner(Protocol):
 
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed. The same lease gives the same bytes; LEASE_CONFLICT for another of its number."""
+
+    def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
+        """The revocation that the act wants, signed. ACT_NOT_APPROVED, ACT_EXPIRED."""
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed. The same one gives the same bytes; ROSTER_CONFLICT unless it is newer than the last."""

@@ -24,6 +24,7 @@ from hsm.messages import (
     ReceiptBody,
     Request,
     ReturnBody,
+    RevocationBody,
     RosterBody,
     decoded,
 )
@@ -88,6 +89,9 @@ _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
         STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "sign_receipt": _Joins(ReceiptBody, lambda signatory, body: ReceiptCase(signatory, body.receipt)),
         "sign_lease": _Alone(LeaseBody, lambda signatory, body: leases.sign_lease(signatory, body.lease)),
+        "sign_revocation": _Alone(
+            RevocationBody, lambda signatory, body: revocations.sign_revocation(signatory, body.revocation, body.act)
+        ),
         "sign_roster": _Alone(RosterBody, lambda signatory, body: rosters.sign_roster(signatory, body.roster)),
     }
 )

@@ -30,6 +30,7 @@ class Code(StrEnum):
     ACT_NOT_APPROVED = "act-not-approved"  # too few officers
     ACT_EXPIRED = "act-expired"  # its time is over, or has not come
     ACT_USED = "act-used"  # done before
+    ACT_CONFLICT = "act-conflict"  # approved for a device that is otherwise by now
     STOPPED = "stopped"  # the signer signs nothing for devices until an act lifts its stop
     KEY_WEAK = "key-weak"  # vetting did not say ok
     DEVICE_HAS_OTHER_KEY = "device-has-other-key"  # this device id is known with another key
@@ -52,6 +53,7 @@ class Code(StrEnum):
     ASSERTION_TIME = "assertion-time"  # the client assertion is over or not begun: two clocks differ
     ASSERTION_USED = "assertion-used"  # the client assertion was used before
     DEVICE_OF_OTHERS = "device-of-others"  # no order of this station made the device
+    RECORD_UNTRUSTED = "record-untrusted"  # what is stored does not verify: nothing of it is shown
     NOT_FOUND = "not-found"  # no such route
     TOO_MANY_REQUESTS = "too-many-requests"  # this client asks too often: Retry-After says when to ask again
     INTERNAL = "internal"  # a bug on that side

@@ -16,6 +16,7 @@ from trust.minutes import Minutes
 from trust.order import WorkOrder
 from trust.pin_act import PinAct
 from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
+from trust.repin import Repin
 from trust.revocation import Revocation
 from trust.root_file import ROOT_TYPE
 from trust.roster import Roster
@@ -41,6 +42,7 @@ _NAMES: Final = MappingProxyType(
         PinStatement.PAYLOAD_TYPE: "a pin statement",
         Completion.PAYLOAD_TYPE: "a completion",
         Receipt.PAYLOAD_TYPE: "a receipt",
+        Repin.PAYLOAD_TYPE: "a device's new key",
         Revocation.PAYLOAD_TYPE: "a revocation",
         Lease.PAYLOAD_TYPE: "a lease",
         Roster.PAYLOAD_TYPE: "a roster",

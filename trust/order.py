@@ -71,7 +71,7 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     """Body of a work order. Keys are DER SubjectPublicKeyInfo; without `devices` any device of the product may come.
 
     `offline_allowance`: units that may wait for the registry before the line stops. `vetting` "basic": parameters,
-    duplicates and repeated nonces.
+    duplicates and repeated nonces. `overlap_days`: how long an old key may stay good beside the one that follows it.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.order.v1+json"
@@ -99,6 +99,7 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     vetting: Literal["basic"] = "basic"
     offline_allowance: Count = 1000
     devices: tuple[DeviceHex, ...] = ()
+    overlap_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 30
     handshake_waiver: Literal["not-built"]
 
     @property

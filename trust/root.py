@@ -159,6 +159,11 @@ class TrustedRoot(msgspec.Struct, frozen=True):
                 return root
         raise RootError(f"trust root {sha256[:16]}… is none of the versions of this one")
 
+    def as_of(self, sha256: str) -> TrustedRoot:
+        """The root when the version with this hash was its newest, for who judges what was taken then; RootError."""
+        newest = self.at(sha256)
+        return TrustedRoot(newest, sha256, self.earlier[: newest.version - 1], signed=self.signed)
+
     def is_recent(self, sha256: str) -> bool:
         """Whether this is the hash of the newest version, or of the one before it."""
         return sha256 in {self.sha256, *(each for each, _ in self.earlier[-1:])}

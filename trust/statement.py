@@ -133,13 +133,13 @@ class Receipt(Statement, frozen=True, kw_only=True, tag="receipt"):
 
     PAYLOAD_TYPE = "application/vnd.keystation.receipt.v1+json"
     registry: Name
-    subject: Literal["pin", "completion"]
+    subject: Literal["pin", "completion", "act", "repin"]
     statement_sha256: Hex32
     order_id: Name
     job: JobHex
     device_id: DeviceHex
     fingerprint: Hex32
-    state: Literal["provisional", "active"]
+    state: Literal["provisional", "active", "revoked", "scrapped"]
     registered_at: Utc
 
 

@@ -206,7 +206,7 @@ class Stage:
         made = Revocation(
             environment=SITE, root_sha256=self.trusted.sha256, registry=REGISTRY, order_id=self.floor.order.order_id,
             job=str(unit.device.job), device_id=str(unit.device.device_id), fingerprint=unit.done.fingerprint,
-            cause="scrapped", reason="dropped", revoked_at=utc(self.clock()),
+            cause="scrapped", act_sha256="ac" * 32, reason="dropped", revoked_at=utc(self.clock()),
         )  # fmt: skip
         token = self.tokens[STATION] if purpose == "account" else self.cloud
         return sealed(token, msgspec.structs.replace(made, **changes), purpose)

@@ -29,6 +29,7 @@ from trust.order import WorkOrder
 from trust.order_file import from_toml
 from trust.pin_act import PinAct
 from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
+from trust.repin import Repin
 from trust.revocation import Revocation
 from trust.root import Root
 from trust.root_file import ROOT_TYPE
@@ -40,7 +41,7 @@ STATEMENTS, FLOW = page("docs/statements.md"), page("docs/flow.md")
 KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
     "lease-request": LeaseRequest, "lease": Lease, "balance": Balance, "allotment-return": AllotmentReturn,
-    "revocation": Revocation, "act": Act, "minutes": Minutes, "roster": Roster,
+    "revocation": Revocation, "repin": Repin, "act": Act, "minutes": Minutes, "roster": Roster,
     "pin-act": PinAct,
 }  # fmt: skip
 SECTIONS = {name: f"### {name.replace('-', ' ').capitalize()}" for name in KINDS} | {"order": "## 5. Work order"}

@@ -124,7 +124,7 @@ def scrap(bench: Bench, fingerprint: str) -> None:
     root, order = bench.plant.root, bench.plant.work
     said = Revocation(
         environment="demo", root_sha256=root.sha256, registry=REGISTRY, order_id=order.order_id, job="5a" * 16,
-        device_id=bench.flash().device_id.hex(), fingerprint=fingerprint, cause="scrapped", reason="dropped",
+        device_id=bench.flash().device_id.hex(), fingerprint=fingerprint, cause="scrapped", act_sha256="ac" * 32, reason="dropped",
         revoked_at="2026-11-22T20:00:00Z",
     )  # fmt: skip
     signed = sealed(SoftwareToken(bench.plant.directory / "cloud"), said, "revocation")

@@ -141,7 +141,7 @@ class Leased:
         made = Revocation(
             environment="demo", root_sha256=self.trusted.sha256, registry=REGISTRY, order_id=floor.order.order_id,
             job=str(device.job), device_id=str(device.device_id), fingerprint=floor.pin(device, bytes(32)).fingerprint,
-            cause="scrapped", reason="dropped", revoked_at=f"{self.clock.utc():%Y-%m-%dT%H:%M:%SZ}",
+            cause="scrapped", act_sha256="ac" * 32, reason="dropped", revoked_at=f"{self.clock.utc():%Y-%m-%dT%H:%M:%SZ}",
         )  # fmt: skip
         return signed(msgspec.structs.replace(made, **changes), self.revocation_key)
 

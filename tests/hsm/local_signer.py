@@ -25,6 +25,7 @@ from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
 from trust.lease import Lease
+from trust.revocation import Revocation
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.root_file import parse, wrap
 from trust.roster import Roster
@@ -119,6 +120,9 @@ class CloudVerbs:
 
     def sign_lease(self, lease: Lease) -> Envelope:
         return asked(self.signatory, "sign_lease", {"lease": lease}, Envelope)
+
+    def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
+        return asked(self.signatory, "sign_revocation", {"revocation": revocation, "act": act}, Envelope)
 
     def sign_roster(self, roster: Roster) -> Envelope:
         return asked(self.signatory, "sign_roster", {"roster": roster}, Envelope)

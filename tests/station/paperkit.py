@@ -95,7 +95,7 @@ class Papered:
         said = Revocation(
             environment="demo", root_sha256=self.made.trusted.sha256, registry=self.made.trusted.root.registry,
             order_id=self.made.order.order_id, job=str(device.job), device_id=str(device.device_id),
-            fingerprint=public(device.key).fingerprint, cause="scrapped", reason="dropped", revoked_at=MADE_AT,
+            fingerprint=public(device.key).fingerprint, cause="scrapped", act_sha256="ac" * 32, reason="dropped", revoked_at=MADE_AT,
         )  # fmt: skip
         return self._signed(said, key or self.revocation_key, changes)
 
