@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _STATUS = {
     Code.MALFORMED: 400,
     Code.NOT_FOUND: 404,
+    Code.ORDER_UNKNOWN: 404,
     Code.TOO_LARGE: 413,
     Code.JOB_BYTES_DIFFER: 422,
     Code.DEVICE_HAS_OTHER_KEY: 409,

@@ -45,7 +45,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
     lease: RawEnvelope
 
 
-R = TypeVar("R", PinRequest, CompletionRequest, LeaseDemand)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 class PinAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
+from registry.orders.service import OrderService
 from registry.pins.service import PinService
 from registry.signing import Signing
 
@@ -17,6 +18,7 @@ class Services:
 
     pins: PinService
     leases: LeaseService
+    orders: OrderService
     status: StatusAnswer
     signing: Signing | None = None
     limits: Limits | None = None

@@ -19,6 +19,7 @@ from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.opening import open_database
+from registry.orders.service import OrderService
 from registry.pins.service import PinService
 from registry.roots import take_up
 from registry.services import Services
@@ -75,6 +76,7 @@ def open_registry(
     services = Services(
         pins=PinService(database, trusted, signer),
         leases=LeaseService(database, trusted, signer),
+        orders=OrderService(database, trusted),
         status=status,
         signing=Signing(asked or signer, trusted),
         limits=limits_of(home.config),

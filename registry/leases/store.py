@@ -121,16 +121,16 @@ def _raise_limit(connection: Connection, station: str, up_to: int) -> None:
         connection.execute(insert(station_counts), row)
 
 
-def count_pin(connection: Connection, station: str, at: str) -> bool:
-    """Count one more pin of the station, in the transaction that stores it; False beyond its leases.
+def count_pin(connection: Connection, station: str, at: str, units: int = 1) -> bool:
+    """Count so many more pins of the station, in the transaction that stores them; False beyond its leases.
 
     A pin that was registered at a time whose pins were examined (the clock was set back) has them examined again.
     """
     mark = station_counts.c.reported_before
     counted = connection.execute(
         update(station_counts)
-        .where(station_counts.c.station == station, station_counts.c.pins < station_counts.c.up_to)
-        .values(pins=station_counts.c.pins + 1, reported_before=case((mark > at, at), else_=mark))
+        .where(station_counts.c.station == station, station_counts.c.pins + units <= station_counts.c.up_to)
+        .values(pins=station_counts.c.pins + units, reported_before=case((mark > at, at), else_=mark))
     )
     return counted.rowcount == 1
 

@@ -25,6 +25,7 @@ from trust.closing import About
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
+from trust.order import WorkOrder
 from trust.root import TrustedRoot
 from trust.signed import nonces, signed_in
 from trust.statement import Completion
@@ -41,6 +42,7 @@ class CheckedCompletion:
     device: DeviceId
     statement: Completion
     envelope: Envelope
+    order: WorkOrder
     nonces: frozenset[bytes]
 
 
@@ -65,4 +67,4 @@ def check_completion(
         raise RefusedError(_CODES[wrong.about], wrong.text, record if wrong.about is About.PIN else None)
     require_permitted(orders.permits(order, order_envelope.payload_sha256, done))
     used = frozenset(nonces(signed_in(done)))
-    return CheckedCompletion(device=record.device, statement=done, envelope=envelope, nonces=used)
+    return CheckedCompletion(device=record.device, statement=done, envelope=envelope, order=order, nonces=used)

@@ -76,7 +76,7 @@ class Receipts:
         """Store it; if another thread was faster, its receipt is the one."""
         try:
             with self.database.write() as connection:
-                store.insert_receipt(connection, statement_sha256, signed)
+                store.insert_receipts(connection, {statement_sha256: signed})
         except IntegrityError:
             with self.database.read() as connection:
                 return store.load_receipt(connection, statement_sha256)

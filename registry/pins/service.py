@@ -15,11 +15,11 @@ from hsm.signer import ReceiptSigner
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
-from registry.leases.store import count_pin
 from registry.pins import clash, store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.clash import Clash
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
+from registry.pins.intake import Intake
 from registry.pins.receipts import Receipts
 from registry.pins.record import PinRecord
 from registry.pins.store import StoredPin
@@ -38,6 +38,7 @@ class PinService:
         self._database = database
         self._trusted = trusted
         self._receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        self._intake = Intake(trusted)
         self._now = now
 
     def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
@@ -62,7 +63,7 @@ class PinService:
         checked = check_completion(done, completion, record, order)
         try:
             with self._database.write() as connection:
-                inserted = store.insert_completion(connection, checked, stamp(self._now()))
+                (inserted,) = self._intake.completions(connection, [checked], stamp(self._now()))
         except IntegrityError as error:
             return self._completed_before(checked, error)
         pin = replace(stored.pin, receipt=record.pin.receipt)
@@ -85,13 +86,9 @@ class PinService:
             return self._try_insert(checked)
 
     def _try_insert(self, checked: CheckedPin) -> StoredPin:
-        station = checked.statement.station
         with self._database.write() as connection:
-            at = stamp(self._now())
-            stored = store.insert_pin(connection, checked, at)
-            if self._trusted.root.lease_key is not None and not count_pin(connection, station, at):
-                text = f"station {station} has no lease, or as many pins as its leases allow: renew its signer's lease"
-                raise RefusedError(Code.LEASE_EXCEEDED, f"{text}; if that is refused, there are two of its signer")
+            (stored,) = self._intake.pins(connection, [checked], stamp(self._now()))
+        self._intake.papers.seen(checked.order_envelope)
         return stored
 
     def _pinned_before(self, checked: CheckedPin, error: IntegrityError) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Insert, LargeBinary, Select, Text, and_, bindparam, exists, insert, or_, select
+from sqlalchemy import Select, and_, bindparam, insert, or_, select
 
 from registry.tables import completions, orders, pins, receipts, signature_r
 
@@ -17,12 +17,6 @@ INSERT_PIN: Final = insert(pins)
 INSERT_COMPLETION: Final = insert(completions)
 INSERT_RECEIPT: Final = insert(receipts)
 INSERT_NONCE: Final = insert(signature_r)
-
-
-def _insert_order() -> Insert:
-    known = exists().where(orders.c.order_sha256 == bindparam("sha256"))
-    row = select(bindparam("sha256", type_=Text), bindparam("id", type_=Text), bindparam("json", type_=LargeBinary))
-    return insert(orders).from_select(["order_sha256", "order_id", "envelope"], row.where(~known))
 
 
 def _held(*more: Any) -> Select[*tuple[Any, ...]]:
@@ -41,9 +35,6 @@ def _held(*more: Any) -> Select[*tuple[Any, ...]]:
         .where(pins.c.device_id == bindparam("device_id"))
     )  # fmt: skip
 
-
-INSERT_ORDER: Final = _insert_order()
-"""Nothing if the order is stored. Parameters: sha256, id, json."""
 
 HELD: Final = _held()
 """A device's pin, completion and their receipts, at most one row. Parameter: device_id."""

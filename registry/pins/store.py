@@ -5,6 +5,7 @@ Inserts are plain: the unique constraints decide, and `rivals` says afterwards w
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row
@@ -49,49 +50,40 @@ class Rival:
     statement_sha256: str
 
 
-def insert_pin(connection: Connection, checked: CheckedPin, at: str) -> StoredPin:
-    """Insert pin, the r of its proofs and, unless it is known, its order; IntegrityError if any part is taken.
+def insert_pins(connection: Connection, checked: Sequence[CheckedPin], at: str) -> list[StoredPin]:
+    """Insert pins, whose orders are there, and the r of their proofs; IntegrityError if any part is taken.
 
     What `load` will give once the caller has committed, and not before.
     """
-    pin, statement = checked.statement, checked.envelope
-    order = {"sha256": pin.order_sha256, "id": checked.order.order_id, "json": checked.order_envelope.to_json()}
-    connection.execute(sql.INSERT_ORDER, order)
-    connection.execute(
-        sql.INSERT_PIN,
-        {
-            "device_id": pin.device_id, "station": pin.station, "job": pin.job, "fingerprint": pin.fingerprint,
-            "modulus": checked.key.modulus, "order_id": pin.order_id, "order_sha256": pin.order_sha256,
-            "statement": statement.to_json(), "statement_sha256": statement.payload_sha256, "registered_at": at,
-        },
-    )  # fmt: skip
-    _insert_nonces(connection, checked.nonces, pin.device_id)
-    return StoredPin(
-        device=checked.device, job=pin.job, fingerprint=pin.fingerprint, order_id=pin.order_id,
-        order_sha256=pin.order_sha256, pin=Stored(statement=statement, registered_at=at, receipt=None), completion=None,
-    )  # fmt: skip
+    connection.execute(sql.INSERT_PIN, [_pin_row(each, at) for each in checked])
+    _insert_nonces(connection, [(r, str(each.device)) for each in checked for r in each.nonces])
+    return [_inserted(each, at) for each in checked]
 
 
-def insert_completion(connection: Connection, checked: CheckedCompletion, at: str) -> Stored:
-    """Insert the completion and the r of its signatures; IntegrityError if the pin is completed or an r was seen.
+def insert_completions(connection: Connection, checked: Sequence[CheckedCompletion], at: str) -> list[Stored]:
+    """Insert completions and the r of their signatures; IntegrityError if a pin is completed or an r was seen.
 
-    What `load` will give as the completion once the caller has committed, and not before.
+    What `load` will give as the completions once the caller has committed, and not before.
     """
-    done, statement = checked.statement, checked.envelope
     connection.execute(
         sql.INSERT_COMPLETION,
-        {
-            "device_id": done.device_id, "pin_sha256": done.pin_sha256, "statement": statement.to_json(),
-            "statement_sha256": statement.payload_sha256, "registered_at": at,
-        },
+        [
+            {
+                "device_id": each.statement.device_id, "pin_sha256": each.statement.pin_sha256,
+                "statement": each.envelope.to_json(), "statement_sha256": each.envelope.payload_sha256,
+                "registered_at": at,
+            }
+            for each in checked
+        ],
     )  # fmt: skip
-    _insert_nonces(connection, checked.nonces, done.device_id)
-    return Stored(statement=statement, registered_at=at, receipt=None)
+    _insert_nonces(connection, [(r, str(each.device)) for each in checked for r in each.nonces])
+    return [Stored(statement=each.envelope, registered_at=at, receipt=None) for each in checked]
 
 
-def insert_receipt(connection: Connection, statement_sha256: str, receipt: Envelope) -> None:
-    """Insert a receipt; IntegrityError if the statement has one."""
-    connection.execute(sql.INSERT_RECEIPT, {"statement_sha256": statement_sha256, "envelope": receipt.to_json()})
+def insert_receipts(connection: Connection, receipts: Mapping[str, Envelope]) -> None:
+    """Insert receipts, by the statements' SHA-256; IntegrityError if one of them has a receipt."""
+    rows = [{"statement_sha256": sha256, "envelope": each.to_json()} for sha256, each in sorted(receipts.items())]
+    connection.execute(sql.INSERT_RECEIPT, rows)
 
 
 def load(connection: Connection, device: DeviceId) -> StoredPin | None:
@@ -132,9 +124,27 @@ def nonce_owners(connection: Connection, nonces: frozenset[bytes]) -> list[str]:
     return list(connection.execute(sql.NONCE_OWNERS, {"r": sorted(nonces)}).scalars())
 
 
-def _insert_nonces(connection: Connection, nonces: frozenset[bytes], device_id: str) -> None:
-    if nonces:
-        connection.execute(sql.INSERT_NONCE, [{"r": each, "device_id": device_id} for each in sorted(nonces)])
+def _insert_nonces(connection: Connection, used: list[tuple[bytes, str]]) -> None:
+    if used:
+        connection.execute(sql.INSERT_NONCE, [{"r": r, "device_id": device_id} for r, device_id in sorted(used)])
+
+
+def _pin_row(checked: CheckedPin, at: str) -> dict[str, object]:
+    pin, statement = checked.statement, checked.envelope
+    return {
+        "device_id": pin.device_id, "station": pin.station, "job": pin.job, "fingerprint": pin.fingerprint,
+        "modulus": checked.key.modulus, "order_id": pin.order_id, "order_sha256": pin.order_sha256,
+        "statement": statement.to_json(), "statement_sha256": statement.payload_sha256, "registered_at": at,
+    }  # fmt: skip
+
+
+def _inserted(checked: CheckedPin, at: str) -> StoredPin:
+    pin = checked.statement
+    return StoredPin(
+        device=checked.device, job=pin.job, fingerprint=pin.fingerprint, order_id=pin.order_id,
+        order_sha256=pin.order_sha256, pin=Stored(statement=checked.envelope, registered_at=at, receipt=None),
+        completion=None,
+    )  # fmt: skip
 
 
 def _stored_pin(row: Row[*tuple[object, ...]], device: DeviceId) -> StoredPin:

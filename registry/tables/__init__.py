@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
 from registry.tables.metadata import metadata
+from registry.tables.orders import order_approvals, order_counts, order_raises
 from registry.tables.pins import completions, orders, pins, receipts, signature_r
 from registry.tables.roots import roots
 
@@ -17,6 +18,9 @@ __all__ = [
     "lease_signatures",
     "leases",
     "metadata",
+    "order_approvals",
+    "order_counts",
+    "order_raises",
     "orders",
     "pins",
     "receipts",
@@ -26,4 +30,7 @@ __all__ = [
     "station_counts",
 ]
 
-APPEND_ONLY = (orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots)
+APPEND_ONLY = (
+    orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots,
+    order_approvals, order_raises,
+)  # fmt: skip

@@ -38,8 +38,15 @@ ROWS = {
     "lease_signatures": ("st-01", 1, b"{}"),
     "reported_pins": ("st-01", 1, "s" * 64),
     "roots": (1, "r" * 64, "2026-11-22T20:00:00Z"),
+    "order_approvals": ("e" * 64, "o" * 64, b"{}", "2026-11-22T20:00:00Z"),
+    "order_raises": ("a" * 64, "o" * 64, "st-01", 5, b"{}", "2026-11-22T20:00:00Z"),
 }
-COUNTED = ("st-01", 1, 500, "2026-11-22T20:00:00Z")  # of `station_counts`, the one table whose rows change
+COUNTED = (
+    "st-01",
+    1,
+    500,
+    "2026-11-22T20:00:00Z",
+)  # of `station_counts`, whose rows change, as those of `order_counts`
 
 
 @pytest.fixture
@@ -53,9 +60,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def filled(database: Database) -> Database:
     with database.write() as connection:
-        for table, values in ROWS.items():
+        for table, values in {**ROWS, "station_counts": COUNTED}.items():
             connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
-        connection.exec_driver_sql("INSERT INTO station_counts VALUES (?, ?, ?, ?)", COUNTED)
     return database
 
 
@@ -85,7 +91,7 @@ def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path)
         metadata.create_all(connection)
     found, wanted = shape(database), shape(declared)
     declared.close()
-    assert set(found) == {*ROWS, "station_counts"}
+    assert set(found) == {*ROWS, "station_counts", "order_counts"}
     assert set(ROWS) == {each.name for each in APPEND_ONLY}
     assert found == wanted
     assert all(each["form"] == {"strict": 1, "without rowid": 1} for each in found.values())
@@ -145,7 +151,7 @@ def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
 
 
 _BLOBS = {"envelope", "statement", "modulus", "r", "request", "lease", "head", "log_root_hash"}
-_NUMBERS = {"serial", "signed", "up_to", "log_size", "number", "version"}
+_NUMBERS = {"serial", "signed", "up_to", "log_size", "number", "version", "units"}
 
 
 def _fresh(column: str) -> str:
@@ -237,6 +243,10 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         ("reported_pins", {1: 2}),
         ("roots", {0: 2}),
         ("roots", {1: "t" * 64}),
+        ("order_approvals", {}),
+        ("order_approvals", {0: "t" * 64, 1: "x" * 64}),
+        ("order_raises", {}),
+        ("order_raises", {0: "t" * 64, 1: "x" * 64}),
     ],
     ids=[
         "device",
@@ -258,6 +268,10 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         "reported-statement",
         "root",
         "root twice",
+        "approvals",
+        "approvals-of-no-order",
+        "raise",
+        "raise-of-no-order",
     ],
 )
 def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Database) -> None:

@@ -18,6 +18,7 @@ from registry.database import Database
 from registry.leases.service import LeaseService
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
+from registry.orders.service import OrderService
 from registry.pins.service import PinService
 from registry.services import Services
 from tests.registry.make import Device, SoftwareReceiptSigner, World
@@ -35,13 +36,17 @@ class Api:
 
     service: PinService
     leases: LeaseService
+    orders: OrderService | None = None
 
     def ask(
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
     ) -> httpx2.Response:
         async def run() -> httpx2.Response:
             transport = httpx2.ASGITransport(
-                create_app(Services(pins=self.service, leases=self.leases, status=STATUS)), raise_app_exceptions=False
+                create_app(
+                    Services(pins=self.service, leases=self.leases, orders=self.orders, status=STATUS)  # type: ignore[arg-type]
+                ),
+                raise_app_exceptions=False,
             )
             async with httpx2.AsyncClient(transport=transport, base_url="https://registry") as client:
                 return await client.request(method, path, content=body, headers=headers)
@@ -58,7 +63,7 @@ def pin_body(statement: Envelope, order: Envelope) -> bytes:
 
 @pytest.fixture
 def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
-    return Api(service, LeaseService(database, made.trusted, signer))
+    return Api(service, LeaseService(database, made.trusted, signer), OrderService(database, made.trusted))
 
 
 def error(response: httpx2.Response) -> tuple[int, str]:
@@ -340,7 +345,10 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
     device = Device()
     pin, plain = "/v1/pins/{device_id}", f"/v1/pins/{device.device_id}"
     statement = made.pin(device)
+    order, plain_order = "/v1/orders/{order_sha256}", f"/v1/orders/{made.order_envelope.payload_sha256}"
     seen = [
+        ("get", order, api.ask("GET", plain_order)),
+        ("post", order + "/raises", api.ask("POST", plain_order + "/raises", b"")),
         ("get", "/v1/status", api.ask("GET", "/v1/status")),
         ("get", pin, api.ask("GET", plain)),
         ("put", pin, api.put_pin(device, statement, made.order_envelope)),
@@ -350,6 +358,7 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
         ("put", pin, api.put_pin(device, made.pin(device, product="kettle"), made.order_envelope)),
         ("put", pin + "/completion", api.ask("PUT", plain + "/completion", b"")),
         ("get", pin, api.ask("GET", plain)),
+        ("get", order, api.ask("GET", plain_order)),
         ("get", pin, api.ask("GET", "/v1/pins/01")),
         ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"")),
         ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"x" * 70_000)),
@@ -363,7 +372,9 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
         assert not fits(described, response.json() | {"more": 1}, document)
     asked = document["paths"][pin]["put"]["requestBody"]["content"]["application/json"]["schema"]
     assert fits(asked, json.loads(pin_body(statement, made.order_envelope)), document)
-    assert set(document["paths"]) == {"/v1/status", "/v1/leases", pin, pin + "/completion"}
+    assert set(document["paths"]) == {
+        "/v1/status", "/v1/leases", pin, pin + "/completion", order, order + "/raises",
+    }  # fmt: skip
     assert json.dumps(document).count("HTTPValidationError") == 0
 
 

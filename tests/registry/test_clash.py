@@ -86,7 +86,7 @@ def test_the_gravest_finding_about_a_completion(made: World) -> None:
     receipt = receipt_for(made, pin)
     done, again = (made.completion(device, pin, receipt) for _ in range(2))
     sent = CheckedCompletion(
-        device=device.device_id, statement=read(done, Completion), envelope=done, nonces=frozenset()
+        device=device.device_id, statement=read(done, Completion), envelope=done, order=made.order, nonces=frozenset()
     )
     own = str(device.device_id)
     open_pin = PinRecord(device=device.device_id, pin=entry(pin, receipt))

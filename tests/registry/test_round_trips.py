@@ -11,6 +11,7 @@ from sqlalchemy import Connection, event
 from ledger.durable import READING
 from registry.database import Database
 from registry.errors import RefusedError
+from registry.orders.papers import Papers
 from registry.pins import checks, store
 from registry.pins.service import PinService
 from tests.registry.make import Device, SoftwareReceiptSigner, World, world
@@ -58,7 +59,8 @@ def test_what_an_insert_says_is_what_is_loaded(
     device = Device()
     checked = checks.check_pin(made.trusted, device.device_id, made.pin(device), made.order_envelope)
     with database.write() as connection:
-        inserted = store.insert_pin(connection, checked, "2026-11-22T20:00:00.000Z")
+        Papers(made.trusted).keep(connection, "order-7", made.order_envelope, "2026-11-22T20:00:00.000Z")
+        (inserted,) = store.insert_pins(connection, [checked], "2026-11-22T20:00:00.000Z")
     with database.read() as connection:
         assert store.load(connection, device.device_id) == inserted
         assert store.load_with_order(connection, device.device_id) == (inserted, made.order_envelope)
