@@ -28,6 +28,7 @@ from registry.pins.record import PinRecord
 from registry.routes import ROUTES
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
+from registry.telemetry.watching import declared
 from trust.codes import Code
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[
         if wait_s > 0:
             return too_many(wait_s)
         asked = Asked(path=request.path_params, body=await request.body())
+        if route.at_once:
+            return route.work(services, asked)
         return await asyncio.get_running_loop().run_in_executor(threads, route.work, services, asked)
 
     return endpoint
@@ -132,11 +135,11 @@ def _no_route(_request: Request, error: Exception) -> Response:
 
 
 def _store_failed(_request: Request, error: Exception) -> Response:
-    _log.error("database failed: %s", error, exc_info=error)
+    _log.error("the database failed", exc_info=error)
     text = "the registry's database failed: ask its operator, then send the same request again"
     return answered(503, error_answer(Code.STORE_FAILED, text))
 
 
 def _internal(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed: a bug", request.method, request.url.path, exc_info=error)
+    _log.error("a request failed: a bug", exc_info=error, extra={"route": declared(request.scope)})
     return answered(500, error_answer(Code.INTERNAL, "the registry has a bug here: its log says more"))

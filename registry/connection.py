@@ -104,7 +104,7 @@ class BoundedConnection(H11Protocol):
             clock.cancel()
 
     def _too_slow(self, what: str, limit_s: float) -> None:
-        _log.info("connection dropped: %s took more than %g s", what, limit_s)
+        _log.info("connection dropped: a step of it took too long", extra={"part": what, "limit_s": limit_s})
         self.transport.abort()
 
 
@@ -113,4 +113,5 @@ class Loop(asyncio.SelectorEventLoop):
 
     async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
         """As asyncio's; the connections that it accepts have the limit."""
-        return await super().create_server(*args, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S, **options)
+        limit_s = None if options.get("ssl") is None else HANDSHAKE_TIMEOUT_S
+        return await super().create_server(*args, ssl_handshake_timeout=limit_s, **options)

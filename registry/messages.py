@@ -7,7 +7,7 @@ stored. The same classes make the schemas of `registry.openapi`. Never decides a
 from __future__ import annotations
 
 import json
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -83,6 +83,12 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str
 
 
+class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """That it is so; what is not is a refusal."""
+
+    status: Literal["live", "ready"]
+
+
 class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Why not; `stored` is what the registry holds, if that is the reason."""
 
@@ -120,6 +126,11 @@ def read_device(text: str) -> DeviceId:
         return DeviceId.parse(text)
     except IdentityError as error:
         raise RefusedError(Code.MALFORMED, str(error)) from error
+
+
+def health_answer(status: Literal["live", "ready"]) -> bytes:
+    """Answer to who asks how it is."""
+    return msgspec.json.encode(HealthAnswer(status=status))
 
 
 def pin_answer(record: PinRecord) -> bytes:

@@ -20,11 +20,16 @@ def upgrade(database: Database) -> None:
         command.upgrade(_config(connection), "head")
 
 
+def head() -> str | None:
+    """The revision that this version needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
 def require_current(database: Database) -> None:
     """DatabaseError unless the schema is exactly this version's."""
     with database.read() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    wanted = head()
     if found != wanted:
         raise DatabaseError(
             f"database schema is {found or 'empty'}, this version needs {wanted}: "

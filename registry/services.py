@@ -10,11 +10,15 @@ from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
 from registry.pins.service import PinService
 from registry.signing import Signing
+from registry.telemetry.health import Health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts."""
+    """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts.
+
+    `health` None: nobody looks.
+    """
 
     pins: PinService
     leases: LeaseService
@@ -22,3 +26,4 @@ class Services:
     status: StatusAnswer
     signing: Signing | None = None
     limits: Limits | None = None
+    health: Health | None = None

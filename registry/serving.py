@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -18,7 +17,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from hsm.client import ReceiptClient
 from hsm.signer import ReceiptSigner
@@ -26,7 +25,9 @@ from registry.alone import alone
 from registry.connection import BoundedConnection, Loop
 from registry.limits.body import MAX_HEAD_BYTES
 from registry.settings import Home, SetupError
-from registry.startup import load_root, open_registry
+from registry.startup import Ready, load_root, open_registry
+from registry.telemetry.door import telemetry_app
+from registry.telemetry.listener import Beside, is_loopback
 from registry.warming import look_up_once
 from trust.printable import plainly
 
@@ -40,15 +41,18 @@ _HTTPS = 443
 class _Server(uvicorn.Server):
     """A server that says when it takes connections, has then answered once already, and drops them to end in time."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], beside: Beside | None = None) -> None:
         super().__init__(config)
         self._ready = ready
+        self._beside = beside
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
+        if self._beside is not None and self.config.ssl is not None:
+            self.servers.append(await self._beside.start(self.server_state, self.config.ssl))
         if not await look_up_once(self.config.loaded_app):
             _log.warning("a look-up failed: this registry takes connections, and its database does not answer")
         self._ready()
@@ -70,20 +74,40 @@ class _Server(uvicorn.Server):
             each.transport.abort()
 
 
-def run(home: Home, root: Path, signer: ReceiptSigner, address: tuple[str, int], say: Callable[[str], None]) -> None:
-    """Check everything, then serve at (host, port) until SIGTERM; SetupError if something does not fit."""
+def run(
+    home: Home,
+    root: Path,
+    signer: ReceiptSigner,
+    address: tuple[str, int],
+    say: Callable[[str], None],
+    *,
+    telemetry: tuple[str, int] | None = None,
+) -> None:
+    """Check everything, then serve at (host, port) until SIGTERM; SetupError if something does not fit.
+
+    `telemetry` is the address of metrics and health, if they are wanted at one of their own.
+    """
     trusted = load_root(root)
     with alone(home):
         ready = open_registry(home, trusted, signer, asked=ReceiptClient(home.signer_socket, timeout_s=_STATUS_S))
         try:
-            listening = listen(*address)
+            listening, beside = listen(*address), _beside(ready, telemetry)
             host, port = listening.getsockname()[:2]
             status = ready.status
             text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
             elsewhere = not_there(trusted.root.registry_url, host, port)
-            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere))
+            told = "" if beside is None else f"metrics: {beside.url}/metrics"
+            ready.health.watch()
+            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere, told), beside)
         finally:
+            ready.health.end()
             ready.database.close()
+
+
+def _beside(ready: Ready, telemetry: tuple[str, int] | None) -> Beside | None:
+    if telemetry is None:
+        return None
+    return Beside(app=telemetry_app(ready.metrics, ready.health), listening=listen(*telemetry))
 
 
 def _say_all(say: Callable[[str], None], *lines: str) -> None:
@@ -99,16 +123,9 @@ def not_there(url: str, host: str, port: int) -> str:
     wanted = urlsplit(url)
     if (wanted.port or _HTTPS) != port:
         return f"warning: stations go to {url}, by the trust root, and this listens on port {port}: see to --port"
-    if _is_loopback(host) and not _is_loopback(wanted.hostname or ""):
+    if is_loopback(host) and not is_loopback(wanted.hostname or ""):
         return f"warning: stations go to {url}, by the trust root, and this listens on {host} only: see to --host"
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -125,7 +142,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[], None]) -> None:
+def serve(
+    app: ASGIApp, home: Home, listening: socket.socket, ready: Callable[[], None], beside: Beside | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; requests in work are finished first, for at most 10 s."""
     config = uvicorn.Config(
         app,
@@ -156,7 +175,7 @@ def serve(app: FastAPI, home: Home, listening: socket.socket, ready: Callable[[]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)  # uvicorn raises the signal again when it has finished: that is a clean end here
     with contextlib.closing(listening):
-        _Server(config, ready).run(sockets=[listening])
+        _Server(config, ready, beside).run(sockets=[listening])
 
 
 def _family(host: str, port: int) -> socket.AddressFamily:

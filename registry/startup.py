@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 import given
 from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailableError
@@ -25,6 +25,10 @@ from registry.roots import take_up
 from registry.services import Services
 from registry.settings import FILE, Home, RegistryConfig, SetupError
 from registry.signing import Signing
+from registry.telemetry.health import Health
+from registry.telemetry.metrics import Metrics
+from registry.telemetry.parts import parts
+from registry.telemetry.watching import Watching
 from registry.tls import trusted_by
 from trust.root import RootError, TrustedRoot
 from trust.root_file import parse
@@ -34,9 +38,11 @@ from trust.root_file import parse
 class Ready:
     """A registry that may serve."""
 
-    app: FastAPI
+    app: ASGIApp
     database: Database
     status: StatusAnswer
+    health: Health
+    metrics: Metrics
 
 
 def load_root(path: Path) -> TrustedRoot:
@@ -73,15 +79,30 @@ def open_registry(
         version=own_version(),
         trouble="",
     )
+    signing = Signing(asked or signer, trusted)
+    health = Health(parts(database, signing))
+    metrics = Metrics(version=status.version, environment=status.environment)
     services = Services(
         pins=PinService(database, trusted, signer),
         leases=LeaseService(database, trusted, signer),
         orders=OrderService(database, trusted),
         status=status,
-        signing=Signing(asked or signer, trusted),
+        signing=signing,
         limits=limits_of(home.config),
+        health=health,
     )
-    return Ready(app=create_app(services), database=database, status=status)
+    _tell(metrics, health, services.limits)
+    app = Watching(create_app(services), metrics)
+    return Ready(app=app, database=database, status=status, health=health, metrics=metrics)
+
+
+def _tell(metrics: Metrics, health: Health, limits: Limits | None) -> None:
+    """Let the metrics show what others know."""
+    metrics.gauge("database_well", "1: it took a write a moment ago.", lambda: health.good("database"))
+    metrics.gauge("signer_well", "1: it could sign a moment ago.", lambda: health.good("signer"))
+    if limits is not None:
+        metrics.gauge("addresses_remembered", "Whose requests are counted.", lambda: len(limits.strangers))
+        metrics.gauge("callers_remembered", "Whose requests are counted.", lambda: len(limits.callers))
 
 
 def require_own_root(config: RegistryConfig, trusted: TrustedRoot) -> None:

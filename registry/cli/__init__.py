@@ -5,7 +5,6 @@ Data on stdout, everything else on stderr. Exit codes: 0 done, 1 the device is n
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,18 +71,21 @@ def migrate(directory: Path) -> None:
 @click.option("--root", required=True, type=_PATH, help="The trust root's file.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-def serve(directory: Path, root: Path, host: str, port: int) -> None:
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here, too.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="TLS anywhere else than on this machine.")
+def serve(directory: Path, root: Path, host: str, port: int, metrics_port: int | None, metrics_host: str) -> None:
     """Serve stations over HTTPS until SIGTERM. Says 'ready' on stderr when it takes connections."""
     from hsm.client import ReceiptClient  # noqa: PLC0415
     from registry.serving import run  # noqa: PLC0415
     from registry.settings import Home  # noqa: PLC0415
+    from registry.telemetry import diagnostics  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for library in ("alembic", "uvicorn"):  # what they say of every start is said by "ready" already
-        logging.getLogger(library).setLevel(logging.WARNING)
+    diagnostics.set_up()
+    telemetry = None if metrics_port is None else (metrics_host, metrics_port)
     with _set_up():
         home = Home.load(directory)
-        run(home, root, ReceiptClient(home.signer_socket), (host, port), lambda text: click.echo(text, err=True))
+        signer = ReceiptClient(home.signer_socket)
+        run(home, root, signer, (host, port), lambda text: click.echo(text, err=True), telemetry=telemetry)
 
 
 @cli.command(short_help="What the registry holds about a device.")

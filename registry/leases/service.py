@@ -87,8 +87,8 @@ class LeaseService:
             newest = store.newest_time(connection)
             try:
                 rules.require_time(now, max(known, moment(newest)) if newest else known)
-            except RefusedError as error:
-                _log.error("no lease for station %s: %s", request.station, error)
+            except RefusedError:
+                _log.exception("no lease is granted: the clock may have jumped", extra={"station": request.station})
                 raise
         return now if last is None else max(now, moment(last.granted_at))
 
@@ -119,7 +119,7 @@ class LeaseService:
             text = f"granted, but the lease cannot be signed now ({error}): send the same request again"
             raise ReceiptUnavailableError(text) from error
         except (SignerError, StatementError) as error:
-            _log.error("lease %d of station %s not signed: %s", wanted.serial, wanted.station, error)
+            _log.exception("a lease that is granted is not signed", extra={"station": wanted.station})
             raise rules.not_signed(wanted, error) from error
         return signed if unsigned.signatures else self._keep(signed, request)  # the key was replaced since
 

@@ -58,7 +58,7 @@ class OrderService:
             with self._database.write() as connection:
                 self._raise(connection, act, envelope)
         except IntegrityError:  # another process has taken this very act just now
-            _log.info("act %s is taken already", envelope.payload_sha256)
+            _log.info("an act is taken already")
         return self.counted(act.order_sha256)
 
     def _raise(self, connection: Connection, act: Act, envelope: Envelope) -> None:

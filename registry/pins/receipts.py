@@ -66,7 +66,7 @@ class Receipts:
             signed = self.signer.sign_receipt(receipt)
             _require_same(receipt, verify(signed, Receipt, self.trusted.root.receipt_key))
         except (SignerUnavailableError, SignerError, StatementError) as error:
-            _log.warning("receipt for %s of device %s not signed: %s", receipt.subject, receipt.device_id, error)
+            _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})
             raise ReceiptUnavailableError(
                 f"stored, but its receipt cannot be signed now ({error}): send the same request again"
             ) from error

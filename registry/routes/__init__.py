@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.routes import leases, orders, pins, status
+from registry.routes import health, leases, orders, pins, status
 from registry.routes.route import Route
 
-ROUTES: tuple[Route, ...] = (*pins.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES)
+ROUTES: tuple[Route, ...] = (*pins.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES)

@@ -33,6 +33,15 @@ class Plant:
     said: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
 
+    def telemetry(self) -> str:
+        """The telemetry's URL, once it was said; for a plant that was started with METRICS."""
+        assert self.process is not None and self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if found := re.match(r"metrics: (.*)/metrics$", line):
+                return found[1]
+        raise AssertionError("".join(self.said))
+
     @property
     def url(self) -> str:
         return f"https://localhost:{self.port}"
@@ -41,7 +50,7 @@ class Plant:
     def tls_root(self) -> bytes:
         return self.made.trusted.root.tls_root
 
-    def start(self, **limits_s: float) -> None:
+    def start(self, **limits_s: float | str) -> None:
         argv = [
             sys.executable,
             "-m",
