@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from hsm.door import who_may
 from hsm.files import what_it_is
 from hsm.messages import (
     LENGTH,
+    MAX_RECEIPTS,
     Answer,
     AssertionBody,
     CompletionBody,
@@ -27,14 +29,18 @@ from hsm.messages import (
     FrameError,
     LeaseBody,
     Nothing,
+    OneOfMany,
     OrderBody,
     PinBody,
     ReceiptBody,
+    ReceiptsBody,
+    Refusal,
     ReturnBody,
     RevocationBody,
     RosterBody,
     body_length,
     parse_answer,
+    refusal_of,
     result,
 )
 from hsm.signer import ChallengeRequest, SignerError, SignerForbiddenError, SignerStatus, SignerUnavailableError
@@ -167,6 +173,17 @@ class ReceiptClient:
         """The receipt, signed."""
         return self._call("sign_receipt", ReceiptBody(receipt), Envelope)
 
+    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+        """Each receipt signed, or why it is not, in as few requests as there are frames."""
+        found: list[Envelope | SignerError] = []
+        for first in range(0, len(receipts), MAX_RECEIPTS):
+            body = ReceiptsBody(tuple(receipts[first : first + MAX_RECEIPTS]))
+            answers = self._call("sign_receipts", body, list[OneOfMany])
+            if len(answers) != len(body.receipts):
+                raise SignerUnavailableError(f"{len(answers)} answers of the signer to {len(body.receipts)} receipts")
+            found += [_one(each) for each in answers]
+        return found
+
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed."""
         return self._call("sign_lease", LeaseBody(lease), Envelope)
@@ -221,6 +238,14 @@ class ReceiptClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _one(answer: OneOfMany) -> Envelope | SignerError:
+    if isinstance(answer.error, Refusal):
+        return refusal_of(answer.error)
+    if isinstance(answer.ok, Envelope):
+        return answer.ok
+    raise SignerUnavailableError("an answer of the signer with neither result nor refusal")
 
 
 def _away(path: Path, error: OSError) -> SignerUnavailableError:

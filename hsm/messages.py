@@ -22,6 +22,7 @@ from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
 MAX_FRAME_BYTES = 65_536
+MAX_RECEIPTS = 48
 LENGTH = struct.Struct(">I")
 _QUOTED = 300  # characters of a decoder's words, which quote foreign keys: a refusal must fit into a frame
 _MAX_ID = 2**53 - 1  # what every JSON reader takes exactly (RFC 8259 §6)
@@ -119,6 +120,19 @@ class ReceiptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: Receipt
 
 
+class ReceiptsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_receipts`: as many as their envelopes fit into one frame, with names as long as names may be."""
+
+    receipts: Annotated[tuple[Receipt, ...], msgspec.Meta(min_length=1, max_length=MAX_RECEIPTS)]
+
+
+class OneOfMany(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one of many requests in a body has got: `ok` or `error`."""
+
+    ok: Envelope | msgspec.UnsetType = msgspec.UNSET
+    error: Refusal | msgspec.UnsetType = msgspec.UNSET
+
+
 class FrameError(Exception):
     """Not a frame or request of this protocol; the text says why, the code says whether it was too large."""
 
@@ -172,10 +186,15 @@ def refused(request_id: int, code: Code, message: str) -> Answer:
     return Answer(v=1, id=request_id, error=Refusal(code=code.value, message=message))
 
 
+def refusal_of(told: Refusal) -> SignerError:
+    """The refusal as whoever asked hears it."""
+    return SignerError(Code(told.code) if told.code in set(Code) else Code.INTERNAL, told.message)
+
+
 def result(answer: Answer, kind: type[T]) -> T:
     """What a client makes of an answer: the result, SignerError, or SignerUnavailableError when the token is away."""
     if isinstance(answer.error, Refusal):
-        code = Code(answer.error.code) if answer.error.code in set(Code) else Code.INTERNAL
+        code = refusal_of(answer.error).code
         if code is Code.TOKEN_UNAVAILABLE:
             raise SignerUnavailableError(answer.error.message)
         if code is Code.NOT_AUTHORISED and answer.id == 0:  # whoever asks: no request was read

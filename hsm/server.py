@@ -19,11 +19,14 @@ from pathlib import Path
 from hsm import verbs
 from hsm.bulletin import Bulletin
 from hsm.counters.file import StoreError
+from hsm.group_commit import Errand
 from hsm.listening import BACKLOG, listening
 from hsm.messages import (
     LENGTH,
     MAX_FRAME_BYTES,
     FrameError,
+    OneOfMany,
+    Refusal,
     Request,
     accepted,
     body_length,
@@ -36,6 +39,8 @@ from hsm.signer import SignerError
 from hsm.token import TokenError
 from hsm.worker import Worker
 from trust.codes import Code
+from trust.dsse import Envelope
+from trust.printable import printable
 
 _LOG = logging.getLogger(__name__)
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
@@ -43,6 +48,7 @@ _FRAME_TIMEOUT_S = 10.0
 _SEND_TIMEOUT_S = 3.0  # a client on this machine that reads takes no time; it bounds the end of `serve`, too
 _HEAR_OUT_S = 1.0
 _IN_FLIGHT = 32
+_TOLD = 500  # characters of one refusal among many: all fit into a frame
 
 Ask = Callable[[Request], Awaitable[bytes]]
 
@@ -105,13 +111,29 @@ class SignerServer:
             if request.verb == verbs.STATUS:
                 answer: object = await self._bulletin.status()
             else:
-                answer = await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
+                answer = await self._settled(wanted)
         except (SignerError, TokenError, StoreError) as error:
             answer = error
         if isinstance(answer, SignerError | TokenError | StoreError):
             no = refusal(answer)
             return frame(refused(request.id, no.code, str(no)))
         return frame(accepted(request.id, answer))
+
+    async def _settled(self, wanted: Errand | tuple[Errand, ...] | Callable[[], object]) -> object:
+        """The answer, which may be the error that is one; of many, a list of what each has got."""
+        if isinstance(wanted, tuple):
+            found = await asyncio.gather(*map(self._worker.join, wanted))
+            # Token or disk: whoever asks hears it for all, and asks for all again. What is signed is not signed twice.
+            failed = next((each for each in found if isinstance(each, TokenError | StoreError)), None)
+            return failed or [_one(each) for each in found]
+        return await (self._worker.call(wanted) if callable(wanted) else self._worker.join(wanted))
+
+
+def _one(answer: object) -> OneOfMany:
+    if isinstance(answer, SignerError):
+        return OneOfMany(error=Refusal(code=answer.code.value, message=printable(str(answer), _TOLD)))
+    assert isinstance(answer, Envelope), "an errand of many gives an envelope or a refusal"  # noqa: S101
+    return OneOfMany(ok=answer)
 
 
 async def _converse(ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

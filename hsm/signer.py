@@ -6,6 +6,7 @@ process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -147,6 +148,9 @@ class ReceiptSigner(Protocol):
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         """The receipt, signed. The same receipt gives the same bytes."""
+
+    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+        """Each receipt signed as by `sign_receipt`, or why it is not: one that is refused harms none beside it."""
 
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed. The same lease gives the same bytes; LEASE_CONFLICT for another of its number."""

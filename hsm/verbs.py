@@ -22,6 +22,7 @@ from hsm.messages import (
     OrderBody,
     PinBody,
     ReceiptBody,
+    ReceiptsBody,
     Request,
     ReturnBody,
     RevocationBody,
@@ -49,6 +50,14 @@ class _Joins:
 
 
 @dataclass(frozen=True, slots=True)
+class _JoinsMany:
+    """A verb of many requests in one body, which are settled together; the errands for one body."""
+
+    body: Any
+    errands: Callable[[Signatory, Any], tuple[Errand, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Alone:
     """A verb whose requests are few: each has memory and token for itself."""
 
@@ -56,8 +65,9 @@ class _Alone:
     call: Callable[[Signatory, Any], object]
 
 
+_Verb = _Joins | _JoinsMany | _Alone
 STATUS: Final = "status"
-_FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
+_FACTORY: Final[Mapping[str, _Verb]] = MappingProxyType(
     {
         STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "import_order": _Alone(OrderBody, lambda signatory, body: import_order(signatory, body.order)),
@@ -84,10 +94,13 @@ _FACTORY: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
         "balance": _Alone(Nothing, lambda signatory, _: accounts.balance(signatory)),
     }
 )
-_CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
+_CLOUD: Final[Mapping[str, _Verb]] = MappingProxyType(
     {
         STATUS: _Alone(Nothing, lambda signatory, _: accounts.status(signatory)),
         "sign_receipt": _Joins(ReceiptBody, lambda signatory, body: ReceiptCase(signatory, body.receipt)),
+        "sign_receipts": _JoinsMany(
+            ReceiptsBody, lambda signatory, body: tuple(ReceiptCase(signatory, each) for each in body.receipts)
+        ),
         "sign_lease": _Alone(LeaseBody, lambda signatory, body: leases.sign_lease(signatory, body.lease)),
         "sign_revocation": _Alone(
             RevocationBody, lambda signatory, body: revocations.sign_revocation(signatory, body.revocation, body.act)
@@ -97,8 +110,8 @@ _CLOUD: Final[Mapping[str, _Joins | _Alone]] = MappingProxyType(
 )
 
 
-def errand_or_call(signatory: Signatory, request: Request) -> Errand | Callable[[], object]:
-    """An errand, judged as far as that goes without memory, or a call; SignerError for no such verb."""
+def errand_or_call(signatory: Signatory, request: Request) -> Errand | tuple[Errand, ...] | Callable[[], object]:
+    """An errand or several, judged as far as that goes without memory, or a call; SignerError for no such verb."""
     verb = (_FACTORY if signatory.role == "factory" else _CLOUD).get(request.verb)
     if verb is None:
         raise SignerError(Code.NOT_AUTHORISED, f"this signer has no verb {request.verb[:40]!r} in its role")
@@ -109,7 +122,12 @@ def errand_or_call(signatory: Signatory, request: Request) -> Errand | Callable[
     if isinstance(verb, _Alone):
         call = verb.call
         return lambda: call(signatory, body)
-    errand = verb.errand(signatory, body)
+    if isinstance(verb, _JoinsMany):
+        return tuple(_judged(each) for each in verb.errands(signatory, body))
+    return _judged(verb.errand(signatory, body))
+
+
+def _judged(errand: Errand) -> Errand:
     if isinstance(errand, Case):
         errand.judge_early()
     return errand

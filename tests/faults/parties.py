@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fixtures.indicators import Lamp
-from hsm.signer import ChallengeRequest, ReceiptSigner, Signer, SignerStatus
+from hsm.signer import ChallengeRequest, ReceiptSigner, Signer, SignerError, SignerStatus
 from hsm.token import Token
 from station.cloud import Cloud, PinRecord
 from station.jobs import OnRecord, OutboxItem, RecordKind
@@ -190,6 +190,9 @@ class FaultyReceiptSigner:
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         name = f"receipts.{receipt.subject}"
         return self.points.call_sync(name, lambda: self.signer.sign_receipt(receipt), failures.RECEIPTS)
+
+    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+        return self.points.call_sync("receipts.many", lambda: self.signer.sign_receipts(receipts), failures.RECEIPTS)
 
     def sign_lease(self, lease: Lease) -> Envelope:
         return self.points.call_sync("receipts.lease", lambda: self.signer.sign_lease(lease), failures.RECEIPTS)

@@ -7,7 +7,7 @@ and worker thread are left out. `make_factory` and `make_registry` build one ove
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,7 @@ def asked(signatory: Signatory, verb: str, body: msgspec.Struct | Mapping[str, A
 def _answer(signatory: Signatory, request: messages.Request) -> messages.Answer:
     try:
         wanted = verbs.errand_or_call(signatory, request)
+        assert not isinstance(wanted, tuple), "many at once: over a socket only"
         found = wanted() if callable(wanted) else _alone(signatory, wanted)
     except (SignerError, TokenError, StoreError) as error:
         found = error
@@ -117,6 +118,15 @@ class CloudVerbs:
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         return asked(self.signatory, "sign_receipt", {"receipt": receipt}, Envelope)
+
+    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+        found: list[Envelope | SignerError] = []
+        for each in receipts:
+            try:
+                found.append(self.sign_receipt(each))
+            except SignerError as error:
+                found.append(error)
+        return found
 
     def sign_lease(self, lease: Lease) -> Envelope:
         return asked(self.signatory, "sign_lease", {"lease": lease}, Envelope)

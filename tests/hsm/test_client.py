@@ -250,6 +250,12 @@ def test_receipts_from_many_threads(floor: Floor, parties: Parties, path: Path) 
         with pytest.raises(SignerError) as caught:
             client.sign_receipt(floor.receipt(devices[0], pins[id(devices[0])], registry="reg-02"))
         assert caught.value.code is Code.NOT_AUTHORISED
+        many = [*receipts * 5, floor.receipt(devices[0], pins[id(devices[0])], registry="reg-02"), *receipts]
+        found = client.sign_receipts(many)  # three frames of 48
+        assert [isinstance(each, SignerError) for each in found] == [each.registry == "reg-02" for each in many]
+        assert [each for each in found if not isinstance(each, SignerError)] == signed * 6
+        assert found[len(receipts) * 5].code is Code.NOT_AUTHORISED
+        assert parties.cloud_token.signed["receipt"] == 4
         client.close()
     finally:
         stop.set()

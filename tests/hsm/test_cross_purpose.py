@@ -62,6 +62,7 @@ class Everything:
             "sign_checkpoint": self.head,
             "client_assertion": {"audience": ISSUER},
             "sign_receipt": {"receipt": self.receipt},
+            "sign_receipts": {"receipts": [self.receipt]},
         }
         return {verb: json.loads(msgspec.json.encode(body)) for verb, body in raw.items()}
 
@@ -97,6 +98,12 @@ def test_no_verb_takes_another_verbs_message(
             {"receipt": bodies["sign_pin"]["statement"]},
             {"receipt": bodies["sign_completion"]["completion"]},
         ],
+        "sign_receipts": [
+            {"receipts": [bodies["sign_pin"]["statement"]]},
+            {"receipts": [bodies["sign_receipt"]["receipt"], bodies["sign_completion"]["completion"]]},
+            {"receipts": []},
+            {"receipts": [bodies["sign_receipt"]["receipt"]] * 49},
+        ],
         "client_assertion": [{"audience": bodies["sign_checkpoint"]}],
     }
     before = parties.factory_token.signed.copy(), parties.cloud_token.signed.copy()
@@ -111,7 +118,8 @@ def test_no_verb_takes_another_verbs_message(
                 got = await answer(reader)
                 assert got.get("error", {}).get("code") in {Code.MALFORMED, Code.NOT_AUTHORISED}, (verb, body, got)
             own = {verb for verb in bodies if hasattr(policy, verb)}
-            assert own == ({"sign_receipt"} if policy is floor.cloud else bodies.keys() - {"sign_receipt"})
+            cloud = {"sign_receipt", "sign_receipts"}
+            assert own == (cloud if policy is floor.cloud else bodies.keys() - cloud)
             for verb in bodies.keys() - own:
                 writer.write(framed({"v": 1, "verb": verb, "id": 1, "body": bodies[verb]}))
                 assert (await answer(reader))["error"]["code"] == Code.NOT_AUTHORISED

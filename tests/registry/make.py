@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm.signer import SignerStatus
+from hsm.signer import SignerError, SignerStatus
 from tests.trust.orders import changed
 from tests.trust.orders import make as make_order
 from trust import order as orders
@@ -243,6 +243,15 @@ class SoftwareReceiptSigner:
             raise self.fault
         self.signatures += 1
         return signed(receipt, self.key)
+
+    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+        found: list[Envelope | SignerError] = []
+        for each in receipts:
+            try:
+                found.append(self.sign_receipt(each))
+            except SignerError as error:
+                found.append(error)
+        return found
 
     def sign_lease(self, lease: Lease) -> Envelope:
         assert self.lease_key is not None, "this world wants no leases"
