@@ -36,6 +36,7 @@ _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we n
 _GRACE_S = 10
 _STATUS_S = 2.0  # whether the signer answers is told sooner than a station gives up
 _HTTPS = 443
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else
 
 
 class _Server(uvicorn.Server):
@@ -161,6 +162,7 @@ def serve(
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ssl_certfile=home.tls_certificate,
         ssl_keyfile=home.tls_key,
+        ssl_ciphers=_CIPHERS,
     )
     try:
         config.load()
@@ -171,6 +173,7 @@ def serve(
     if config.ssl is None:
         raise SetupError("TLS is not set up")
     config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    config.ssl.options |= ssl.OP_NO_RENEGOTIATION
     config.ssl.num_tickets = 0  # stations keep their connections and resume none: two tickets each would be for nobody
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)  # uvicorn raises the signal again when it has finished: that is a clean end here

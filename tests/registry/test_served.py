@@ -11,7 +11,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,20 +79,6 @@ def test_the_certificate_satisfies_strict_clients(plant: Plant) -> None:
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     with connect(plant, context) as line:
         assert line.version() == "TLSv1.3"
-
-
-def test_tls_below_1_2_is_refused_and_1_2_is_taken(plant: Plant) -> None:
-    for version, taken in ((ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_1, False)):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=plant.tls_root)
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
-        with warnings.catch_warnings(action="ignore"):
-            context.minimum_version = context.maximum_version = version
-        if taken:
-            connect(plant, context).close()
-        else:
-            with pytest.raises(ssl.SSLError):
-                connect(plant, context)
 
 
 def test_plain_http_is_refused(plant: Plant) -> None:
