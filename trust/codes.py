@@ -54,6 +54,12 @@ class Code(StrEnum):
     ASSERTION_USED = "assertion-used"  # the client assertion was used before
     DEVICE_OF_OTHERS = "device-of-others"  # no order of this station made the device
     RECORD_UNTRUSTED = "record-untrusted"  # what is stored does not verify: nothing of it is shown
+    SIGN_IN_REFUSED = "sign-in-refused"  # id, password or code; which one is not said
+    TOO_MANY_TRIES = "too-many-tries"  # nothing was tried: wait, or sign in from where you did before
+    PASSWORD_WEAK = "password-weak"  # noqa: S105 - not long or not different enough
+    USER_UNKNOWN = "user-unknown"  # no such user
+    USER_CONFLICT = "user-conflict"  # another user's badge, one too many, or changed meanwhile
+    TOKEN_UNKNOWN = "token-unknown"  # noqa: S105 - no such API token of this user
     NOT_FOUND = "not-found"  # no such route
     TOO_MANY_REQUESTS = "too-many-requests"  # this client asks too often: Retry-After says when to ask again
     INTERNAL = "internal"  # a bug on that side

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import unicodedata
 from typing import Final, NamedTuple
 
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -33,6 +34,11 @@ BADGE: Final = Cost(19_456, 2, 1)  # OWASP Password Storage Cheat Sheet, Argon2i
 _FORM: Final = re.compile(
     r"\A\$argon2id\$v=19\$m=([1-9][0-9]{0,6}),t=([1-9][0-9]?),p=([1-9][0-9]?)\$([A-Za-z0-9+/]{22})(?:\$[A-Za-z0-9+/]{43})?\Z"
 )
+
+
+def normal(password: str) -> str:
+    """One spelling, whatever keyboard it was typed on (NIST SP 800-63B-4 §3.1.1.2: NFKC before it is hashed)."""
+    return unicodedata.normalize("NFKC", password)
 
 
 def verifier(secret: str, cost: Cost = PASSWORD) -> str:

@@ -9,12 +9,26 @@ from __future__ import annotations
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
 from registry.tables.metadata import metadata
 from registry.tables.orders import order_approvals, order_counts, order_raises
+from registry.tables.people import (
+    badge_salts,
+    credentials,
+    ended_tokens,
+    person_tokens,
+    roster_signatures,
+    rosters,
+    tries,
+    user_states,
+    users,
+)
 from registry.tables.pins import completions, orders, pins, receipts, signature_r
 from registry.tables.roots import roots
 
 __all__ = [
     "APPEND_ONLY",
+    "badge_salts",
     "completions",
+    "credentials",
+    "ended_tokens",
     "lease_signatures",
     "leases",
     "metadata",
@@ -22,15 +36,22 @@ __all__ = [
     "order_counts",
     "order_raises",
     "orders",
+    "person_tokens",
     "pins",
     "receipts",
     "reported_pins",
     "roots",
+    "roster_signatures",
+    "rosters",
     "signature_r",
     "station_counts",
+    "tries",
+    "user_states",
+    "users",
 ]
 
 APPEND_ONLY = (
     orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots,
     order_approvals, order_raises,
+    users, user_states, badge_salts, person_tokens, ended_tokens, rosters, roster_signatures,
 )  # fmt: skip

@@ -40,7 +40,15 @@ ROWS = {
     "roots": (1, "r" * 64, "2026-11-22T20:00:00Z"),
     "order_approvals": ("e" * 64, "o" * 64, b"{}", "2026-11-22T20:00:00Z"),
     "order_raises": ("a" * 64, "o" * 64, "st-01", 5, b"{}", "2026-11-22T20:00:00Z"),
+    "users": ("ab" * 16, "2026-11-22T20:00:00Z"),
+    "user_states": ("ab" * 16, 1, "added", "operator", 1, "console", "2026-11-22T20:00:00Z"),
+    "badge_salts": (1, "$argon2id$v=19$m=19456,t=2,p=1$" + "A" * 22),
+    "person_tokens": ("t" * 64, "ab" * 16, 1, "api", "report", "pins:read", "", "2026-11-22T20:00:00Z", "2026-12-22"),
+    "ended_tokens": ("t" * 64, "2026-11-22T20:00:00Z"),
+    "rosters": (1_796_000_000, b"{}"),
+    "roster_signatures": (1_796_000_000, b"{}"),
 }
+CHANGING = {"station_counts", "order_counts", "credentials", "tries"}
 COUNTED = (
     "st-01",
     1,
@@ -91,7 +99,7 @@ def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path)
         metadata.create_all(connection)
     found, wanted = shape(database), shape(declared)
     declared.close()
-    assert set(found) == {*ROWS, "station_counts", "order_counts"}
+    assert set(found) == {*ROWS, *CHANGING}
     assert set(ROWS) == {each.name for each in APPEND_ONLY}
     assert found == wanted
     assert all(each["form"] == {"strict": 1, "without rowid": 1} for each in found.values())
@@ -150,12 +158,15 @@ def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
     }
 
 
-_BLOBS = {"envelope", "statement", "modulus", "r", "request", "lease", "head", "log_root_hash"}
-_NUMBERS = {"serial", "signed", "up_to", "log_size", "number", "version", "units"}
+_OWN = {"enabled": "1 - enabled", "kind": "CASE kind WHEN 'api' THEN 'session' ELSE 'api' END"}  # checked values
+_BLOBS = {"roster", "envelope", "statement", "modulus", "r", "request", "lease", "head", "log_root_hash"}
+_NUMBERS = {"state_number", "serial", "signed", "up_to", "log_size", "number", "version", "units"}
 
 
 def _fresh(column: str) -> str:
     """A value for the column that no row has."""
+    if column in _OWN:
+        return _OWN[column]
     if column in _NUMBERS:
         return "1000 + abs(random() % 1000000)"
     return f"CAST(hex(randomblob(8)) AS {'BLOB' if column in _BLOBS else 'TEXT'})"
@@ -247,6 +258,15 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         ("order_approvals", {0: "t" * 64, 1: "x" * 64}),
         ("order_raises", {}),
         ("order_raises", {0: "t" * 64, 1: "x" * 64}),
+        ("users", {}),
+        ("user_states", {2: "role"}),
+        ("user_states", {0: "cd" * 16}),
+        ("badge_salts", {1: "x"}),
+        ("person_tokens", {4: "other"}),
+        ("person_tokens", {0: "u" * 64, 2: 2}),
+        ("ended_tokens", {1: "2026-11-22T20:00:01Z"}),
+        ("rosters", {1: b"other"}),
+        ("roster_signatures", {1: b"other"}),
     ],
     ids=[
         "device",
@@ -272,6 +292,15 @@ def test_a_row_has_no_number_by_which_it_could_be_replaced(table: str, outsider:
         "approvals-of-no-order",
         "raise",
         "raise-of-no-order",
+        "user",
+        "user-state-number",
+        "state-without-user",
+        "badge-salt",
+        "token",
+        "token-without-state",
+        "ended-twice",
+        "roster-number",
+        "roster-signature",
     ],
 )
 def test_what_must_be_unique_is(table: str, changes: dict[int, Any], filled: Database) -> None:
