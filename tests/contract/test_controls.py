@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fixtures.bench.boards import InProcessBoard
-from fixtures.families.smp.emulated.faults import Faults, LockFault, Strike, Trouble, Verb
+from fixtures.families.smp.emulated.faults import Faults, LockFault, Strike, Trouble, Unchecked, Verb
 from tests.contract import test_contract as contract
+from tests.contract import test_rekey_contract as rekey
 from tests.contract.nests import Nest, bench_nest, memory_nest
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +25,19 @@ PLANTED = [
     (
         contract.test_a_fresh_device_says_who_it_is_and_that_it_has_nothing,
         Faults(strikes=(Strike(Verb.PROVE, Trouble.REFUSED, code=4),)),
+    ),
+    (rekey.test_a_nonce_is_used_up_by_a_word_that_was_refused, Faults(unchecked=frozenset({Unchecked.NONCE}))),
+    (rekey.test_a_word_dies_with_the_power, Faults(unchecked=frozenset({Unchecked.NONCE}))),
+    *(
+        (partial(rekey.test_no_other_word_changes_anything, word=word), Faults(unchecked=frozenset({unchecked})))
+        for unchecked, word in (
+            (Unchecked.NONCE, rekey.replayed),
+            (Unchecked.NONCE, rekey.for_another_nonce),
+            (Unchecked.DEVICE, rekey.for_another_device),
+            (Unchecked.KEY, rekey.for_another_key),
+            (Unchecked.SIGNATURE, rekey.of_another_authority),
+            (Unchecked.SIGNATURE, rekey.with_one_bit_flipped),
+        )
     ),
 ]
 

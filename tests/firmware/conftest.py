@@ -36,6 +36,13 @@ def single_slot() -> Path:
 
 
 @pytest.fixture(scope="session")
+def loose() -> Path:
+    """The planted faults: a nonce that is not checked, and a new key that counts before anything says that it is new."""
+    make("native", "BUILD=build/loose", "PLANT=-DPLANT_REKEY")
+    return FIRMWARE / "build" / "loose" / "native" / "firmware"
+
+
+@pytest.fixture(scope="session")
 def sanitised() -> Path:
     """The host build with AddressSanitizer and UndefinedBehaviorSanitizer; either ends the process at its first finding."""
     make("native-asan")

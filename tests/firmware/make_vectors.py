@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 OUT = Path(__file__).parents[1] / "vectors" / "smp_provisioning.json"
 
@@ -25,6 +27,8 @@ CHALLENGE = bytes(range(0x40, 0x60))
 
 INVALID, LOCKED, NO_KEY, OTHER_JOB_RC, NO_ANCHOR = 2, 4, 5, 6, 8
 BAD_KEY, WRONG_JOB, OTHER_ALG = 9, 11, 12
+NOT_LOCKED, NO_NONCE, NO_OTHER_KEY = 13, 14, 17
+NEW_KEY, COMMIT, NEW_ANCHOR, UNLOCK = 1, 2, 5, 6
 READ, WRITE = 0, 2
 
 # P-256: the generator and twice the generator (SEC 2, 2.4.2)
@@ -66,7 +70,30 @@ def rsa_spki(bits: int) -> bytes:
 
 CLOUD_EC, AUTH_EC, CLOUD_RSA = ec_spki(GX, GY), ec_spki(G2X, G2Y), rsa_spki(2048)
 ANCHOR = {"cloud": CLOUD_EC, "auth": AUTH_EC, "svc": 1, "host": "cloud.example", "port": 5684}
+AUTHORITY_PRIVATE = 2  # of AUTH_EC; it protects nothing, as its point is printed in every book
+NONCE, ACT, ROOT = bytes(range(0x60, 0x80)), bytes(range(0x80, 0xA0)), bytes(range(0xA0, 0xC0))
+AUTHORISATION_TYPE = b"application/vnd.keystation.rekey-authorisation.v1"
+NOT_AFTER = 1_798_761_600  # 2027-01-01T00:00:00Z
 ANCHOR_RSA = {"cloud": CLOUD_RSA, "auth": AUTH_EC, "svc": 0, "host": "h" * 63, "port": 5683}
+
+
+def authorisation(step: int, subject: bytes = bytes(32), alg: int = 0) -> bytes:
+    fields = DEVICE_ID + NONCE + hashlib.sha256(CLOUD_EC).digest() + subject + ACT + ROOT
+    return b"DRKA\x01" + bytes([step, alg]) + fields + struct.pack(">Q64s", NOT_AFTER, b"demo")
+
+
+def signed_by_authority(payload: bytes) -> dict[str, Any]:
+    """With the nonce of RFC 6979, so that this file is the same each time."""
+    message = b"DSSEv1 %d %s %d %s" % (len(AUTHORISATION_TYPE), AUTHORISATION_TYPE, len(payload), payload)
+    key = ec.derive_private_key(AUTHORITY_PRIVATE, ec.SECP256R1())
+    signature = key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return {"au": payload.hex(), "message": message.hex(), "sig": signature.hex()}
+
+
+def anchor_hash(anchor: dict[str, Any]) -> bytes:
+    parts = (anchor["cloud"], anchor["auth"], anchor["host"].encode())
+    payload = b"".join(struct.pack(">H", len(part)) + part for part in parts)
+    return hashlib.sha256(payload + struct.pack(">BH", anchor["svc"], anchor["port"])).digest()
 
 
 def smp(op: int, group: int, command: int, body: bytes, seq: int) -> bytes:
@@ -113,7 +140,7 @@ def story() -> list[dict[str, Any]]:
     """One fresh device's life: requests in this order, each with the only answer that is right."""
     invalid, no_key = error(65, INVALID), error(65, NO_KEY)
     bad_key, unsupported = error(65, BAD_KEY), general(8)
-    generate = {"alg": 1, "job": JOB}
+    generate, unlock = {"alg": 1, "job": JOB}, authorisation(UNLOCK)
     rows: list[tuple[str, int, int, int, Any, dict[str, Any]]] = [
         ("echo", WRITE, 0, 0, {"d": "hello"}, {"r": "hello"}),
         ("echo of nothing", WRITE, 0, 0, {"d": ""}, {"r": ""}),
@@ -125,15 +152,19 @@ def story() -> list[dict[str, Any]]:
         ("parameters with an unknown key", READ, 0, 6, {"x": 1}, general(3)),
         ("unknown command of the OS group", READ, 0, 99, {}, unsupported),
         ("unknown group", READ, 64, 0, {}, unsupported),
-        ("unknown command of the provisioning group", READ, 65, 14, {}, unsupported),
+        ("unknown command of the provisioning group", READ, 65, 17, {}, unsupported),
         ("identify as a write", WRITE, 65, 0, {}, unsupported),
-        *((f"reserved command {i}", WRITE, 65, i, {}, unsupported) for i in range(9, 14)),
+        *((f"reserved command {i}", WRITE, 65, i, {}, unsupported) for i in (9, 10, 11, 13)),
         ("status of an idle device", READ, 65, 2, {}, {"st": 0, "pct": 0}),
         ("no public key yet", READ, 65, 3, {}, no_key),
         ("no proof without a key", WRITE, 65, 4, {"ch": CHALLENGE, "ctx": "pin"}, no_key),
         ("no anchor yet", READ, 65, 6, {}, error(65, NO_ANCHOR)),
         ("no lock without a key", WRITE, 65, 7, {"job": JOB}, no_key),
         ("no report without a key", WRITE, 65, 8, {"ch": CHALLENGE}, no_key),
+        ("no key beside", READ, 65, 15, {}, {"st": 0, "spki": b"", "job": b""}),
+        ("no proof with the key beside", WRITE, 65, 16, {"ch": CHALLENGE, "ctx": "rekey"}, error(65, NO_OTHER_KEY)),
+        ("no nonce of an open device", WRITE, 65, 14, {}, error(65, NOT_LOCKED)),
+        ("no re-key step on an open device", WRITE, 65, 12, stepping(unlock), error(65, NOT_LOCKED)),
         ("identify with an unknown key", READ, 65, 0, {"x": 1}, invalid),
         ("generate: unknown algorithm", WRITE, 65, 1, {"alg": 3, "job": JOB}, invalid),
         ("generate: algorithm is no integer", WRITE, 65, 1, {"alg": "1", "job": JOB}, invalid),
@@ -193,9 +224,58 @@ def story() -> list[dict[str, Any]]:
         ("locked: reserved network credentials", WRITE, 65, 13, {}, error(65, LOCKED)),
         ("locked: anchor still readable", READ, 65, 6, {}, ANCHOR),
         ("locked: status", READ, 65, 2, {}, {"st": 2, "pct": 100}),
+        ("locked: no key beside", READ, 65, 15, {}, {"st": 0, "spki": b"", "job": b""}),
+        ("locked: nonce with an unknown key", WRITE, 65, 14, {"x": 1}, invalid),
+        ("locked: unlock without a nonce", WRITE, 65, 12, stepping(unlock), error(65, NO_NONCE)),
+        (
+            "locked: new key without a nonce",
+            WRITE,
+            65,
+            12,
+            stepping(authorisation(NEW_KEY, alg=1)),
+            error(65, NO_NONCE),
+        ),
+        (
+            "locked: new anchor without a nonce",
+            WRITE,
+            65,
+            12,
+            {**stepping(authorisation(NEW_ANCHOR, anchor_hash(ANCHOR))), **ANCHOR},
+            error(65, NO_NONCE),
+        ),
+        *((f"locked: re-key step: {name}", WRITE, 65, 12, body, invalid) for name, body in malformed_steps().items()),
         ("reset", WRITE, 0, 5, {}, {}),
     ]
     return [step(i % 256, *row) for i, row in enumerate(rows, start=200)]
+
+
+def stepping(payload: bytes) -> dict[str, Any]:
+    return {"au": payload, "sig": bytes.fromhex(signed_by_authority(payload)["sig"])}
+
+
+def malformed_steps() -> dict[str, dict[str, Any]]:
+    unlock, about = authorisation(UNLOCK), authorisation(NEW_ANCHOR, anchor_hash(ANCHOR))
+    return {
+        "nothing": {},
+        "no signature": {"au": unlock},
+        "unknown key": {**stepping(unlock), "x": 1},
+        "250 bytes": stepping(unlock[:-1]),
+        "252 bytes": stepping(unlock + b"\0"),
+        "other magic": stepping(b"DREP" + unlock[4:]),
+        "version 2": stepping(unlock[:4] + b"\2" + unlock[5:]),
+        "step 0": stepping(authorisation(0)),
+        "step 7": stepping(authorisation(7)),
+        "unlock of an algorithm": stepping(authorisation(UNLOCK, alg=1)),
+        "unlock about something": stepping(authorisation(UNLOCK, ACT)),
+        "new key of no algorithm": stepping(authorisation(NEW_KEY)),
+        "new key of algorithm 3": stepping(authorisation(NEW_KEY, alg=3)),
+        "new key about something": stepping(authorisation(NEW_KEY, ACT, alg=1)),
+        "commit about nothing": stepping(authorisation(COMMIT)),
+        "unlock with an anchor": {**stepping(unlock), **ANCHOR},
+        "new anchor without one": stepping(about),
+        "new anchor without its port": {**stepping(about), **{k: v for k, v in ANCHOR.items() if k != "port"}},
+        "new anchor to port 0": {**stepping(about), **bad(port=0)},
+    }
 
 
 def framing() -> dict[str, Any]:
@@ -278,6 +358,31 @@ def signed_messages() -> dict[str, Any]:
             "message": (b"device-report-v1\0" + CHALLENGE + report).hex(),
         },
         "report_without_anchor_open": {"rep": bare.hex()},
+        "authorisations": authorisations(),
+    }
+
+
+def authorisations() -> dict[str, Any]:
+    """By the authority key of the anchor above, for a device whose key in use is that anchor's cloud key."""
+    return {
+        "authority": AUTH_EC.hex(),
+        "id": DEVICE_ID.hex(),
+        "nonce": NONCE.hex(),
+        "key": hashlib.sha256(CLOUD_EC).hexdigest(),
+        "act": ACT.hex(),
+        "root": ROOT.hex(),
+        "not_after": NOT_AFTER,
+        "environment": "demo",
+        "anchor": anchor_hash(ANCHOR).hex(),
+        "new_key": {"step": 1, "alg": 1, "about": "", **signed_by_authority(authorisation(NEW_KEY, alg=1))},
+        "commit": {"step": 2, "alg": 0, "about": CHALLENGE.hex(), **signed_by_authority(authorisation(2, CHALLENGE))},
+        "new_anchor": {
+            "step": 5,
+            "alg": 0,
+            "about": anchor_hash(ANCHOR).hex(),
+            **signed_by_authority(authorisation(NEW_ANCHOR, anchor_hash(ANCHOR))),
+        },
+        "unlock": {"step": 6, "alg": 0, "about": "", **signed_by_authority(authorisation(UNLOCK))},
     }
 
 

@@ -77,6 +77,7 @@ class State:
     spki: bytes
     anchor: dict[str, Any] | None
     lock: int
+    beside: tuple[int, bytes]
 
 
 def observe(device: Device) -> State:
@@ -92,7 +93,9 @@ def observe(device: Device) -> State:
         anchor = None
     assert found["anc"] == (anchor is not None)
     assert bool(found["key"]) == bool(spki)
-    return State(found["job"], spki, anchor, found["lock"])
+    beside = client.key_beside()
+    assert bool(beside["st"]) == bool(beside["spki"]) == bool(beside["job"])
+    return State(found["job"], spki, anchor, found["lock"], (beside["st"], beside["spki"]))
 
 
 def boot_on(device: Device, flash: Path, image: bytes) -> State:

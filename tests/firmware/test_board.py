@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.firmware.machine import Device, blank_flash, board_command, native_command, powered
+from tests.firmware.rekeying import Authority
 from tests.firmware.replay import boot_on, observe, prefixes, read_trace
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job, proof_message, verify
+from tests.firmware.test_rekeying import ATTACKS, Attack, attempt
 from tests.firmware.wire import OS, READ, NoAnswerError, lines, request
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
@@ -162,3 +164,49 @@ def test_every_tenth_prefix_boots_into_old_or_new(
     assert set(map(str, states)) <= {str(old), str(new)}
     assert states[0] == old
     record_property("figures", f"flash {name}, emulated board: {len(states)} of {len(images)} prefixes booted")
+
+
+def test_a_locked_board_is_re_keyed(emulated: Device) -> None:
+    authority, successor = Authority(), Authority()
+    client = emulated.client
+    old = authority.lock(client)
+    new = authority.new_key(client)
+    challenge = os.urandom(32)
+    verify(new, client.prove_beside(challenge, "rekey"), proof_message("rekey", challenge))
+    client = emulated.power_cycle()
+    assert (client.public_key()["spki"], client.key_beside()["spki"]) == (old, new)
+    authority.commit(client)
+    authority.end_old_key(client)
+    authority.new_anchor(client, successor.anchor())
+    client = emulated.power_cycle()
+    assert (client.public_key()["spki"], client.key_beside()["st"]) == (new, 0)
+    successor.unlock(client)
+    assert client.identify()["lock"] == 0
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_board_takes_no_other_word(emulated: Device, attack: Attack) -> None:
+    authority = Authority()
+    key = sha256(authority.lock(emulated.client)).digest()
+    assert not attempt(emulated, authority, key, attack)
+
+
+def test_every_tenth_prefix_of_a_whole_re_key(board: Path, native: Path, tmp_path: Path, record_property) -> None:
+    """New key, commit and end of the old key in one trace: four states, each once, and nothing between them."""
+    flash, trace, authority = tmp_path / "flash.bin", tmp_path / "trace.txt", Authority()
+    flash.write_bytes(blank_flash())
+    with powered(native_command(native, flash)) as device:
+        authority.lock(device.client)
+    before = flash.read_bytes()
+    with powered(native_command(native, flash, "--flash-trace", str(trace))) as device:
+        wanted = [observe(device)]
+        for step in (authority.new_key, authority.commit, authority.end_old_key):
+            step(device.client)
+            wanted.append(observe(device))
+    images = list(prefixes(before, read_trace(trace)))
+    with powered(board_command(board, flash)) as device:
+        states = [boot_on(device, flash, image) for image in [*images[::10], images[-1]]]
+    places = [wanted.index(state) for state in states]
+    assert places == sorted(places)
+    assert set(places) == {0, 1, 2, 3}
+    record_property("figures", f"flash re-key, emulated board: {len(states)} of {len(images)} prefixes booted")

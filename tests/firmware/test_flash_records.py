@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.firmware.machine import Device
+from tests.firmware.rekeying import Authority
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job, new_spki
 from tests.firmware.wire import RefusedError
 
-KEY, ANCHOR, LOCK = 1, 2, 3
-SLOTS = {KEY: (0x1000, 0x2000), ANCHOR: (0x3000, 0x4000), LOCK: (0x5000, 0x6000)}
+KEY, ANCHOR, LOCK, REKEY = 1, 2, 3, 4
+SLOTS = {KEY: (0x1000, 0x2000), ANCHOR: (0x3000, 0x4000), LOCK: (0x5000, 0x6000), REKEY: (0x7000, 0x8000)}
 
 
 def record(kind: int, sequence: int, payload: bytes) -> bytes:
@@ -86,6 +87,40 @@ def test_a_lock_record(device: Device, flash: Path) -> None:
     device.client.write_anchor(new_anchor())
     device.client.lock(job)
     assert slot(flash, LOCK, 0) == padded(record(LOCK, 1, job))
+
+
+def test_the_records_of_two_keys(device: Device, flash: Path) -> None:
+    authority, client = Authority(), device.client
+    authority.lock(client)
+    job = client.public_key()["job"]
+    new = authority.new_key(client)
+    first, second = (payload_of(slot(flash, KEY, which)) for which in (0, 1))
+    assert slot(flash, KEY, 0) == padded(record(KEY, 1, first))
+    assert slot(flash, KEY, 1) == padded(record(KEY, 2, second))
+    assert second[1:17] == job
+    assert public(ec.derive_private_key(int.from_bytes(second[17:]), ec.SECP256R1())) == new
+    assert slot(flash, REKEY, 0) == padded(record(REKEY, 1, struct.pack(">BI", 1, 1)))
+    authority.commit(client)
+    assert slot(flash, REKEY, 1) == padded(record(REKEY, 2, struct.pack(">BI", 2, 1)))
+    assert (slot(flash, KEY, 0), slot(flash, KEY, 1)) == (padded(record(KEY, 1, first)), padded(record(KEY, 2, second)))
+    authority.end_old_key(client)
+    assert slot(flash, REKEY, 0) == padded(record(REKEY, 3, struct.pack(">BI", 0, 0)))
+    assert (slot(flash, KEY, 0), slot(flash, KEY, 1)) == (padded(b""), padded(record(KEY, 2, second)))
+    authority.unlock(client)
+    assert slot(flash, LOCK, 0) == slot(flash, LOCK, 1) == padded(b"")
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(4), bytes(6), b"\x03" + bytes(4)])
+def test_a_re_key_record_that_is_none_means_that_the_newest_key_counts(
+    start: Callable[..., Device], flash: Path, payload: bytes
+) -> None:
+    image = bytearray(flash.read_bytes())
+    image[0x7000:0x8000] = padded(record(REKEY, 1, payload))
+    flash.write_bytes(image)
+    client, authority = start().client, Authority()
+    old = authority.lock(client)
+    assert client.public_key()["spki"] == old
+    assert client.key_beside()["st"] == 0
 
 
 @pytest.mark.parametrize(

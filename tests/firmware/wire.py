@@ -211,6 +211,18 @@ class Client:
     def lock(self, job: bytes) -> None:
         assert self.call(WRITE, PROVISION, 7, job=job) == {}
 
+    def nonce(self) -> bytes:
+        return self.call(WRITE, PROVISION, 14)["n"]
+
+    def step(self, authorisation: bytes, signature: bytes, **anchor: Any) -> int:
+        return self.call(WRITE, PROVISION, 12, au=authorisation, sig=signature, **anchor)["st"]
+
+    def key_beside(self) -> dict[str, Any]:
+        return self.call(READ, PROVISION, 15)
+
+    def prove_beside(self, challenge: bytes, context: str) -> bytes:
+        return self.call(WRITE, PROVISION, 16, ch=challenge, ctx=context)["sig"]
+
     def report(self, challenge: bytes) -> tuple[bytes, bytes]:
         found = self.call(WRITE, PROVISION, 8, ch=challenge)
         return found["rep"], found["sig"]

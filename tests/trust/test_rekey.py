@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from tests.trust.documents import ec_key, spki
 from tests.trust.people import signature
 from tests.trust.test_pin_act import ACT, made
 from trust import rekey
-from trust.dsse import Envelope
+from trust.dsse import Envelope, Signature
 from trust.keys import KeyType, PublicKey
 from trust.rekey import STEPS, Authorisation, RekeyError, Step
 
@@ -111,6 +113,26 @@ def test_what_came_after_the_end_or_by_other_approvals_is_refused() -> None:
     assert "another act" in str(rekey.problem(found, fewer, body, AT))
     elsewhere = dataclasses.replace(found, environment="plant-b")
     assert "another act" in str(rekey.problem(elsewhere, act, body, AT))
+
+
+def test_the_bytes_are_those_of_the_vectors() -> None:
+    """The same that device and driver are held to, written from docs/wire.md and by other code."""
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "smp_provisioning.json").read_text())
+    examples = vectors["signed"]["authorisations"]
+    authority = PublicKey.from_der(bytes.fromhex(examples["authority"]))
+    for name in ("new_key", "commit", "new_anchor", "unlock"):
+        example = examples[name]
+        signatures = (Signature(authority.fingerprint, bytes.fromhex(example["sig"])),)
+        wrapped = Envelope(bytes.fromhex(example["au"]), rekey.PAYLOAD_TYPE, signatures)
+        assert wrapped.pae.hex() == example["message"]
+        found = rekey.authorised(wrapped, [authority])
+        assert found.step.value == name.replace("_", "-")
+        assert (str(found.device_id), found.nonce.hex(), found.fingerprint, found.subject) == (
+            examples["id"], examples["nonce"], examples["key"], example["about"],
+        )  # fmt: skip
+        assert (found.act_sha256, found.root_sha256, found.not_after, found.environment) == tuple(
+            examples[each] for each in ("act", "root", "not_after", "environment")
+        )
 
 
 def test_the_hash_of_an_anchor_is_over_its_payload_in_flash() -> None:
