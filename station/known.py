@@ -11,6 +11,8 @@ from hsm.signer import SignerError, SignerForbiddenError, SignerStatus, SignerUn
 from station import config as settings
 from station import wiring
 from station.agreement import check_signer, require_known_root, require_same_order
+from station.cloud.trouble import of_certificate
+from station.cloud.way import Way, WayError
 from station.disk import require_writable
 from station.faults import Fault
 from station.finding import Finding, NotReadyError, ask, in_a_line
@@ -165,9 +167,34 @@ class Known:
         cloud = wiring.open_cloud(self.config, self.root)
         try:
             await greet(cloud, self.root)
+        except NotReadyError as error:
+            if not of_certificate(error):
+                raise
+            raise NotReadyError(await self._intercepted(str(error))) from error
         finally:
             await cloud.close()
         return f"{self.root.root.registry_url} answers, signs receipts, has this root; TLS certificate is the root's"
+
+    async def proxy(self) -> str:
+        """What the proxy says; NotReadyError if it keeps this station from the registry."""
+        try:
+            return await self._way.let_through()
+        except WayError as error:
+            raise NotReadyError(str(error)) from error
+
+    async def _intercepted(self, said: str) -> str:
+        """What was said of a certificate that was refused, with whose it is."""
+        shown = await self._way.shown_instead(self.root.root.tls_root)
+        if shown is None:
+            return said
+        return (
+            f"{said} TLS is opened on the way, or another server answers: {shown}. Have "
+            f"{self._way.host}:{self._way.port} passed through unopened; no setting makes this station trust that one."
+        )
+
+    @property
+    def _way(self) -> Way:
+        return Way.to(self.root.root.registry_url, self.config.registry.proxy, self.config.registry.timeout_s)
 
 
 def signed(yes: bool) -> str:  # noqa: FBT001 - a word for a fact

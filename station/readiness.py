@@ -45,7 +45,7 @@ class Readiness:
         if findings[0].good:
             known = Known(self.config, self.paths, load_root(self.paths.root))
             findings += await known.findings(self._order_file)
-        findings.append(Finding("proxy", "ok", self.config.registry.proxy or "none"))
+            findings.append(await ask("proxy", known.proxy))
         return [*findings, *await self._slots(self._work() if findings[0].good else None)]
 
     def _work(self) -> WorkOrder | None:

@@ -132,7 +132,7 @@ class RosterService:
                 row = {"serial": serial, "envelope": signed.to_json()}
                 connection.execute(insert(roster_signatures), row)
         except IntegrityError:
-            _log.debug("roster %d was signed by another thread at the same time", serial)  # either signature is good
+            _log.debug("a roster was signed by another thread at the same time")  # either signature is good
         return signed
 
 
@@ -169,5 +169,5 @@ def _last(connection: Connection) -> _Last | None:
 def _not_signed(roster: Roster, error: SignerError | StatementError) -> NotSignedError:
     code = error.code if isinstance(error, SignerError) else Code.STATEMENT_INVALID
     text = f"roster {roster.serial} is issued, and the registry's signer does not sign it ({code}: {error})"
-    _log.error("%s", text)
+    _log.error("a roster that is issued is not signed", exc_info=error, extra={"part": "signer"})
     return NotSignedError(code if code in _TOLD else Code.INTERNAL, f"{text}: call the registry's operator")

@@ -77,7 +77,7 @@ class Health:
         good = self._parts[name][0]()
         before = self._found.get(name)
         self._found[name] = _Found(good, self._monotonic())
-        if before is None or before.good != good:
+        if not good if before is None else before.good != good:
             told = {"part": name}
             if good:
                 _log.info("this part is well", extra=told)

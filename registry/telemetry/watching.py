@@ -68,7 +68,8 @@ class Watching:
         code = _code(body)
         if code is not None:
             self._metrics.refused(code)
-        if status == _TOO_MANY or (status < _FAILED and self._lines.take(("refusals",), _LINES) > 0):
+        ordinary = status == _TOO_MANY or code is Code.NOT_PINNED  # what each new unit gets
+        if ordinary or (status < _FAILED and self._lines.take(("refusals",), _LINES) > 0):
             return
         told = {
             "route": route,

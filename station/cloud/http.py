@@ -15,6 +15,7 @@ import msgspec
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
 from station.cloud.trouble import trouble
+from station.cloud.way import Proxy
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
@@ -63,6 +64,7 @@ class HttpCloud:
             raise ValueError(f"registry address {url!r}: only https:// is taken")
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._proxy = str(Proxy.parse(proxy)) if proxy else ""
         self._client = httpx2.AsyncClient(
             verify=_tls(tls_root_der),
             proxy=proxy,
@@ -146,7 +148,7 @@ class HttpCloud:
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise CloudUnreachableError(trouble(self._url, asked, error)) from error
+            raise CloudUnreachableError(trouble(self._url, asked, error, self._proxy)) from error
 
 
 def _tls(root_der: bytes) -> ssl.SSLContext:

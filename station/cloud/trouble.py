@@ -16,17 +16,23 @@ from trust.printable import plainly, printable
 _EXCERPT = 120  # characters of foreign text that are shown
 
 
-def trouble(url: str, asked: str, error: Exception) -> str:
+def trouble(url: str, asked: str, error: Exception, proxy: str = "") -> str:
     """One clause. Without a connection the device asked about does not matter: it is the same for all of them."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return f"no connection to {url}: {_cause(error)}"
+        by = f" by the proxy {proxy}" if proxy else ""
+        return f"no connection to {url}{by}: {cause(error)}"
     if isinstance(error, httpx2.ProxyError):
         return f"no connection to {url}: the proxy says {printable(str(error), _EXCERPT)}"
     text = printable(str(error), _EXCERPT) or "the connection was lost"
     return f"{asked}: {text}"
 
 
-def _cause(error: BaseException) -> str:
+def of_certificate(error: BaseException) -> bool:
+    """Whether it came from a certificate that was refused."""
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error))
+
+
+def cause(error: BaseException) -> str:
     """What lies below the HTTP client's own errors."""
     for each in _chain(error):
         match each:

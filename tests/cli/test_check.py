@@ -21,6 +21,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
+from tests.station.proxies import ISSUER, Proxy, inspecting, serving
 
 pytestmark = pytest.mark.xdist_group("site")
 
@@ -101,16 +102,49 @@ def no_slots(site: Site) -> Path:
         (variant("s", ("signer-factory/run", "signer-gone/run")), "signer", "it is not running. Start it: its service, or station-signer serve --dir DIR --root "),
         (variant("c", ("signer-factory/run", "signer-cloud/run")), "signer", "the signer serves registry-01/demo"),
         (variant("d", ("disk_reserve_mb = 256", "disk_reserve_mb = 999999999")), "disk", "Free disk space"),
-        (variant("p", ('proxy = ""', 'proxy = "http://127.0.0.1:9"')), "registry", "Look at registry, network and proxy"),
         (a_port_that_is_not_there, "ec-02", "/dev/ttyNONE does not exist: plug the adapter in or correct the path"),
         (no_slots, "slots", "none.toml"),
     ],
-    ids=["root", "environment", "station", "signer-down", "wrong-signer", "disk", "proxy", "port", "slots"],
+    ids=["root", "environment", "station", "signer-down", "wrong-signer", "disk", "port", "slots"],
 )  # fmt: skip
 def test_a_bad_finding_says_what_to_do(site: Site, first_batch: Done, settings, subject: str, told: str) -> None:
     found = bad(typed("check", "--config", settings(site)))
     assert list(found) == [subject], found
     assert told in found[subject]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "registry", "told"),
+    [
+        (Proxy(status="407 Proxy Authentication Required"), "the proxy says 407", "wants a sign-in (407"),
+        (Proxy(status="403 Forbidden"), "the proxy says 403", "Have its administrators allow this one address"),
+        (None, "by the proxy http://127.0.0.1:9: nobody listens there", "Correct registry.proxy, or start the proxy."),
+    ],
+    ids=["407", "403", "not there"],
+)
+def test_a_proxy_that_keeps_it_from_the_registry(
+    site: Site, first_batch: Done, proxy: Proxy | None, registry: str, told: str
+) -> None:
+    with serving(proxy or Proxy()) as started:
+        url = "http://127.0.0.1:9" if proxy is None else started.url
+        found = bad(typed("check", "--config", site.config_with("proxied", ('proxy = ""', f'proxy = "{url}"'))))
+    assert list(found) == ["registry", "proxy"]
+    assert registry in found["registry"] and "Look at registry, network and proxy" in found["registry"]
+    assert told in found["proxy"] and url in found["proxy"]
+
+
+def test_a_proxy_that_lets_through_and_one_that_opens_tls(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    with serving(Proxy()) as started:
+        config = site.config_with("honest", ('proxy = ""', f'proxy = "{started.url}"'))
+        done = typed("check", "--config", config)
+    assert done.code == Exit.PASSED
+    assert any(f"{started.url} lets this station through to localhost:" in line for line in done.lines)
+    with serving(Proxy(opens=inspecting(tmp_path))) as started:
+        config = site.config_with("opening", ('proxy = ""', f'proxy = "{started.url}"'))
+        found = bad(typed("check", "--config", config))
+    assert list(found) == ["registry"], "the proxy itself lets it through"
+    assert f"issued by 'CN={ISSUER}'. Have localhost:" in found["registry"]
+    assert "TLS is opened on the way, or another server answers" in found["registry"]
 
 
 def test_a_bad_order(site: Site, first_batch: Done) -> None:
