@@ -1,6 +1,6 @@
 """`station-registry`: make, migrate, serve and look. Imports what a command needs inside it, so that `--help` is quick.
 
-Data on stdout, everything else on stderr. Exit codes: 0 done, 1 the device is not known (`show`), 2 usage or set-up.
+Data on stdout, everything else on stderr. Exit codes: 0 done, 1 not known (`show`, `user`), 2 usage or set-up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from registry.cli.lazy import LazyGroup
 from trust.printable import printable
 
 _NOT_KNOWN, _SETUP, _INTERRUPTED = 1, 2, 130
@@ -22,13 +23,19 @@ _directory = click.option(
 )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_LAZY = {
+    "user": ("registry.cli.user:user", "Who may sign in, as random ids."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=_LAZY, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keystation", prog_name="station-registry")
 def cli() -> None:
     """The registry: what every station pins, kept once, answered with signed receipts.
 
     \b
-    Exit codes: 0 done · 1 the device has no pin (show) · 2 usage or set-up
+    Exit codes: 0 done · 1 the device has no pin (show), no such user (user)
+    2 usage, refused or set-up
     130 interrupted
     """
 
