@@ -38,10 +38,10 @@ def append_only(op: Op, table: str, unique: Keys) -> None:
     _postgres(op, table, {"UPDATE": text, "DELETE": text, "TRUNCATE": text})
 
 
-def rising(op: Op, table: str, *, key: Sequence[str], counts: Sequence[str]) -> None:
-    """Rows stay, keep their key, and their counts never fall; anything else in them may change."""
-    rules = [f"NEW.{each} <> OLD.{each}" for each in key] + [f"NEW.{each} < OLD.{each}" for each in counts]
-    changed = " OR ".join(rules)
+def rising(op: Op, table: str, *, key: Sequence[str], counts: Sequence[str], fixed: Sequence[str] = ()) -> None:
+    """Rows stay, keep their key and what is fixed, and their counts never fall; anything else in them may change."""
+    rules = [f"NEW.{each} <> OLD.{each}" for each in (*key, *fixed)]
+    changed = " OR ".join([*rules, *(f"NEW.{each} < OLD.{each}" for each in counts)])
     if _on_sqlite(op):
         _sqlite(op, f"{table}_no_delete", f"BEFORE DELETE ON {table}", f"{table} stay")
         _sqlite(op, f"{table}_never_fall", f"BEFORE UPDATE ON {table} WHEN {changed}", "counts never fall")

@@ -20,7 +20,7 @@ LOCK = "serving.lock"
 @contextmanager
 def alone(home: Home) -> Iterator[None]:
     """Hold the directory's lock while the block runs; SetupError if another process serves it."""
-    if "://" in home.config.database and not home.config.database.startswith("sqlite"):
+    if not home.on_file and not home.config.database.startswith("sqlite"):
         yield
         return
     path = home.directory / LOCK

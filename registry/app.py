@@ -15,12 +15,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from registry import openapi
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
+from registry.failures import STORE_FAILED
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.limits.requests import AddressLimit, client_host, too_many
 from registry.messages import error_answer
@@ -105,7 +105,8 @@ def _add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(NotSignedError, _not_signed)
     app.add_exception_handler(ReceiptUnavailableError, _receipt_unavailable)
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(DBAPIError, _store_failed)
+    for each in STORE_FAILED:
+        app.add_exception_handler(each, _store_failed)
     app.add_exception_handler(Exception, _internal)
 
 

@@ -1,25 +1,30 @@
-"""The registry's database connection: engine set-up, and transactions that either read or write.
+"""The registry's database: transactions that either read or write, on SQLite or PostgreSQL. Never knows a table.
 
-The only place that knows SQLite; everything else is SQL that PostgreSQL takes too. Never knows a table.
+All other SQL is such as both take. What is SQLite's own stands here, what is PostgreSQL's in `registry.postgres`.
 """
 
 from __future__ import annotations
 
+import enum
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ledger.durable import READING, begin, set_up
+from registry import failures, postgres
+from registry.failures import DatabaseError
 
+T = TypeVar("T")
 _DURABLE: Final[Mapping[str, str | int]] = MappingProxyType(
     {
         "journal_mode": "truncate",  # WAL loses pages on SQLite before 3.51.3 when two connections checkpoint
@@ -27,11 +32,18 @@ _DURABLE: Final[Mapping[str, str | int]] = MappingProxyType(
     }
 )
 _READS_ONLY: Final[Mapping[str, str | bool]] = MappingProxyType({READING: True})  # in SQLite, one view by itself
-_ONE_VIEW: Final[Mapping[str, str | bool]] = MappingProxyType({READING: True, "isolation_level": "REPEATABLE READ"})
+_ONE_VIEW: Final[Mapping[str, str | bool]] = MappingProxyType(
+    {READING: True, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+)
+_LOCKS = 0x6B657973  # "keys": our advisory locks, beside those of whatever else uses the server
 
 
-class DatabaseError(Exception):
-    """The database cannot be used as it is; the text says what to do."""
+class Turn(enum.IntEnum):
+    """What processes do one after the other."""
+
+    MIGRATE = 1
+    ROOTS = 2
+    FIRST_LEASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +56,14 @@ class Database:
 
     @classmethod
     def open(cls, url: str) -> Database:
-        """By SQLAlchemy URL. Opens no connection yet; a SQLite file that is missing is made at the first one."""
-        engine = create_engine(url, pool_size=8, max_overflow=0)
-        if engine.dialect.name != "sqlite":
-            return cls(engine, None, _ONE_VIEW)
+        """By SQLAlchemy URL; DatabaseError for one that cannot be.
+
+        Opens no connection yet; a SQLite file that is missing is made at the first one.
+        """
+        parsed = _parsed(url)
+        if parsed.get_backend_name() != "sqlite":
+            return cls(postgres.make_engine(parsed), None, _ONE_VIEW)
+        engine = create_engine(parsed, pool_size=8, max_overflow=0)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", begin)
         # In rollback mode a reader holds up the commit, and a commit the readers. On a lock threads queue for
@@ -57,8 +73,27 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction: committed when the block ends, rolled back when it raises."""
-        with self._turn or nullcontext(), self.engine.begin() as connection:
-            yield connection
+        with self._turn or nullcontext(), self.engine.connect() as connection:
+            with connection.begin():
+                yield connection
+            if self._turn is None:
+                postgres.require_replicated(connection.connection.dbapi_connection)
+
+    def writing(self, work: Callable[[Connection], T]) -> T:
+        """What `work` gives in a write transaction, done over when the database failed it and that may pass.
+
+        `work` may have been committed before and its end not known: a unique constraint must tell it so.
+        """
+        for pause_s in failures.pauses():
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not failures.passes(error):
+                    raise
+            time.sleep(pause_s)
+        with self.write() as connection:
+            return work(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -67,13 +102,17 @@ class Database:
             yield connection
 
     def quick_check(self) -> None:
-        """Raise DatabaseError if the SQLite file is damaged."""
-        if self.engine.dialect.name != "sqlite":
-            return
+        """Raise DatabaseError if the database does not answer, its server is not fit, or its SQLite file is damaged."""
+        sqlite = self.engine.dialect.name == "sqlite"
         try:
             with self.read() as connection:
-                found = connection.exec_driver_sql("PRAGMA quick_check").scalars().first()
+                found = connection.exec_driver_sql("PRAGMA quick_check" if sqlite else "SELECT 'ok'").scalars().first()
         except DBAPIError as error:
+            if not sqlite:
+                said = failures.first_line(error)
+                raise DatabaseError(
+                    f"the database cannot be reached ({said}): start its server, or correct `database`"
+                ) from error
             found = str(error.orig)
         if found != "ok":
             raise DatabaseError(f"the database is damaged ({found}): stop, keep the file, restore the last backup")
@@ -83,9 +122,26 @@ class Database:
         self.engine.dispose()
 
 
+def take_turn(connection: Connection, turn: Turn, *, shared: bool = False) -> None:
+    """Wait until no other transaction has this turn, and keep it until ours ends; many may have a shared one.
+
+    SQLite has one writer at any time anyway.
+    """
+    if connection.dialect.name != "sqlite":
+        kind = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        connection.exec_driver_sql(f"SELECT {kind}({_LOCKS}, {turn.value})")
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file."""
     return f"sqlite:///{path}"
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError(f"database: not a URL: give a file, or {postgres.DRIVER}://ROLE@HOST/NAME") from error
 
 
 def _set_up(dbapi: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

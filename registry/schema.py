@@ -11,12 +11,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from registry.database import Database, DatabaseError
+from registry.database import Database, Turn, take_turn
+from registry.failures import DatabaseError
 
 
 def upgrade(database: Database) -> None:
     """Run the migrations that are missing, all in one transaction; nothing to do is fine."""
     with database.write() as connection:
+        take_turn(connection, Turn.MIGRATE)
         command.upgrade(_config(connection), "head")
 
 

@@ -24,6 +24,7 @@ from hsm.signer import ReceiptSigner
 from registry.alone import alone
 from registry.connection import BoundedConnection, Loop
 from registry.limits.body import MAX_HEAD_BYTES
+from registry.rights import warning
 from registry.settings import Home, SetupError
 from registry.startup import Ready, load_root, open_registry
 from registry.telemetry.door import telemetry_app
@@ -98,8 +99,9 @@ def run(
             text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
             elsewhere = not_there(trusted.root.registry_url, host, port)
             told = "" if beside is None else f"metrics: {beside.url}/metrics"
+            too_much = warning(ready.database.engine)
             ready.health.watch()
-            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere, told), beside)
+            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere, too_much, told), beside)
         finally:
             ready.health.end()
             ready.database.close()

@@ -71,7 +71,12 @@ class Home:
     def database_url(self) -> str:
         """The database's SQLAlchemy URL."""
         database = self.config.database
-        return database if "://" in database else sqlite_url(self.directory.absolute() / database)
+        return sqlite_url(self.directory.absolute() / database) if self.on_file else database
+
+    @property
+    def on_file(self) -> bool:
+        """Whether the database is a SQLite file of this directory, and not a server's."""
+        return "://" not in self.config.database
 
     @property
     def signer_socket(self) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("tests.registry.postgres",)
 _AT_THE_START = signal.getsignal(signal.SIGINT)
 BOARD_TOOLS = ("qemu-system-arm", "arm-none-eabi-gcc")
 

@@ -49,13 +49,23 @@ def cli() -> None:
     "--signer-socket",
     help="The cloud-role signer's socket, absolute or from the directory.  [default: ../signer-cloud/run/signer.sock]",
 )
-def init(directory: Path, name: str, environment: str, host: str, signer_socket: str | None) -> None:
-    """Make TLS key and certificate, database and registry.toml. Overwrites nothing."""
+@click.option(
+    "--database",
+    help="A file in the directory, or a server: postgresql+psycopg://ROLE@HOST/NAME.  [default: registry.db]",
+)
+def init(
+    directory: Path, name: str, environment: str, host: str, signer_socket: str | None, database: str | None
+) -> None:
+    """Make TLS key and certificate, database and registry.toml. Overwrites nothing.
+
+    The tables of a database server are made by its owner: station-registry migrate --owner.
+    """
     from registry.settings import FILE, config_of  # noqa: PLC0415 - quick --help
     from registry.setup import make  # noqa: PLC0415
 
     with _set_up():
-        home = make(directory, config_of(name=name, environment=environment, signer_socket=signer_socket), host)
+        config = config_of(name=name, environment=environment, signer_socket=signer_socket, database=database)
+        home = make(directory, config, host)
     click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
     socket = home.signer_socket.resolve()
     click.echo(f"its cloud signer: {socket} (if it listens elsewhere: signer_socket in {directory / FILE})", err=True)
@@ -63,13 +73,18 @@ def init(directory: Path, name: str, environment: str, host: str, signer_socket:
 
 @cli.command(short_help="Bring the database to this version's schema.")
 @_directory
-def migrate(directory: Path) -> None:
+@click.option(
+    "--owner",
+    help="Of a database server: the URL with the role that owns the tables. The role in registry.toml is granted what "
+    "serving needs, and no more.",
+)
+def migrate(directory: Path, owner: str | None) -> None:
     """Bring the database to this version's schema. Make a backup first."""
     from registry import setup  # noqa: PLC0415
     from registry.settings import Home  # noqa: PLC0415
 
     with _set_up():
-        setup.migrate(Home.load(directory))
+        setup.migrate(Home.load(directory), owner)
     click.echo("the database has this version's schema", err=True)
 
 

@@ -51,8 +51,7 @@ class LeaseService:
             raise RefusedError(Code.NOT_AUTHORISED, "the trust root names no lease key: no lease is needed here")
         request = rules.authentic(self._trusted, asked)
         try:
-            with self._database.write() as connection:
-                lease = self._granted(connection, request, asked)
+            lease = self._database.writing(lambda connection: self._granted(connection, request, asked))
         except IntegrityError as error:
             lease = self._granted_meanwhile(request, asked, error)
         # A crash right here leaves a lease without its signature; the same request again has it signed.
@@ -125,8 +124,7 @@ class LeaseService:
 
     def _keep(self, signed: Envelope, request: LeaseRequest) -> Envelope:
         try:
-            with self._database.write() as connection:
-                store.keep(connection, request.station, request.serial, signed)
+            self._database.writing(lambda connection: store.keep(connection, request.station, request.serial, signed))
         except IntegrityError:  # another thread was faster: its signature is the one
             with self._database.read() as connection:
                 return store.kept(connection, request.station, request.serial)

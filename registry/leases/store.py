@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, case, exists, func, insert, select, update
 
+from registry.database import Turn, take_turn
 from registry.leases.rules import Granted
 from registry.tables import lease_signatures, leases, pins, reported_pins, roots, station_counts
 from trust.dsse import Envelope
@@ -107,8 +108,7 @@ def _raise_limit(connection: Connection, station: str, up_to: int) -> None:
     """The station may have so many pins, and never fewer than a lease has allowed it before."""
     # No upsert: the trigger that refuses to replace a count refuses it, too. On PostgreSQL nobody can make the row
     # between our two statements, as another first lease waits at the primary key of `leases`, and pins are not let in
-    # without the row; but whoever brings PostgreSQL must hold that a pin taken under a root without leases may come
-    # between the count and the insert: lock `pins` against inserts for a station's first lease.
+    # without the row: but for those of a process that still serves a root without leases, hence the turn.
     known = station_counts.c.up_to
     changed = connection.execute(
         update(station_counts)
@@ -116,6 +116,7 @@ def _raise_limit(connection: Connection, station: str, up_to: int) -> None:
         .values(up_to=case((known < up_to, up_to), else_=known))
     )
     if changed.rowcount == 0:
+        take_turn(connection, Turn.FIRST_LEASE)
         there = connection.execute(select(func.count()).where(pins.c.station == station)).scalar_one()
         row = {"station": station, "pins": there, "up_to": max(up_to, there), "reported_before": ""}
         connection.execute(insert(station_counts), row)
@@ -133,6 +134,20 @@ def count_pin(connection: Connection, station: str, at: str, units: int = 1) -> 
         .values(pins=station_counts.c.pins + units, reported_before=case((mark > at, at), else_=mark))
     )
     return counted.rowcount == 1
+
+
+def count_without_lease(connection: Connection, station: str, units: int) -> None:
+    """Count pins that are taken under a root without leases, should the station have had one by another root.
+
+    Such pins are beyond every lease, and are let in: so the limit moves with them.
+    """
+    take_turn(connection, Turn.FIRST_LEASE, shared=True)
+    more, limit = station_counts.c.pins + units, station_counts.c.up_to
+    connection.execute(
+        update(station_counts)
+        .where(station_counts.c.station == station)
+        .values(pins=more, up_to=case((limit < more, more), else_=limit))
+    )
 
 
 def keep(connection: Connection, station: str, serial: int, signed: Envelope) -> None:

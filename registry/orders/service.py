@@ -55,8 +55,7 @@ class OrderService:
     def raise_limit(self, act: Act, envelope: Envelope) -> tuple[Counted, ...]:
         """Take an act from `approved_raise`; the same act again changes nothing. RefusedError."""
         try:
-            with self._database.write() as connection:
-                self._raise(connection, act, envelope)
+            self._database.writing(lambda connection: self._raise(connection, act, envelope))
         except IntegrityError:  # another process has taken this very act just now
             _log.info("an act is taken already")
         return self.counted(act.order_sha256)

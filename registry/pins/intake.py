@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from registry.errors import RefusedError
-from registry.leases.store import count_pin
+from registry.leases.store import count_pin, count_without_lease
 from registry.orders import counts
 from registry.orders.counts import Share
 from registry.orders.papers import Papers
@@ -44,7 +44,9 @@ class Intake:
             if not counts.take_pins(connection, share, units):
                 raise _exhausted(share, "quantity and allowance", "are pinned")
         for station, units in sorted(Counter(each.statement.station for each in checked).items()):
-            if self._leased and not count_pin(connection, station, at, units):
+            if not self._leased:
+                count_without_lease(connection, station, units)
+            elif not count_pin(connection, station, at, units):
                 text = f"station {station} has no lease, or as many pins as its leases allow: renew its signer's lease"
                 raise RefusedError(Code.LEASE_EXCEEDED, f"{text}; if that is refused, there are two of its signer")
         return stored

@@ -75,8 +75,7 @@ class Receipts:
     def _keep(self, statement_sha256: str, signed: Envelope) -> Envelope:
         """Store it; if another thread was faster, its receipt is the one."""
         try:
-            with self.database.write() as connection:
-                store.insert_receipts(connection, {statement_sha256: signed})
+            self.database.writing(lambda connection: store.insert_receipts(connection, {statement_sha256: signed}))
         except IntegrityError:
             with self.database.read() as connection:
                 return store.load_receipt(connection, statement_sha256)

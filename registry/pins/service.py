@@ -62,8 +62,9 @@ class PinService:
         record = self._receipts.complete(stored)
         checked = check_completion(done, completion, record, order)
         try:
-            with self._database.write() as connection:
-                (inserted,) = self._intake.completions(connection, [checked], stamp(self._now()))
+            (inserted,) = self._database.writing(
+                lambda connection: self._intake.completions(connection, [checked], stamp(self._now()))
+            )
         except IntegrityError as error:
             return self._completed_before(checked, error)
         pin = replace(stored.pin, receipt=record.pin.receipt)
@@ -86,8 +87,9 @@ class PinService:
             return self._try_insert(checked)
 
     def _try_insert(self, checked: CheckedPin) -> StoredPin:
-        with self._database.write() as connection:
-            (stored,) = self._intake.pins(connection, [checked], stamp(self._now()))
+        (stored,) = self._database.writing(
+            lambda connection: self._intake.pins(connection, [checked], stamp(self._now()))
+        )
         self._intake.papers.seen(checked.order_envelope)
         return stored
 

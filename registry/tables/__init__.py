@@ -25,6 +25,7 @@ from registry.tables.roots import roots
 
 __all__ = [
     "APPEND_ONLY",
+    "SWEPT",
     "badge_salts",
     "completions",
     "credentials",
@@ -55,3 +56,7 @@ APPEND_ONLY = (
     order_approvals, order_raises,
     users, user_states, badge_salts, person_tokens, ended_tokens, rosters, roster_signatures,
 )  # fmt: skip
+"""Whose rows are never changed: triggers refuse it, and the role that the registry serves as may not."""
+
+SWEPT = (tries,)
+"""Whose rows are of no use after their time and are then removed: the role that the registry serves as may delete."""

@@ -9,7 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.database import Database, DatabaseError
+from registry.database import Database
+from registry.failures import DatabaseError
 from registry.schema import head
 from registry.signing import Signing
 from registry.telemetry.health import Question

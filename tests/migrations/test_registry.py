@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import insert, inspect
 from sqlalchemy.exc import IntegrityError
 
 from ledger.durable import READING
 from registry import schema
-from registry.database import Database, DatabaseError, sqlite_url
+from registry.database import Database, sqlite_url
+from registry.failures import DatabaseError
 from registry.tables import APPEND_ONLY, metadata
 
 ROWS = {
@@ -57,6 +58,14 @@ COUNTED = (
 )  # of `station_counts`, whose rows change, as those of `order_counts`
 
 
+def fill(database: Database) -> None:
+    """One row in each table."""
+    with database.write() as connection:
+        for name, values in {**ROWS, "station_counts": COUNTED}.items():
+            table = metadata.tables[name]
+            connection.execute(insert(table), dict(zip(table.columns.keys(), values, strict=True)))
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database.open(sqlite_url(tmp_path / "registry.db"))
@@ -67,9 +76,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def filled(database: Database) -> Database:
-    with database.write() as connection:
-        for table, values in {**ROWS, "station_counts": COUNTED}.items():
-            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    fill(database)
     return database
 
 

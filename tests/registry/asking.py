@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import msgspec
+from sqlalchemy import insert
 
 from registry.clock import stamp
 from registry.database import Database
 from registry.leases.service import LeaseService
 from registry.pins.service import PinService
+from registry.tables import orders, pins
 from tests.registry.make import SoftwareReceiptSigner, World, ec_key, public, signed, world
 from trust.dsse import Envelope
 from trust.lease import NO_PINS, LeaseRequest, chained
@@ -20,7 +22,6 @@ from trust.root import RegistryKeys
 
 STATION = "station-01"
 START = datetime(2026, 11, 22, 20, tzinfo=UTC)
-_PIN = "INSERT INTO pins VALUES (?, ?, ?, ?, NULL, 'order-7', ?, x'7b7d', ?, ?)"
 
 
 @dataclass(slots=True)
@@ -44,8 +45,8 @@ class Asking:
         made = world(registry_keys=RegistryKeys(receipt=public(receipt).spki, lease=public(lease).spki))
         order = made.order_envelope
         with database.write() as connection:
-            row = (order.payload_sha256, "order-7", order.to_json())
-            connection.exec_driver_sql("INSERT INTO orders VALUES (?, ?, ?)", row)
+            row = {"order_sha256": order.payload_sha256, "order_id": "order-7", "envelope": order.to_json()}
+            connection.execute(insert(orders), row)
         return cls(database, made, SoftwareReceiptSigner(made.trusted, receipt, lease_key=lease))
 
     @property
@@ -61,9 +62,16 @@ class Asking:
         first, self.made_pins = self.made_pins, self.made_pins + count
         numbers = range(first, first + count)
         order, at = self.made.order_envelope.payload_sha256, stamp(self.now)
-        rows = [(f"{n:024x}", STATION, f"{n:032x}", f"{n:064x}", order, f"{n:064x}", at) for n in numbers]
+        rows = [
+            {
+                "device_id": f"{n:024x}", "station": STATION, "job": f"{n:032x}", "fingerprint": f"{n:064x}",
+                "modulus": None, "order_id": "order-7", "order_sha256": order, "statement": b"{}",
+                "statement_sha256": f"{n:064x}", "registered_at": at,
+            }
+            for n in numbers
+        ]  # fmt: skip
         with self.database.write() as connection:
-            connection.exec_driver_sql(_PIN, rows)
+            connection.execute(insert(pins), rows)
         return [n.to_bytes(32, "big") for n in numbers]
 
     def request(self, *pins: bytes, left: int = 0, **changes: Any) -> LeaseRequest:

@@ -9,6 +9,7 @@ from registry import schema
 from registry.database import Database, sqlite_url
 from registry.pins.service import PinService
 from tests.registry.make import SoftwareReceiptSigner, World, world
+from tests.registry.postgres import Server
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +22,22 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `both_databases` has its `database` on SQLite and on PostgreSQL."""
+    if metafunc.definition.get_closest_marker("both_databases") and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def database(tmp_path: Path, migrated: bytes) -> Iterator[Database]:
-    path = tmp_path / "registry.db"
-    path.write_bytes(migrated)
-    opened = Database.open(sqlite_url(path))
+def database(request: pytest.FixtureRequest, tmp_path: Path, migrated: bytes) -> Iterator[Database]:
+    if getattr(request, "param", "sqlite") == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        url = server.url(server.migrated())
+    else:
+        path = tmp_path / "registry.db"
+        path.write_bytes(migrated)
+        url = sqlite_url(path)
+    opened = Database.open(url)
     yield opened
     opened.close()
 

@@ -27,6 +27,8 @@ from trust.merkle import EMPTY_ROOT
 from trust.root import RegistryKeys, TrustedRoot
 from trust.statement import moment, read
 
+pytestmark = pytest.mark.both_databases
+
 STATION = "station-01"
 PIN = b"p" * 32
 

@@ -18,6 +18,8 @@ from trust.codes import Code
 from trust.dsse import Envelope, Signature
 from trust.root import TrustedRoot
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture(scope="module")
 def made() -> World:

@@ -18,6 +18,8 @@ from trust.codes import Code
 from trust.lease import Lease
 from trust.statement import read
 
+pytestmark = pytest.mark.both_databases
+
 FAR = datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)
 YEAR = timedelta(days=366)
 

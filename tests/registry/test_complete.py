@@ -10,16 +10,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import insert
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
+from registry.tables import signature_r
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, rsa_key, signed, world
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.statement import Possession, Receipt, Verification, verify
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_one_nonce_for_two_messages_exposes_the_key(
         possession = device.possession("verify")
         r = nonce(possession)
         with service._database.write() as connection:
-            connection.exec_driver_sql("INSERT INTO signature_r VALUES (?, ?)", (r, str(owner.device_id)))
+            connection.execute(insert(signature_r), {"r": r, "device_id": str(owner.device_id)})
         verification = Verification(
             cycle="reset", possession=possession, handshake="none", handshake_waiver="not-built"
         )

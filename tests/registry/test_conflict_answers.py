@@ -22,6 +22,8 @@ from tests.registry.test_api import Api, error
 from trust.dsse import Envelope
 from trust.statement import Completion, PinStatement, Receipt, verify
 
+pytestmark = pytest.mark.both_databases
+
 RAW = dict[str, msgspec.Raw]
 
 

@@ -19,6 +19,8 @@ from trust.lease import Lease
 from trust.root import LeaseTerms, TrustedRoot
 from trust.statement import read
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def asking(database: Database) -> Asking:

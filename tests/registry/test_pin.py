@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from sqlalchemy import insert
 
 from hsm.signer import SignerError, SignerUnavailableError
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins.service import PinService
+from registry.tables import signature_r
 from tests.registry.make import Device, SoftwareReceiptSigner, World, ec_key, public, rsa_key, signed, world
 from trust import statement as statements
 from trust.codes import Code
@@ -21,6 +23,8 @@ from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.order import Allotment, Firmware
 from trust.statement import Possession, Receipt, verify
+
+pytestmark = pytest.mark.both_databases
 
 
 def refused(
@@ -196,7 +200,7 @@ def test_an_ecdsa_nonce_seen_on_another_device(service: PinService, made: World,
     service.pin(other.device_id, made.pin(other), made.order_envelope)
     signature = statements.read(envelope, statements.PinStatement).possession.signatures[0]
     with service._database.write() as connection:
-        connection.exec_driver_sql("INSERT INTO signature_r VALUES (?, ?)", (r_of(signature), str(other.device_id)))
+        connection.execute(insert(signature_r), {"r": r_of(signature), "device_id": str(other.device_id)})
     error = refused(service, made, device, envelope)
     assert error.code is Code.KEY_ON_OTHER_DEVICE
     assert "random numbers repeat" in str(error)

@@ -20,7 +20,10 @@ from registry.errors import RefusedError
 from registry.pins.service import PinService
 from registry.tables import metadata
 from tests.registry.make import Device, World, ec_key
+from tests.registry.postgres import Server
 from trust.identity import DeviceId, JobId
+
+pytestmark = pytest.mark.both_databases
 
 THREADS = 64
 
@@ -98,11 +101,19 @@ def test_the_same_statement_from_64_threads_is_one_pin(
     assert (rows("pins"), rows("receipts")) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(("devices", "_code", "column"), [each for each in CASES if each[2]])
 def test_control_without_the_constraint_more_than_one_wins(
-    devices: Callable[[], list[Device]], _code: str, column: str, tmp_path: Path, made: World
+    devices: Callable[[], list[Device]],
+    _code: str,
+    column: str,
+    kind: str,
+    tmp_path: Path,
+    made: World,
+    postgres: Server,
 ) -> None:
-    database = Database.open(sqlite_url(tmp_path / "planted.db"))
+    planted = sqlite_url(tmp_path / "planted.db") if kind == "sqlite" else postgres.url(postgres.empty())
+    database = Database.open(planted)
     with database.write() as connection:
         without(column).create_all(connection)
     told = race(PinService(database, made.trusted, made.signer()), made, devices())

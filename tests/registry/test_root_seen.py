@@ -11,6 +11,8 @@ from tests.trust.people import approved_by, file_of, first_root, next_root, peop
 from trust.root import LeaseTerms, TrustedRoot
 from trust.root_file import parse, wrap
 
+pytestmark = pytest.mark.both_databases
+
 WHO = people()
 OFFICERS = (WHO["ada"], WHO["ben"])
 FIRST = first_root(WHO.values())

@@ -19,6 +19,8 @@ from trust import root_file as roots
 from trust.codes import Code
 from trust.root import TrustedRoot
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def transactions(database: Database) -> Callable[[Callable[[], object]], list[str]]:

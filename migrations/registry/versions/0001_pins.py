@@ -7,6 +7,8 @@ cannot change what this revision made.
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.rows import append_only
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -26,7 +28,7 @@ def upgrade() -> None:
     _completions()
     _receipts_and_nonces()
     for table, unique in _UNIQUE.items():
-        _make_append_only(table, unique)
+        append_only(op, table, unique)
 
 
 def _orders_and_pins() -> None:
@@ -104,24 +106,3 @@ def _receipts_and_nonces() -> None:
 
 def downgrade() -> None:
     raise NotImplementedError("what is pinned stays pinned: restore a backup into another place instead")
-
-
-def _make_append_only(table: str, unique: tuple[tuple[str, ...], ...]) -> None:
-    dialect = op.get_bind().dialect.name
-    if dialect != "sqlite":
-        raise NotImplementedError(f"append-only triggers are written for SQLite so far, not for {dialect}")
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-    # INSERT OR REPLACE deletes what is in its way, and fires the DELETE trigger only where a connection asked for that
-    # (recursive_triggers). A rowid would be one more way to name a row that is there: the tables have none.
-    # One EXISTS a constraint: an OR inside one makes SQLite search by what the terms share, and read all those rows.
-    wheres = [" AND ".join(f"{each} = NEW.{each}" for each in columns) for columns in unique]
-    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {each})" for each in wheres)
-    op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-        f"WHEN {taken} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
-    )

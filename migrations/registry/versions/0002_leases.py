@@ -7,6 +7,8 @@ cannot change what this revision made.
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.rows import append_only, rising
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -29,7 +31,7 @@ def upgrade() -> None:
     _make_roots()
     op.create_index("ix_pins_station_registered_at", "pins", ["station", "registered_at"])
     for table, unique in _APPEND_ONLY.items():
-        _make_append_only(table, unique)
+        append_only(op, table, unique)
 
 
 def downgrade() -> None:
@@ -110,34 +112,4 @@ def _make_station_counts() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.execute(
-        "CREATE TRIGGER station_counts_no_delete BEFORE DELETE ON station_counts "
-        "BEGIN SELECT RAISE(ABORT, 'station_counts stay'); END"
-    )
-    op.execute(
-        "CREATE TRIGGER station_counts_never_fall BEFORE UPDATE ON station_counts "
-        "WHEN NEW.station <> OLD.station OR NEW.pins < OLD.pins OR NEW.up_to < OLD.up_to "
-        "BEGIN SELECT RAISE(ABORT, 'counts never fall'); END"
-    )
-    op.execute(
-        "CREATE TRIGGER station_counts_no_replace BEFORE INSERT ON station_counts "
-        "WHEN EXISTS (SELECT 1 FROM station_counts WHERE station = NEW.station) "
-        "BEGIN SELECT RAISE(ABORT, 'station_counts stay: this row is there already'); END"
-    )
-
-
-def _make_append_only(table: str, unique: tuple[tuple[str, ...], ...]) -> None:
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-    # INSERT OR REPLACE fires no DELETE trigger on most connections (revision 0001): refused for each unique constraint.
-    # One EXISTS a constraint: an OR inside one makes SQLite search by what the terms share, and read all those rows.
-    wheres = [" AND ".join(f"{each} = NEW.{each}" for each in columns) for columns in unique]
-    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {each})" for each in wheres)
-    op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-        f"WHEN {taken} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
-    )
+    rising(op, "station_counts", key=("station",), counts=("pins", "up_to"))

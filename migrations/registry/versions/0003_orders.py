@@ -10,6 +10,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.rows import append_only, rising
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -105,34 +107,9 @@ def _part(envelope: bytes, station: str) -> dict[str, int]:
 
 
 def _guard() -> None:
-    _make_append_only("order_approvals", ("envelope_sha256",))
-    _make_append_only("order_raises", ("act_sha256",))
-    op.execute(
-        "CREATE TRIGGER order_counts_no_delete BEFORE DELETE ON order_counts "
-        "BEGIN SELECT RAISE(ABORT, 'order_counts stay'); END"
-    )
-    op.execute(
-        "CREATE TRIGGER order_counts_never_fall BEFORE UPDATE ON order_counts "
-        "WHEN NEW.order_sha256 <> OLD.order_sha256 OR NEW.station <> OLD.station OR NEW.pins < OLD.pins "
-        "OR NEW.completions < OLD.completions OR NEW.pin_limit < OLD.pin_limit "
-        "OR NEW.completion_limit <> OLD.completion_limit OR NEW.scrapped < OLD.scrapped "
-        "BEGIN SELECT RAISE(ABORT, 'counts never fall'); END"
-    )
-    op.execute(
-        "CREATE TRIGGER order_counts_no_replace BEFORE INSERT ON order_counts "
-        "WHEN EXISTS (SELECT 1 FROM order_counts WHERE order_sha256 = NEW.order_sha256 AND station = NEW.station) "
-        "BEGIN SELECT RAISE(ABORT, 'order_counts stay: this row is there already'); END"
-    )
-
-
-def _make_append_only(table: str, unique: tuple[str, ...]) -> None:
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
-    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {each} = NEW.{each})" for each in unique)
-    op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {taken} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there already'); END"
-    )
+    append_only(op, "order_approvals", [("envelope_sha256",)])
+    append_only(op, "order_raises", [("act_sha256",)])
+    rising(
+        op, "order_counts", key=("order_sha256", "station"), counts=("pins", "completions", "pin_limit", "scrapped"),
+        fixed=("completion_limit",),
+    )  # fmt: skip
