@@ -28,26 +28,11 @@ from registry.pins.record import PinRecord
 from registry.routes import ROUTES
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
+from registry.statuses import status_of
 from registry.telemetry.watching import declared
 from trust.codes import Code
 
 _log = logging.getLogger(__name__)
-_STATUS = {
-    Code.MALFORMED: 400,
-    Code.NOT_FOUND: 404,
-    Code.ORDER_UNKNOWN: 404,
-    Code.TOO_LARGE: 413,
-    Code.JOB_BYTES_DIFFER: 422,
-    Code.DEVICE_HAS_OTHER_KEY: 409,
-    Code.KEY_ON_OTHER_DEVICE: 409,
-    Code.PINNED_UNDER_OTHER_JOB: 409,
-    Code.NOT_PINNED: 409,
-    Code.LEASE_CONFLICT: 409,
-    Code.TOO_MANY_REQUESTS: 429,
-    Code.INTERNAL: 500,
-    Code.STORE_FAILED: 503,
-}
-_REFUSED = 403
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
 
 
@@ -78,7 +63,7 @@ def create_app(services: Services) -> FastAPI:
         app.add_api_route(
             each.path, _endpoint(each, services, threads), methods=[each.method],
             name=each.work.__name__, description=each.work.__doc__,
-            openapi_extra=openapi.of(each), responses=openapi.answers(each.answer, *each.refusals),
+            openapi_extra=openapi.of(each), responses=openapi.answers(each.answer, *each.refusals, lines=each.lines),
         )  # fmt: skip
     _add_refusals(app)
     openapi.install(app, ROUTES)
@@ -114,13 +99,13 @@ def _refused(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RefusedError):
         raise error
     stored: PinRecord | None = error.stored
-    return answered(_STATUS.get(error.code, _REFUSED), error_answer(error.code, str(error), stored))
+    return answered(status_of(error.code), error_answer(error.code, str(error), stored))
 
 
 def _not_signed(_request: Request, error: Exception) -> Response:
     if not isinstance(error, NotSignedError):
         raise error
-    return answered(_STATUS.get(error.code, _REFUSED), error_answer(error.code, str(error)))
+    return answered(status_of(error.code), error_answer(error.code, str(error)))
 
 
 def _receipt_unavailable(_request: Request, error: Exception) -> Response:

@@ -140,7 +140,7 @@ def pin_answer(record: PinRecord) -> bytes:
 
 def lease_answer(lease: Envelope) -> bytes:
     """Answer to a signer's request."""
-    return msgspec.json.encode(LeaseAnswer(lease=_raw(lease)))
+    return msgspec.json.encode(LeaseAnswer(lease=raw(lease)))
 
 
 def history_answer(record: PinRecord) -> bytes:
@@ -154,22 +154,27 @@ def history_answer(record: PinRecord) -> bytes:
 
 def error_answer(code: Code, message: str, stored: PinRecord | None = None) -> bytes:
     """Answer to whatever was refused."""
-    held = None if stored is None else _held(stored)
-    return msgspec.json.encode(ErrorAnswer(error=ErrorDetail(code=code, message=message, stored=held)))
+    return msgspec.json.encode(ErrorAnswer(error=error_detail(code, message, stored)))
+
+
+def error_detail(code: Code, message: str, stored: PinRecord | None = None) -> ErrorDetail:
+    """Why not, as a part of an answer."""
+    return ErrorDetail(code=code, message=message, stored=None if stored is None else _held(stored))
 
 
 def _held(record: PinRecord) -> PinAnswer:
     done = record.completion
     return PinAnswer(
         state=record.state,
-        statement=_raw(record.pin.statement),
-        receipt=_raw(record.pin.receipt),
-        completion=None if done is None else _raw(done.statement),
-        completion_receipt=None if done is None else _raw(done.receipt),
+        statement=raw(record.pin.statement),
+        receipt=raw(record.pin.receipt),
+        completion=None if done is None else raw(done.statement),
+        completion_receipt=None if done is None else raw(done.receipt),
     )
 
 
-def _raw(envelope: Envelope) -> msgspec.Raw:
+def raw(envelope: Envelope) -> msgspec.Raw:
+    """The envelope as a part of an answer."""
     return msgspec.Raw(envelope.to_json())
 
 

@@ -20,9 +20,10 @@ _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-def content(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """A JSON media-type entry that refers to a struct's schema."""
-    return {"application/json": {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
+def content(kind: type[msgspec.Struct], *, lines: bool = False) -> dict[str, Any]:
+    """A media-type entry that refers to a struct's schema: JSON, or NDJSON, of which it is one line's."""
+    media = "application/x-ndjson" if lines else "application/json"
+    return {media: {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
 
 
 def of(route: Route) -> dict[str, Any]:
@@ -31,11 +32,15 @@ def of(route: Route) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": _title(name)}}
         for name in _PARAMETER.findall(route.path)
     ]
-    body = {} if route.body is None else {"requestBody": {"required": True, "content": content(route.body)}}
+    body = (
+        {}
+        if route.body is None
+        else {"requestBody": {"required": True, "content": content(route.body, lines=route.lines)}}
+    )
     return {**({"parameters": found} if found else {}), **body}
 
 
-def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[str, Any]]:
+def answers(kind: type[msgspec.Struct], *refusals: int, lines: bool = False) -> dict[int | str, dict[str, Any]]:
     """The responses part of an operation: 200 with this struct, these refusals, and 429, 500 or 503 from any."""
     refused: dict[int | str, dict[str, Any]] = {
         status: {"description": "refused", "content": content(ErrorAnswer)} for status in (*refusals, 429, 500, 503)
@@ -44,7 +49,7 @@ def answers(kind: type[msgspec.Struct], *refusals: int) -> dict[int | str, dict[
         "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
     }
     return {
-        200: {"description": "held", "content": content(kind)},
+        200: {"description": "held", "content": content(kind, lines=lines)},
         **refused,
         "default": {"description": "not of this API", "content": content(ErrorAnswer)},
     }

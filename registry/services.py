@@ -8,6 +8,7 @@ from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
+from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.signing import Signing
 from registry.telemetry.health import Health
@@ -21,6 +22,7 @@ class Services:
     """
 
     pins: PinService
+    batch: PinBatch
     leases: LeaseService
     orders: OrderService
     status: StatusAnswer

@@ -20,6 +20,7 @@ from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.orders.service import OrderService
+from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.roots import take_up
 from registry.services import Services
@@ -82,8 +83,10 @@ def open_registry(
     signing = Signing(asked or signer, trusted)
     health = Health(parts(database, signing))
     metrics = Metrics(version=status.version, environment=status.environment)
+    pins = PinService(database, trusted, signer)
     services = Services(
-        pins=PinService(database, trusted, signer),
+        pins=pins,
+        batch=PinBatch(database, trusted, signer, pins),
         leases=LeaseService(database, trusted, signer),
         orders=OrderService(database, trusted),
         status=status,

@@ -205,7 +205,7 @@ class Floor:
         """How many statements wait for the registry, and which devices are held; unknown without the ledger."""
         jobs = self._line.jobs
         try:
-            return len(await jobs.pending()), await finish_me(jobs, self._line.work.order_id)
+            return await jobs.waiting(), await finish_me(jobs, self._line.work.order_id)
         except LedgerError as error:
             self._stop_line(classify(error))
             return None, ()

@@ -31,7 +31,7 @@ async def send_left_over(store: JobStore, make_outbox: Maker, within_s: float) -
     """
     found: list[Fault] = []
     try:
-        before = len(await store.pending())
+        before = await store.waiting()
         if before == 0:
             return None
         try:
@@ -39,7 +39,7 @@ async def send_left_over(store: JobStore, make_outbox: Maker, within_s: float) -
                 await make_outbox(found.append).drain_once()
         except TimeoutError:  # cut short between or in sendings: each is repeated until its receipt is on record
             pass
-        left = len(await store.pending())
+        left = await store.waiting()
     except LedgerError as error:
         raise classify(error) from error
     if found:

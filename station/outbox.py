@@ -1,26 +1,27 @@
 """The outbox: sends what the registry has not acknowledged, for ever, until it has. Nothing is ever dropped.
 
-Each statement has its own back-off, so none blocks the others; a registry that gives no answer at all is left alone for
-a while. Only a verified receipt or a refusal for good that is proved takes a statement out, and the ledger says so
-first. Never signs, never changes a statement, never knows HTTP.
+Many at once where many wait (`station.sending`). Each statement has its own back-off, so none blocks the others; a
+registry that gives no answer at all is left alone for a while. Only a verified receipt or a refusal for good that is
+proved takes a statement out, and the ledger says so first. Never signs, never changes a statement, never knows HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError, PinRecord
+from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault
 from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
 from station.jobs.stamp import Stamp
 from station.leaves import classify
+from station.pace import Backoff, Pace
 from station.refusals import refusal_problem
+from station.sending import Came, OrderMissing, Sender
 from trust import receipt as receipts
 from trust.codes import Code
 from trust.dsse import Envelope
@@ -30,25 +31,8 @@ from trust.statement import envelope
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 4  # statements on their way at the same time
-_AWAY_AFTER = 3  # so many statements in a row without any answer: it is the registry, not the statement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How long to wait after failures: doubling from `first_s` to `cap_s`, each wait drawn from its upper half."""
-
-    first_s: float = 0.5
-    cap_s: float = 60.0
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    uniform: Callable[[], float] = random.random
-
-    def wait_s(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row (1 or more)."""
-        # 2^30 times the first wait is beyond any cap: the exponent need not grow with the outage
-        whole = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 30))
-        return whole * (0.5 + self.uniform() / 2)
+_AWAY_AFTER = 3  # so many requests in a row without any answer: it is the registry, not the statement
+_PAGE = 500  # statements that are looked at together: the rest of a long outbox stays on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +48,15 @@ class Drained:
     objected: int = 0
 
 
+_Key = tuple[str, RecordKind]
+
+
 class _Outcome(Enum):
     DELIVERED = "delivered"
     REFUSED = "refused"
     OBJECTED = "objected"
     FAILED = "failed"
     NO_ANSWER = "no answer"
-
-
-@dataclass(slots=True)
-class _Backoff:
-    failures: int = 0
-    not_before: float = 0.0
-
-    def failed(self, pace: Pace) -> None:
-        self.failures += 1
-        self.not_before = pace.monotonic() + pace.wait_s(self.failures)
 
 
 class Outbox:
@@ -105,18 +82,19 @@ class Outbox:
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
-        self._cloud = cloud
+        self._sender = Sender(jobs, cloud, order)
         self._root = root
         self._stamp = stamp
         self._stop_line = stop_line
         self._in_work = in_work
-        self._order = order
         self._objected = objected
         self._pace = pace or Pace()
         self._new = asyncio.Event()
         self._one_pass = asyncio.Lock()
-        self._away = _Backoff()
-        self._tries: dict[tuple[str, RecordKind], _Backoff] = {}
+        self._away = Backoff()
+        self._silent = 0
+        self._behind = -1
+        self._tries: dict[_Key, Backoff] = {}
 
     def wake(self) -> None:
         """Something new is in the outbox: look now."""
@@ -139,68 +117,97 @@ class Outbox:
 
     async def _drain(self, *, patient: bool) -> Drained:
         async with self._one_pass:
-            items = await self._jobs.pending()
-            self._forget_all_but(items)
-            outcomes: list[_Outcome] = []
-            due = [item for item in items if not patient or (self._due(item) and not self._in_work(item.job.job_id))]
-            for first in range(0, len(due), _AT_ONCE):
-                outcomes += await self._attempt_all(due[first : first + _AT_ONCE], patient=patient)
-                if outcomes[-_AWAY_AFTER:] == [_Outcome.NO_ANSWER] * _AWAY_AFTER:
+            self._silent = 0
+            told: Counter[_Outcome] = Counter()
+            first, seen = self._behind, set[_Key]()
+            async for page in self._pages(first):
+                seen |= {_key(item) for item in page}
+                self._behind = page[-1].place  # if this pass ends early, the next one goes on there
+                told += await self._send_page(page, patient=patient)
+                if self._silent >= _AWAY_AFTER:
                     self._away.failed(self._pace)
                     break
-            delivered, refused = outcomes.count(_Outcome.DELIVERED), outcomes.count(_Outcome.REFUSED)
-            return Drained(delivered, refused, len(items) - delivered - refused, outcomes.count(_Outcome.OBJECTED))
+            else:
+                self._behind = -1
+                self._tries = {key: tried for key, tried in self._tries.items() if key in seen}
+            waiting = await self._jobs.waiting()
+            return Drained(told[_Outcome.DELIVERED], told[_Outcome.REFUSED], waiting, told[_Outcome.OBJECTED])
 
-    async def _attempt_all(self, items: Sequence[OutboxItem], *, patient: bool) -> list[_Outcome]:
+    async def _pages(self, first: int) -> AsyncIterator[tuple[OutboxItem, ...]]:
+        """The whole outbox once, from behind this place on and round."""
+        for begin, end in ((first, None), (-1, first)):
+            behind = begin
+            while end is None or behind < end:
+                page = await self._jobs.pending(behind, _PAGE)
+                page = tuple(item for item in page if end is None or item.place <= end)
+                if not page:
+                    break
+                behind = page[-1].place
+                yield page
+
+    async def _send_page(self, page: Sequence[OutboxItem], *, patient: bool) -> Counter[_Outcome]:
+        """Those first that have failed the least, so that what fails again and again is in nobody's way."""
+        due = [item for item in page if not patient or self._due(item)]
+        due.sort(key=lambda item: self._tried(item).failures)
+        told: Counter[_Outcome] = Counter()
+        for alone in (False, True):
+            left = [item for item in due if self._tried(item).alone is alone]
+            while left and self._silent < _AWAY_AFTER:
+                few = 1 if alone else self._sender.next_few(left)
+                # Looked at again: a slot may have taken a job in hand since the pass began.
+                free = [item for item in left[:few] if not patient or not self._in_work(item.job.job_id)]
+                came = await self._sender.send(free) if free else []
+                if came is None:  # of many: the same ones again, fewer at a time
+                    self._silent += 1
+                    continue
+                told += await self._settle(free, came)
+                left = left[few:]
+        return told
+
+    async def _settle(self, items: Sequence[OutboxItem], came: Sequence[Came]) -> Counter[_Outcome]:
         """Side by side: a job never has two statements waiting, so their order does not matter."""
-        # Looked at again: a slot may have taken a job in hand since the pass began.
-        free = [item for item in items if not patient or not self._in_work(item.job.job_id)]
-        found = await asyncio.gather(*(self._attempt(item) for item in free), return_exceptions=True)
+        found = await asyncio.gather(
+            *(self._came(item, each) for item, each in zip(items, came, strict=True)), return_exceptions=True
+        )
+        outcomes: list[_Outcome] = []
         for each in found:
             if isinstance(each, BaseException):
                 raise each
-        return [each for each in found if isinstance(each, _Outcome)]
+            outcomes.append(each)
+        answered = any(outcome is not _Outcome.NO_ANSWER for outcome in outcomes)
+        self._silent = 0 if answered else self._silent + len(outcomes)
+        if answered:
+            self._away = Backoff()
+        for item, outcome in zip(items, outcomes, strict=True):
+            if outcome in {_Outcome.DELIVERED, _Outcome.REFUSED}:
+                self._tries.pop(_key(item), None)
+                continue
+            tried = self._tries.setdefault(_key(item), Backoff())
+            tried.failed(self._pace)
+            tried.alone = tried.alone or (answered and outcome is _Outcome.NO_ANSWER)
+        return Counter(outcomes)
 
-    async def _attempt(self, item: OutboxItem) -> _Outcome:
-        outcome = await self._send(item)
-        key = (str(item.job.job_id), item.kind)
-        if outcome is not _Outcome.NO_ANSWER:
-            self._away = _Backoff()
-        if outcome in {_Outcome.DELIVERED, _Outcome.REFUSED}:
-            self._tries.pop(key, None)
-        else:
-            self._tries.setdefault(key, _Backoff()).failed(self._pace)
-        return outcome
+    async def _came(self, item: OutboxItem, came: Came) -> _Outcome:
+        match came:
+            case CloudUnreachableError():
+                log.info("%s of job %s: no answer from the registry (%s)", item.kind, item.job.job_id, came)
+                return _Outcome.NO_ANSWER
+            case CloudRefusedError(code=Code.TOO_MANY_REQUESTS):
+                return _Outcome.NO_ANSWER
+            case CloudRefusedError():
+                return await self._refused(item, came)
+            case OrderMissing():
+                log.error("order %s is not in the ledger: import it, its statements wait", came.order_id)
+                return _Outcome.FAILED
+            case _:
+                return await self._answered(item, came)
 
-    async def _send(self, item: OutboxItem) -> _Outcome:
-        try:
-            answer = await self._put(item)
-        except CloudUnreachableError as error:
-            log.info("%s of job %s: no answer from the registry (%s)", item.kind, item.job.job_id, error)
-            return _Outcome.NO_ANSWER
-        except CloudRefusedError as error:
-            return await self._refused(item, error)
-        return await self._answered(item, answer) if answer is not None else _Outcome.FAILED
-
-    async def _put(self, item: OutboxItem) -> PinRecord | None:
-        device = item.job.device_id
-        if item.kind is RecordKind.COMPLETION:
-            return await self._cloud.complete(device, item.envelope)
-        order = await self._jobs.order(item.job.order_id)
-        if order is None:
-            log.error("order %s is not in the ledger: import it, its statements wait", item.job.order_id)
-            return None
-        if self._order is not None and self._order.same_statement(order):
-            order = self._order
-        return await self._cloud.pin(device, item.envelope, order)
-
-    async def _answered(self, item: OutboxItem, answer: PinRecord) -> _Outcome:
-        pin = item.kind is RecordKind.PIN
-        receipt = answer.receipt if pin else answer.completion_receipt
+    async def _answered(self, item: OutboxItem, receipt: Envelope | None) -> _Outcome:
         wrong = receipts.problem(self._root, item.envelope, receipt) if receipt else "there is no receipt"
         if receipt is None or wrong is not None:
             log.error("%s of job %s: the registry's answer is not taken: %s", item.kind, item.job.job_id, wrong)
             return self._objects(item, f"the registry's answer is not taken: {wrong}")
+        pin = item.kind is RecordKind.PIN
         kind = RecordKind.PIN_RECEIPT if pin else RecordKind.COMPLETION_RECEIPT
         # A crash before this commit: the statement is sent again and the registry gives the same receipt.
         return await self._record(item, kind, receipt, _Outcome.DELIVERED)
@@ -232,19 +239,19 @@ class Outbox:
         return outcome
 
     def _due(self, item: OutboxItem) -> bool:
-        now = self._pace.monotonic()
-        tried = self._tries.get((str(item.job.job_id), item.kind), _Backoff())
-        return now >= max(tried.not_before, self._away.not_before)
+        return self._pace.monotonic() >= max(self._tried(item).not_before, self._away.not_before)
 
-    def _forget_all_but(self, items: tuple[OutboxItem, ...]) -> None:
-        here = {(str(item.job.job_id), item.kind) for item in items}
-        self._tries = {key: tried for key, tried in self._tries.items() if key in here}
+    def _tried(self, item: OutboxItem) -> Backoff:
+        return self._tries.get(_key(item)) or Backoff()
 
     async def _rest(self) -> None:
         """Wait until the next statement is due, or until woken."""
-        nearest = min((tried.not_before for tried in self._tries.values()), default=None)
-        now = self._pace.monotonic()
-        delay = self._pace.cap_s if nearest is None else max(nearest, self._away.not_before) - now
+        now, away = self._pace.monotonic(), self._away.not_before
+        if self._behind != -1 or not self._tries:  # some were not looked at, or none has failed
+            nearest = away if self._away.failures else now + self._pace.cap_s
+        else:
+            nearest = max(away, min(tried.not_before for tried in self._tries.values()))
+        delay = nearest - now
         woken = asyncio.ensure_future(self._new.wait())
         slept = asyncio.ensure_future(self._pace.sleep(max(delay, 0.0)))
         try:
@@ -252,3 +259,7 @@ class Outbox:
         finally:
             woken.cancel()
             slept.cancel()
+
+
+def _key(item: OutboxItem) -> _Key:
+    return str(item.job.job_id), item.kind

@@ -7,6 +7,7 @@ the next request that touches the row gets exactly the receipt that was due.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,50 @@ class Receipts:
             completion=None if done is None else self._entry(stored, done, "completion", "active"),
         )
 
+    def complete_all(self, stored: Sequence[StoredPin]) -> list[PinRecord | ReceiptUnavailableError]:
+        """As `complete`, for many: what is missing is signed in one request and kept in one transaction."""
+        due = {each.statement_sha256: each for pin in stored for each in self._missing(pin)}
+        made = self._made(due) if due else {}
+        return [_record(pin, made) for pin in stored]
+
+    def _missing(self, pin: StoredPin) -> Iterator[Receipt]:
+        if pin.pin.receipt is None:
+            yield self._due(pin, pin.pin, "pin", "provisional")
+        if pin.completion is not None and pin.completion.receipt is None:
+            yield self._due(pin, pin.completion, "completion", "active")
+
+    def _made(self, due: Mapping[str, Receipt]) -> Mapping[str, Envelope | ReceiptUnavailableError]:
+        """Each receipt, signed and kept, by its statement's SHA-256; or why there is none."""
+        try:
+            answers = self.signer.sign_receipts(list(due.values()))
+        except (SignerUnavailableError, SignerError) as error:
+            _log.warning("%d receipts not signed: %s", len(due), error)
+            return dict.fromkeys(due, _unavailable(error))
+        found = {
+            each.statement_sha256: self._checked(each, got) for each, got in zip(due.values(), answers, strict=True)
+        }
+        signed = {sha256: each for sha256, each in found.items() if isinstance(each, Envelope)}
+        return {**found, **self._keep_all(signed)}
+
+    def _checked(self, receipt: Receipt, answer: Envelope | SignerError) -> Envelope | ReceiptUnavailableError:
+        try:
+            if isinstance(answer, SignerError):
+                raise answer
+            _require_same(receipt, verify(answer, Receipt, self.trusted.root.receipt_key))
+        except (SignerError, StatementError) as error:
+            _log.warning("receipt for %s of device %s not signed: %s", receipt.subject, receipt.device_id, error)
+            return _unavailable(error)
+        return answer
+
+    def _keep_all(self, signed: Mapping[str, Envelope]) -> Mapping[str, Envelope]:
+        if not signed:
+            return signed
+        try:
+            self.database.writing(lambda connection: store.insert_receipts(connection, signed))
+        except IntegrityError:  # another thread was faster with one of them
+            return {sha256: self._keep(sha256, each) for sha256, each in signed.items()}
+        return signed
+
     def _entry(self, pin: StoredPin, each: Stored, subject: Literal["pin", "completion"], state: State) -> Entry:
         receipt = each.receipt or self._sign(self._due(pin, each, subject, state))
         return Entry(statement=each.statement, registered_at=each.registered_at, receipt=receipt)
@@ -67,9 +112,7 @@ class Receipts:
             _require_same(receipt, verify(signed, Receipt, self.trusted.root.receipt_key))
         except (SignerUnavailableError, SignerError, StatementError) as error:
             _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})
-            raise ReceiptUnavailableError(
-                f"stored, but its receipt cannot be signed now ({error}): send the same request again"
-            ) from error
+            raise _unavailable(error) from error
         return self._keep(receipt.statement_sha256, signed)
 
     def _keep(self, statement_sha256: str, signed: Envelope) -> Envelope:
@@ -80,6 +123,29 @@ class Receipts:
             with self.database.read() as connection:
                 return store.load_receipt(connection, statement_sha256)
         return signed
+
+
+def _record(
+    pin: StoredPin, made: Mapping[str, Envelope | ReceiptUnavailableError]
+) -> PinRecord | ReceiptUnavailableError:
+    """The record, if each of its receipts is there or made."""
+    done = pin.completion
+    receipts = [each.receipt or made[each.statement.payload_sha256] for each in (pin.pin, done) if each is not None]
+    for each in receipts:
+        if isinstance(each, ReceiptUnavailableError):
+            return each
+    entries = [
+        Entry(statement=each.statement, registered_at=each.registered_at, receipt=receipt)
+        for each, receipt in zip((pin.pin, done), receipts, strict=False)
+        if each is not None and isinstance(receipt, Envelope)
+    ]
+    return PinRecord(device=pin.device, pin=entries[0], completion=entries[1] if len(entries) > 1 else None)
+
+
+def _unavailable(error: Exception) -> ReceiptUnavailableError:
+    return ReceiptUnavailableError(
+        f"stored, but its receipt cannot be signed now ({error}): send the same request again"
+    )
 
 
 def _require_same(wanted: Receipt, found: Receipt) -> None:

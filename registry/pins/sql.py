@@ -19,7 +19,7 @@ INSERT_RECEIPT: Final = insert(receipts)
 INSERT_NONCE: Final = insert(signature_r)
 
 
-def _held(*more: Any) -> Select[*tuple[Any, ...]]:
+def _held_of_any(*more: Any) -> Select[*tuple[Any, ...]]:
     return (
         select(
             pins.c.job, pins.c.fingerprint, pins.c.order_id, pins.c.order_sha256,
@@ -32,8 +32,11 @@ def _held(*more: Any) -> Select[*tuple[Any, ...]]:
         .outerjoin_from(pins, _PIN_RECEIPT, _PIN_RECEIPT.c.statement_sha256 == pins.c.statement_sha256)
         .outerjoin(completions, completions.c.device_id == pins.c.device_id)
         .outerjoin(_COMPLETION_RECEIPT, _COMPLETION_RECEIPT.c.statement_sha256 == completions.c.statement_sha256)
-        .where(pins.c.device_id == bindparam("device_id"))
     )  # fmt: skip
+
+
+def _held(*more: Any) -> Select[*tuple[Any, ...]]:
+    return _held_of_any(*more).where(pins.c.device_id == bindparam("device_id"))
 
 
 HELD: Final = _held()
@@ -43,6 +46,13 @@ HELD_WITH_ORDER: Final = _held(orders.c.envelope.label("order_envelope")).join(
     orders, orders.c.order_sha256 == pins.c.order_sha256
 )
 """As `HELD`, with the order that the pin was made under."""
+
+HELD_MANY: Final = (
+    _held_of_any(pins.c.device_id, orders.c.envelope.label("order_envelope"))
+    .join(orders, orders.c.order_sha256 == pins.c.order_sha256)
+    .where(pins.c.device_id.in_(bindparam("device_ids", expanding=True)))
+)
+"""As `HELD_WITH_ORDER`, for several devices, with `device_id`. Parameter: device_ids, a list."""
 
 RECEIPT: Final = select(receipts.c.envelope).where(receipts.c.statement_sha256 == bindparam("statement_sha256"))
 

@@ -98,6 +98,15 @@ def load_with_order(connection: Connection, device: DeviceId) -> tuple[StoredPin
     return None if row is None else (_stored_pin(row, device), Envelope.from_json(row.order_envelope))
 
 
+def load_many(connection: Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[StoredPin, bytes]]:
+    """What is held about each device that has a pin, with its order's envelope as JSON."""
+    found: dict[DeviceId, tuple[StoredPin, bytes]] = {}
+    for row in connection.execute(sql.HELD_MANY, {"device_ids": sorted({str(each) for each in devices})}):
+        device = DeviceId.parse(row.device_id)
+        found[device] = (_stored_pin(row, device), row.order_envelope)
+    return found
+
+
 def load_receipt(connection: Connection, statement_sha256: str) -> Envelope:
     """The receipt of a statement that has one."""
     return Envelope.from_json(connection.execute(sql.RECEIPT, {"statement_sha256": statement_sha256}).scalar_one())

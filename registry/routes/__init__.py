@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from registry.routes import health, leases, orders, pins, status
+from registry.routes import batch, health, leases, orders, pins, status
 from registry.routes.route import Route
 
-ROUTES: tuple[Route, ...] = (*pins.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *pins.ROUTES, *batch.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
+)  # fmt: skip

@@ -56,6 +56,7 @@ class Route:
     refusals: tuple[int, ...] = ()
     rate: RouteClass | None = None  # None: by its method
     max_body_bytes: int = MAX_BODY_BYTES
+    lines: bool = False  # bodies are NDJSON: `body` and `answer` are one line's
     at_once: bool = False  # `work` waits for nothing and runs in the event loop, though all threads wait
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trust.codes import Code
 from trust.dsse import Envelope
@@ -49,6 +50,23 @@ class CloudRefusedError(Exception):
         super().__init__(message)
         self.code = code
         self.stored = stored
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A statement to be sent with others: a pin statement with its order, or a completion without one."""
+
+    device: DeviceId
+    statement: Envelope
+    order: Envelope | None = None
+
+
+@runtime_checkable
+class BatchCloud(Protocol):
+    """The registry, asked about many statements at once. Raises as `Cloud` does, for all of them."""
+
+    async def batch(self, sent: Sequence[Sent]) -> list[Envelope | CloudRefusedError | CloudUnreachableError]:
+        """For each, in order: the receipt of this statement, why it is refused, or that there is no answer yet."""
 
 
 class Cloud(Protocol):

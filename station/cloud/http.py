@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import httpx2
 import msgspec
 
-from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
+from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus, Sent
+from station.cloud import batch as batches
 from station.cloud.trouble import trouble
 from station.cloud.way import Proxy
 from trust.codes import Code
@@ -22,6 +25,7 @@ from trust.identity import DeviceId
 from trust.printable import printable
 
 _MAX_ANSWER_BYTES = 512 * 1024
+_MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
 _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
 _OK, _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 429, 500
@@ -104,6 +108,14 @@ class HttpCloud:
             text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
             raise CloudUnreachableError(text) from error
 
+    async def batch(self, sent: Sequence[Sent]) -> list[batches.Answer]:
+        """POST /v1/pins:batch."""
+        asked = f"POST {self._url}{batches.PATH}"
+        status, answer = await self._ask(asked, "POST", batches.PATH, batches.body(sent))
+        if status != _OK:
+            raise _refusal(asked, status, answer)
+        return batches.results(asked, answer, sent, _refusal)
+
     async def status(self) -> RegistryStatus:
         """GET /v1/status: what the registry says of itself."""
         asked = f"GET {self._url}/v1/status"
@@ -144,7 +156,7 @@ class HttpCloud:
                 asyncio.timeout(self._timeout_s),
                 self._client.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
-                return response.status_code, await _read(response, asked)
+                return response.status_code, await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
@@ -161,12 +173,12 @@ def _tls(root_der: bytes) -> ssl.SSLContext:
     return context
 
 
-async def _read(response: httpx2.Response, asked: str) -> bytes:
+async def _read(response: httpx2.Response, asked: str, most: int) -> bytes:
     parts, size = [], 0
     async for part in response.aiter_raw():
         size += len(part)
-        if size > _MAX_ANSWER_BYTES:
-            raise CloudUnreachableError(f"{asked}: {response.status_code} with more than {_MAX_ANSWER_BYTES} bytes")
+        if size > most:
+            raise CloudUnreachableError(f"{asked}: {response.status_code} with more than {most} bytes")
         parts.append(part)
     return b"".join(parts)
 

@@ -70,11 +70,12 @@ class OnRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxItem:
-    """A statement that the registry has not acknowledged yet."""
+    """A statement that the registry has not acknowledged yet; `place` is its leaf."""
 
     job: Job
     kind: RecordKind
     envelope: Envelope
+    place: int = 0
 
 
 class Jobs(Protocol):
@@ -105,8 +106,11 @@ class Jobs(Protocol):
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
 
-    async def pending(self) -> tuple[OutboxItem, ...]:
-        """The outbox, oldest first."""
+    async def pending(self, after: int = -1, most: int | None = None) -> tuple[OutboxItem, ...]:
+        """The outbox, oldest first: from behind this place on, at most so many."""
+
+    async def waiting(self) -> int:
+        """How many statements are in the outbox."""
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
         """Jobs with a pin statement, not refused, and no completion: held, or left on the way (*finish me*)."""

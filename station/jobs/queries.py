@@ -117,8 +117,11 @@ def known(connection: Connection, job_id: JobId, station: str) -> Known | None:
     )
 
 
-def pending(connection: Connection, answered_below: int) -> tuple[tuple[OutboxItem, ...], int]:
-    """Outbox rows from that leaf on without an answer, oldest first, and the leaf below which all are answered."""
+def pending(connection: Connection, answered_below: int, most: int | None = None) -> tuple[tuple[OutboxItem, ...], int]:
+    """Outbox rows from that leaf on without an answer, oldest first, at most so many; and the first one's leaf.
+
+    Below that all are answered, if they are below `answered_below`.
+    """
     query = (
         select(*_JOB, OutboxRow.kind, OutboxRow.leaf_index, Leaf.entry)
         .select_from(OutboxRow)
@@ -127,13 +130,28 @@ def pending(connection: Connection, answered_below: int) -> tuple[tuple[OutboxIt
         .outerjoin(DeliveryRow, DeliveryRow.outbox_leaf == OutboxRow.leaf_index)
         .where(OutboxRow.leaf_index >= answered_below, DeliveryRow.outbox_leaf.is_(None))
         .order_by(OutboxRow.leaf_index)
+        .limit(most)
     )
     found = connection.execute(query).all()
     items = tuple(
-        OutboxItem(job=_job_of(*each[:4]), kind=RecordKind(each.kind), envelope=Envelope.from_json(each.entry))
+        OutboxItem(
+            job=_job_of(*each[:4]), kind=RecordKind(each.kind), envelope=Envelope.from_json(each.entry),
+            place=each.leaf_index,
+        )
         for each in found
-    )
+    )  # fmt: skip
     return items, found[0].leaf_index if found else tip(connection).size
+
+
+def waiting(connection: Connection, answered_below: int) -> int:
+    """How many outbox rows from that leaf on have no answer."""
+    query = (
+        select(func.count())
+        .select_from(OutboxRow)
+        .outerjoin(DeliveryRow, DeliveryRow.outbox_leaf == OutboxRow.leaf_index)
+        .where(OutboxRow.leaf_index >= answered_below, DeliveryRow.outbox_leaf.is_(None))
+    )
+    return connection.execute(query).scalar_one()
 
 
 def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:

@@ -88,9 +88,13 @@ class JobStore:
         """Append an event leaf; each (job, attempt, kind) once: RecordConflictError for other bytes."""
         await self._ledger.write(lambda connection: writes.note(connection, event))
 
-    async def pending(self) -> tuple[OutboxItem, ...]:
-        """The outbox, oldest first."""
-        return await self._ledger.read(self._pending)
+    async def pending(self, after: int = -1, most: int | None = None) -> tuple[OutboxItem, ...]:
+        """The outbox, oldest first: from behind this place on, at most so many."""
+        return await self._ledger.read(lambda connection: self._pending(connection, after, most))
+
+    async def waiting(self) -> int:
+        """How many statements are in the outbox."""
+        return await self._ledger.read(lambda connection: queries.waiting(connection, self._answered_below))
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
         """Jobs with a pin statement and no completion, and not refused: held, or left on the way."""
@@ -161,6 +165,8 @@ class JobStore:
     async def _store_note(self, head: Head, note: str, key: NoteKey) -> Checkpoint:
         return await self._ledger.write(lambda connection: store(connection, head, note, key))
 
-    def _pending(self, connection: Connection) -> tuple[OutboxItem, ...]:
-        items, self._answered_below = queries.pending(connection, self._answered_below)
+    def _pending(self, connection: Connection, after: int, most: int | None) -> tuple[OutboxItem, ...]:
+        if after >= self._answered_below:
+            return queries.pending(connection, after + 1, most)[0]
+        items, self._answered_below = queries.pending(connection, self._answered_below, most)
         return items

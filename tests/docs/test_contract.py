@@ -12,7 +12,7 @@ import pytest
 import fixtures.slots
 import station.evidence
 from hsm import verbs
-from registry import app
+from registry import app, statuses
 from registry.messages import StatusAnswer
 from registry.services import Services
 from station.config import Config
@@ -58,9 +58,9 @@ def test_every_code_has_its_row_and_none_is_invented() -> None:
 def test_statuses_of_refusals_are_the_registrys() -> None:
     table = section(STATEMENTS, "## 9. Registry API").split("| status | codes |")[1]
     told = {(code, int(status)) for status, codes in rows(f"| status | codes |{table}") for code in quoted(codes)}
-    known = {(code.value, status) for code, status in app._STATUS.items()}
+    known = {(code.value, status) for code, status in statuses._STATUS.items()}
     special = {("not-pinned", 404), ("internal", 500), ("token-unavailable", 503), ("store-failed", 503)}
-    refused = {(code, status) for code, status in told if status == app._REFUSED}
+    refused = {(code, status) for code, status in told if status == statuses._REFUSED}
     assert told == known | special | refused
     assert not {code for code, _ in refused} & {code for code, _ in known | special}
 
@@ -158,7 +158,7 @@ def test_verbs_are_the_signers() -> None:
 
 def test_routes_are_the_registrys() -> None:
     told = {tuple(name.split()) for name in first_cells(section(STATEMENTS, "## 9. Registry API")) if " " in name}
-    document = app.create_app(Services(pins=None, leases=None, orders=None, status=STATUS)).openapi()
+    document = app.create_app(Services(pins=None, batch=None, leases=None, orders=None, status=STATUS)).openapi()
     assert told == {(method.upper(), path) for path, each in document["paths"].items() for method in each}
 
 

@@ -21,7 +21,8 @@ from station.faults import Fault
 from station.jobs import Jobs, OutboxItem, RecordKind
 from station.jobs.stamp import Stamp
 from station.line import Line
-from station.outbox import Drained, Outbox, Pace
+from station.outbox import Drained, Outbox
+from station.pace import Pace
 from tests.faults.points import Failure, Met, Points
 from tests.flow.plant import REGISTRY
 from tests.hsm.software_token import SoftwareToken

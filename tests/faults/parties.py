@@ -126,8 +126,8 @@ class FaultyJobs:
     async def order(self, order_id: str) -> Envelope | None:
         return await self._at("order", lambda: self.store.order(order_id))
 
-    async def pending(self) -> tuple[OutboxItem, ...]:
-        return await self._at("pending", self.store.pending)
+    async def pending(self, after: int = -1, most: int | None = None) -> tuple[OutboxItem, ...]:
+        return await self._at("pending", lambda: self.store.pending(after, most))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)

@@ -19,6 +19,7 @@ from registry.leases.service import LeaseService
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
+from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.routes import ROUTES
 from registry.services import Services
@@ -38,6 +39,7 @@ class Api:
     service: PinService
     leases: LeaseService
     orders: OrderService | None = None
+    batch: PinBatch | None = None
 
     def ask(
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
@@ -45,7 +47,7 @@ class Api:
         async def run() -> httpx2.Response:
             transport = httpx2.ASGITransport(
                 create_app(
-                    Services(pins=self.service, leases=self.leases, orders=self.orders, status=STATUS)  # type: ignore[arg-type]
+                    Services(pins=self.service, leases=self.leases, orders=self.orders, batch=self.batch, status=STATUS)  # type: ignore[arg-type]
                 ),
                 raise_app_exceptions=False,
             )
@@ -64,7 +66,8 @@ def pin_body(statement: Envelope, order: Envelope) -> bytes:
 
 @pytest.fixture
 def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
-    return Api(service, LeaseService(database, made.trusted, signer), OrderService(database, made.trusted))
+    orders, batch = OrderService(database, made.trusted), PinBatch(database, made.trusted, signer, service)
+    return Api(service, LeaseService(database, made.trusted, signer), orders, batch)
 
 
 def error(response: httpx2.Response) -> tuple[int, str]:

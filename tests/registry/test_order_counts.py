@@ -33,6 +33,8 @@ from trust.dsse import Envelope
 from trust.order import Allotment
 from trust.statement import envelope
 
+pytestmark = pytest.mark.both_databases
+
 CLIENTS = 64
 
 

@@ -14,7 +14,8 @@ from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
 from station.faults import Fault
 from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
-from station.outbox import Drained, Outbox, Pace
+from station.outbox import Drained, Outbox
+from station.pace import Pace
 from station.refusals import refusal_problem
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
@@ -539,10 +540,10 @@ def test_a_broken_ledger_ends_it_and_is_told(at_bench: AtBench, made: World) -> 
     at_bench(work)
 
 
-def test_waits_are_drawn_from_the_upper_half() -> None:
+def test_waits_are_drawn_from_the_whole() -> None:
     for drawn in (0.0, 0.5, 0.999):
         pace = Pace(uniform=lambda drawn=drawn: drawn)  # type: ignore[misc]
         for failures in (1, 2, 7, 8, 1000):
             whole = min(60.0, 0.5 * 2 ** min(failures - 1, 30))
-            assert pace.wait_s(failures) == pytest.approx(whole * (0.5 + drawn / 2))
+            assert pace.wait_s(failures) == pytest.approx(whole * drawn)
             assert pace.wait_s(failures) <= 60.0

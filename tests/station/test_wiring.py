@@ -18,10 +18,10 @@ class Store:
         self.left = pending
         self._error = error
 
-    async def pending(self) -> tuple[int, ...]:
+    async def waiting(self) -> int:
         if self._error is not None:
             raise self._error
-        return tuple(range(self.left))
+        return self.left
 
 
 def sent(store: Store, drain, within_s: float = 5.0):

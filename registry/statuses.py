@@ -1,0 +1,33 @@
+"""The HTTP status of each refusal by its code, of a request or of a line of a batch. Never decides what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from trust.codes import Code
+
+_STATUS: Final[Mapping[Code, int]] = MappingProxyType(
+    {
+        Code.MALFORMED: 400,
+        Code.NOT_FOUND: 404,
+        Code.ORDER_UNKNOWN: 404,
+        Code.TOO_LARGE: 413,
+        Code.JOB_BYTES_DIFFER: 422,
+        Code.DEVICE_HAS_OTHER_KEY: 409,
+        Code.KEY_ON_OTHER_DEVICE: 409,
+        Code.PINNED_UNDER_OTHER_JOB: 409,
+        Code.NOT_PINNED: 409,
+        Code.LEASE_CONFLICT: 409,
+        Code.TOO_MANY_REQUESTS: 429,
+        Code.INTERNAL: 500,
+        Code.STORE_FAILED: 503,
+    }
+)
+_REFUSED: Final = 403
+
+
+def status_of(code: Code) -> int:
+    """403 for whatever is not named."""
+    return _STATUS.get(code, _REFUSED)
