@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data, is_asked, note
 from station.usage import UsageError
-from trust.printable import printable
+from trust.printable import counted, printable
 
 if TYPE_CHECKING:
+    from station.release import UnitRelease, Witness
     from trust.account import AllotmentReturn, OrderCount
     from trust.minutes import Minutes
     from trust.order import WorkOrder
 
+_WITNESS = "witness: always pending, as none is built"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -81,6 +85,40 @@ def _ask_for_good(order: OrderCount) -> None:
         raise UsageError("nothing was given back; a script says --yes")
 
 
+@order.command("release", short_help="Which units of an order may ship, and why the rest may not.")
+@click.argument("order_id")
+@CONFIG
+@click.option(
+    "--witness",
+    type=click.Choice(["pending", "required"]),
+    default="pending",
+    show_default=True,
+    help="Whether units ship that no witness has seen. The witness is not built: with `required` none does.",
+)
+@click.option("--jsonl", is_flag=True, help="One JSON object a unit.")
+def release_(order_id: str, config_file: Path, witness: Witness, *, jsonl: bool) -> None:
+    """Which units of an order may ship, and why the rest may not.
+
+    A unit ships if ledger and registry both say that it passed, with this very key and completion, and is active.
+    Ends with 0 if all units that were signed for may ship, 3 if one belongs into quarantine, 7 if one waits for the
+    registry or a witness, 1 if one has not passed.
+    """
+    units = asyncio.run(_release(config_file, order_id, witness))
+    if units is None:
+        raise UsageError(f"the ledger has no order {printable(order_id)!r}: station ledger report lists them")
+    here = Here(config_file)
+    for unit in units:
+        if jsonl:
+            data(msgspec.json.encode(unit).decode())
+        elif unit.ships:
+            data(f"ships   {unit.device_id}  active, witness {unit.witness}")
+        else:
+            data(f"stays   {unit.device_id}  {unit.reason}: {here.typeable(unit.text)}")
+    shipping = sum(unit.ships for unit in units)
+    note(f"{order_id}: {shipping} of {counted(len(units), 'unit')} signed for may ship; {_WITNESS}")
+    sys.exit(_exit_of(units))
+
+
 @click.command()
 @click.argument("file", type=_FILE)
 @CONFIG
@@ -106,6 +144,20 @@ def minutes(file: Path, config_file: Path) -> None:
     if uncovered:
         note(f"no checkpoint covers them yet: {uncovered}")
         note("the next one does: of a batch's end, or of this very command when the signer answers")
+
+
+async def _release(config_file: Path, order_id: str, witness: Witness) -> tuple[UnitRelease, ...] | None:
+    from station import wiring  # noqa: PLC0415 - keeps --help fast
+    from station.release import release  # noqa: PLC0415
+
+    async with wiring.reader(config_file) as reader:
+        return await release(reader, order_id, witness)
+
+
+def _exit_of(units: tuple[UnitRelease, ...]) -> int:
+    from station.release import exit_of  # noqa: PLC0415 - keeps --help fast
+
+    return exit_of(units)
 
 
 async def _minutes(config_file: Path, file: Path) -> tuple[Minutes, str]:

@@ -159,6 +159,17 @@ def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:
     return _between(connection, order_id, RecordKind.PIN, (RecordKind.COMPLETION, RecordKind.PIN_REFUSED))
 
 
+def signed_for(connection: Connection, order_id: str) -> tuple[OnRecord, ...]:
+    """Jobs of an order with a pin statement, with all that is on record of each, oldest first."""
+    query = (
+        select(*_JOB)
+        .join(RecordRow, (RecordRow.job_id == JobRow.job_id) & (RecordRow.kind == RecordKind.PIN.value))
+        .where(JobRow.order_id == order_id)
+        .order_by(JobRow.leaf_index)
+    )
+    return tuple(on_record(connection, _job(each)) for each in connection.execute(query).all())
+
+
 def unanswered(connection: Connection, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
     """Jobs of an order with this intent and nothing that was signed for it, oldest first."""
     ends = {

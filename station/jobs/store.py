@@ -100,6 +100,10 @@ class JobStore:
         """Jobs with a pin statement and no completion, and not refused: held, or left on the way."""
         return await self._ledger.read(lambda connection: queries.unfinished(connection, order_id))
 
+    async def signed_for(self, order_id: str) -> tuple[OnRecord, ...]:
+        """Jobs of an order with a pin statement, with all that is on record of each, oldest first."""
+        return await self._ledger.read(lambda connection: queries.signed_for(connection, order_id))
+
     async def unanswered(self, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
         """Jobs with this intent (INTENT or COMPLETION_INTENT) on record, and nothing that was signed for it."""
         return await self._ledger.read(lambda connection: queries.unanswered(connection, order_id, intent))
