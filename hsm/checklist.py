@@ -33,7 +33,7 @@ from trust.minutes import KeyFacts, Minutes, Step, Subject
 from trust.root import TrustedRoot
 
 Tell = Callable[[str, str], None]
-_NOT_STATEMENTS: Final = frozenset({Purpose.CLOUD_UDP, Purpose.CLOUD_TCP, Purpose.AUTHORITY, Purpose.LOG})
+_NOT_STATEMENTS: Final = frozenset({Purpose.CLOUD_UDP, Purpose.CLOUD_TCP, Purpose.LOG})
 _SELF_TEST: Final = b"keystation self-test: no statement, no note, no token of anything\0"
 
 

@@ -43,7 +43,14 @@ from hsm.messages import (
     refusal_of,
     result,
 )
-from hsm.signer import ChallengeRequest, SignerError, SignerForbiddenError, SignerStatus, SignerUnavailableError
+from hsm.signer import (
+    AuthorisationRequest,
+    ChallengeRequest,
+    SignerError,
+    SignerForbiddenError,
+    SignerStatus,
+    SignerUnavailableError,
+)
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
@@ -191,6 +198,10 @@ class ReceiptClient:
     def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
         """The revocation that the act wants, signed."""
         return self._call("sign_revocation", RevocationBody(revocation, act), Envelope)
+
+    def sign_authorisation(self, request: AuthorisationRequest) -> Envelope:
+        """The authority's word for one step, signed."""
+        return self._call("sign_authorisation", request, Envelope)
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed."""

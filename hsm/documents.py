@@ -1,7 +1,7 @@
 """Statements that a signer makes of itself: reserved, signed and stored once, like those about devices.
 
-Lease requests, returns, balances, and in the cloud role leases and rosters. Composes the bytes itself; never decides
-whether one is due: that is for the module that asks.
+Lease requests, returns, balances, and in the cloud role leases, rosters, revocations and re-key authorisations.
+Composes the bytes itself; never decides whether one is due: that is for the module that asks.
 """
 
 from __future__ import annotations
@@ -30,17 +30,29 @@ def sign_document(
     `also` gets the payload's hash inside the transaction that reserves it, and may refuse: what it remembers is durable
     before the signature is made.
     """
-    payload = encode(statement)
+    kind = str(type(statement).__struct_config__.tag)
+    return sign_payload(signatory, purpose, kind, statement.PAYLOAD_TYPE, encode(statement), also=also)
+
+
+def sign_payload(
+    signatory: Signatory,
+    purpose: Purpose,
+    kind: str,
+    payload_type: str,
+    payload: bytes,
+    *,
+    also: Callable[[str], None] = _nothing,
+) -> Envelope:
+    """As `sign_document`, for a statement whose payload is no JSON."""
     payload_sha256 = hashlib.sha256(payload).hexdigest()
     counters = signatory.counters
     with counters.transaction():
         known = counters.documents.find(payload_sha256)
         if known is None:
-            kind = str(type(statement).__struct_config__.tag)
             counters.documents.add(Document(kind=kind, payload_sha256=payload_sha256, payload=payload))
             counters.count_signature(purpose)
             also(payload_sha256)
-    return signed_again(signatory, purpose, statement.PAYLOAD_TYPE, payload_sha256, first=known is None)
+    return signed_again(signatory, purpose, payload_type, payload_sha256, first=known is None)
 
 
 def signed_again(

@@ -15,10 +15,11 @@ from trust.account import OrderCount, Tier
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
+from trust.rekey import Step
 from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.signed_note import Head
-from trust.statement import Completion, PinStatement, Receipt
+from trust.statement import Completion, MaybeHex32, PinStatement, Receipt
 
 
 class SignerError(Exception):
@@ -44,6 +45,18 @@ class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     order_id: str
     job: str
     device_id: str
+
+
+class AuthorisationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of an approved re-key act, for a device that has given this nonce (32 bytes).
+
+    `new_fingerprint`: of the new key, in the steps that are about both keys.
+    """
+
+    act: Envelope
+    step: Step
+    nonce: bytes
+    new_fingerprint: MaybeHex32 = ""
 
 
 class LogHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +170,9 @@ class ReceiptSigner(Protocol):
 
     def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
         """The revocation that the act wants, signed. ACT_NOT_APPROVED, ACT_EXPIRED."""
+
+    def sign_authorisation(self, request: AuthorisationRequest) -> Envelope:
+        """The authority's word for this step to this device. ACT_NOT_APPROVED, ACT_EXPIRED."""
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed. The same one gives the same bytes; ROSTER_CONFLICT unless it is newer than the last."""

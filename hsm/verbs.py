@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hsm import accounts, acts, checkpoints, client_assertion, leases, revocations, rosters
+from hsm import accounts, acts, authorisations, checkpoints, client_assertion, leases, revocations, rosters
 from hsm.group_commit import Errand
 from hsm.messages import (
     AssertionBody,
@@ -36,7 +36,7 @@ from hsm.policy.order import import_order
 from hsm.policy.pin import PinCase
 from hsm.policy.receipt import ReceiptCase
 from hsm.signatory import Signatory
-from hsm.signer import ChallengeRequest, SignerError
+from hsm.signer import AuthorisationRequest, ChallengeRequest, SignerError
 from trust.codes import Code
 from trust.signed_note import Head
 
@@ -105,6 +105,7 @@ _CLOUD: Final[Mapping[str, _Verb]] = MappingProxyType(
         "sign_revocation": _Alone(
             RevocationBody, lambda signatory, body: revocations.sign_revocation(signatory, body.revocation, body.act)
         ),
+        "sign_authorisation": _Alone(AuthorisationRequest, authorisations.sign_authorisation),
         "sign_roster": _Alone(RosterBody, lambda signatory, body: rosters.sign_roster(signatory, body.roster)),
     }
 )

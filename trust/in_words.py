@@ -23,6 +23,7 @@ _PATTERNS: Final = (
     (r"\\A([0-9a-f]{64})?", "64 digits of 0-9 and a-f (a SHA-256), or empty"),
     (r"\\A[0-9a-f]{24}", "24 digits of 0-9 and a-f (a device id)"),
     (r"\\A[0-9]{4}-", "a time in UTC such as 2026-01-31T06:00:00Z"),
+    (r"\\A([0-9]{4}-", "a time in UTC such as 2026-01-31T06:00:00Z, or empty"),
     (r"\\A([a-z0-9]", "a name of a-z, 0-9, dots, dashes and underscores between them, or empty"),
     (r"\\A[a-z0-9]", "a name of a-z, 0-9, and dots, dashes and underscores between them, 64 characters at most"),
     (r"\\A[!-~]{1,63}", "a host's name without spaces, 63 characters at most"),

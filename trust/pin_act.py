@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from trust.act import ActRefusedError, Reason
-from trust.approval import ORDER_ROLES, Approval, ApprovalError, approvals, require_roles
+from trust.approval import ORDER_ROLES, Approval, ApprovalError, approvals, require_roles, roles_missing
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.root import Root, RootError, TrustedRoot
@@ -125,6 +125,13 @@ def require_enough(act: PinAct, given: Sequence[Approval], root: Root) -> None:
             raise ApprovalError(f"approved by {_names(given)}: one of {' or '.join(ORDER_ROLES)} is wanted")
         return
     require_roles(given, ORDER_ROLES, at_least=root.thresholds.act)
+
+
+def missing(act: PinAct, given: Sequence[Approval], root: Root) -> str:
+    """Who is wanted besides these, for people; empty when they are enough."""
+    if act.kind == "scrap" and act.was == "provisional":
+        return "" if given else " or ".join(ORDER_ROLES)
+    return roles_missing(given, ORDER_ROLES, at_least=root.thresholds.act)
 
 
 def require_time(act: PinAct, at: datetime) -> None:

@@ -19,7 +19,7 @@ from typing import Final, Self
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError, parse_name
 from trust.keys import KeyType, PublicKey
-from trust.pin_act import PinAct
+from trust.pin_act import LONGEST, PinAct
 from trust.statement import moment
 
 PAYLOAD_TYPE: Final = "application/vnd.keystation.rekey-authorisation.v1"
@@ -138,8 +138,17 @@ def authorisation(
         step=step, device_id=DeviceId.parse(act.device_id), nonce=nonce, fingerprint=own, subject=subject,
         key_type=KeyType(act.key_type) if step is Step.NEW_KEY else None,
         act_sha256=hashlib.sha256(envelope.to_json()).hexdigest(), root_sha256=act.root_sha256,
-        not_after=int(moment(act.not_after).timestamp()), environment=act.environment,
+        not_after=int(window(act, step)[1].timestamp()), environment=act.environment,
     )  # fmt: skip
+
+
+def window(act: PinAct, step: Step) -> tuple[datetime, datetime]:
+    """From when until when the step may be authorised and done. The old key is ended from its own end on, and later."""
+    made, ends = moment(act.made_at), moment(act.not_after)
+    if step is not Step.END_OLD_KEY or not act.ends_at:
+        return made, ends
+    old_ends = moment(act.ends_at)
+    return old_ends, max(ends, old_ends + LONGEST)
 
 
 def authorised(envelope: Envelope, keys: Iterable[PublicKey]) -> Authorisation:
@@ -166,5 +175,6 @@ def problem(found: Authorisation, envelope: Envelope, act: PinAct, at: datetime)
     if found != wanted:
         return "the re-key authorisation is for another act, device or key"
     if at > datetime.fromtimestamp(found.not_after, UTC):
-        return f"the re-key authorisation was good until {act.not_after}: have the act made again"
+        ended = datetime.fromtimestamp(found.not_after, UTC)
+        return f"the re-key authorisation was good until {ended:%Y-%m-%dT%H:%M:%SZ}: have the act made again"
     return None

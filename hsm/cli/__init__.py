@@ -14,6 +14,7 @@ import click
 from hsm.cli.act import act
 from hsm.cli.approver import approver
 from hsm.cli.ceremony import ceremony, minutes, perform
+from hsm.cli.device import device
 from hsm.cli.order import order
 from hsm.cli.public import public
 from hsm.cli.root import root
@@ -185,6 +186,7 @@ cli.add_command(public)
 cli.add_command(root)
 cli.add_command(order)
 cli.add_command(act)
+cli.add_command(device)
 cli.add_command(ceremony)
 cli.add_command(minutes)
 act.add_command(perform)

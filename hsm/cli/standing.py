@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trust import act as acts
+from trust import pin_act as pin_acts
 from trust.act import ActRefusedError
 from trust.approval import (
     ORDER_ROLES,
@@ -51,6 +52,27 @@ def act_next(act: acts.Act, file: Path, root_file: Path) -> str:
         command = f"station-signer act perform {file} --dir DIR --root {root_file} --out MINUTES"
         return f"stop signer {act.signer}, then {command}"
     return f"station act {file}, at station {act.signer}"
+
+
+def of_device(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: Path) -> str:
+    """An act on a device: product owner and quality, as many people as the root wants; see `trust.pin_act`."""
+    try:
+        act = pin_acts.body(envelope)
+        given = _of_whom(envelope, trusted.root.approvers)
+        names = [f"{each.person} ({' and '.join(sorted(each.roles))})" for each in given]
+        missing = pin_acts.missing(act, given, trusted.root)
+        if missing:
+            return _wanting(names, missing, f"device approve {file} --root {root_file}")
+        pin_acts.allowed(envelope, trusted, datetime.now(UTC))
+    except (ApprovalError, ActRefusedError) as error:
+        return f"not to be done: {error}"
+    return f"{_enough(names)}; next: {device_next(act, file)}"
+
+
+def device_next(act: pin_acts.PinAct, file: Path) -> str:
+    """Who has an approved act on a device done."""
+    whose = "the station that has the device on its bench" if act.kind == "rekey" else "the registry"
+    return f"hand {file} to {whose}"
 
 
 def of_order(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: Path) -> str:

@@ -20,7 +20,7 @@ from hsm.counters.file import StoreError, create
 from hsm.group_commit import Errand, settle
 from hsm.records import Owner, keys_sha256
 from hsm.signatory import Signatory, refusal
-from hsm.signer import ChallengeRequest, SignerError, SignerStatus
+from hsm.signer import AuthorisationRequest, ChallengeRequest, SignerError, SignerStatus
 from hsm.token import Token, TokenError
 from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
@@ -130,6 +130,9 @@ class CloudVerbs:
 
     def sign_lease(self, lease: Lease) -> Envelope:
         return asked(self.signatory, "sign_lease", {"lease": lease}, Envelope)
+
+    def sign_authorisation(self, request: AuthorisationRequest) -> Envelope:
+        return asked(self.signatory, "sign_authorisation", request, Envelope)
 
     def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
         return asked(self.signatory, "sign_revocation", {"revocation": revocation, "act": act}, Envelope)

@@ -70,6 +70,19 @@ def test_minutes_need_those_whom_they_name(people: People) -> None:
     assert "holds             approved by ada and ben" in people.good("minutes", "show", "ceremony.json", *ROOT)
 
 
+def test_an_act_on_a_device_needs_each_role(people: People) -> None:
+    words = ["--fingerprint", "ab" * 32, "--reason", "key of a stolen unit", *ROOT, "--out", "device.act"]
+    assert len(people.good("device", "new", "a1" * 12, "--new-key", "ec-p256", *words).strip()) == 64
+    officer = says(people, "device", "device.act", "ada")
+    assert (officer.code, "ada's key, whose role is officer" in officer.err) == (2, True), officer.err
+    one = says(people, "device", "device.act", "pia")
+    assert "approved by pia (product-owner); still missing: quality; next: station-signer device" in one.err, one.err
+    assert "not to be done yet" in people.signer("device", "show", "device.act", *ROOT).err
+    two = says(people, "device", "device.act", "quinn")
+    assert "enough; next: hand device.act to the station that has the device on its bench" in two.err, two.err
+    assert "holds             it may be done until" in people.good("device", "show", "device.act", *ROOT)
+
+
 def test_an_order_needs_each_role(people: People) -> None:
     assert people.order("lamps.json").code == 0
     one = says(people, "order", "lamps.json", "pia")
