@@ -186,10 +186,11 @@ def world(
     key_type: str = "ec-p256",
     receipt_spki: bytes | None = None,
     quantity: int = 1000,
+    count: int = 2,
     **root_changes: Any,
 ) -> World:
-    """One world; `root_changes` are further fields of its root."""
-    stations = {"station-01": StationSigner(), "station-02": StationSigner()}
+    """One world with `count` stations; `root_changes` are further fields of its root."""
+    stations = {f"station-{number:02}": StationSigner() for number in range(1, count + 1)}
     receipt_key = ec_key()
     root = Root(
         environment="demo", version=1, registry="registry-01", registry_url="https://localhost:8443", tls_root=tls_root,
