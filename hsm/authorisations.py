@@ -29,7 +29,11 @@ def sign_authorisation(signatory: Signatory, request: AuthorisationRequest) -> E
     try:
         act = pin_act.allowed(request.act, signatory.trusted, _judged_at(request, now))
         made = rekey.authorisation(
-            request.act, act, request.step, nonce=request.nonce, new_fingerprint=request.new_fingerprint
+            request.act,
+            act,
+            request.step,
+            nonce=bytes.fromhex(request.nonce),
+            new_fingerprint=request.new_fingerprint,
         )
     except ActRefusedError as error:
         raise SignerError(error.code, str(error)) from error

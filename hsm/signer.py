@@ -19,7 +19,7 @@ from trust.rekey import Step
 from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.signed_note import Head
-from trust.statement import Completion, MaybeHex32, PinStatement, Receipt
+from trust.statement import Completion, Hex32, MaybeHex32, PinStatement, Receipt
 
 
 class SignerError(Exception):
@@ -48,14 +48,14 @@ class ChallengeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class AuthorisationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of an approved re-key act, for a device that has given this nonce (32 bytes).
+    """One step of an approved re-key act, for a device that has given this nonce.
 
     `new_fingerprint`: of the new key, in the steps that are about both keys.
     """
 
     act: Envelope
     step: Step
-    nonce: bytes
+    nonce: Hex32
     new_fingerprint: MaybeHex32 = ""
 
 

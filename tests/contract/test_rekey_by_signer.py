@@ -52,7 +52,7 @@ class House:
 
     def word(self, act: Envelope, step: Step, nonce: bytes, new: PublicKey | None = None) -> Envelope:
         named = "" if new is None else new.fingerprint
-        asked = AuthorisationRequest(act=act, step=step, nonce=nonce, new_fingerprint=named)
+        asked = AuthorisationRequest(act=act, step=step, nonce=nonce.hex(), new_fingerprint=named)
         return self.cloud.sign_authorisation(asked)
 
     async def step(self, device: Device, act: Envelope, step: Step, new: PublicKey | None = None) -> Envelope:

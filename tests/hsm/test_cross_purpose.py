@@ -63,6 +63,7 @@ class Everything:
             "client_assertion": {"audience": ISSUER},
             "sign_receipt": {"receipt": self.receipt},
             "sign_receipts": {"receipts": [self.receipt]},
+            "sign_authorisation": {"act": self.order, "step": "unlock", "nonce": "5a" * 32},
         }
         return {verb: json.loads(msgspec.json.encode(body)) for verb, body in raw.items()}
 
@@ -105,6 +106,10 @@ def test_no_verb_takes_another_verbs_message(
             {"receipts": [bodies["sign_receipt"]["receipt"]] * 49},
         ],
         "client_assertion": [{"audience": bodies["sign_checkpoint"]}],
+        "sign_authorisation": [
+            {**bodies["sign_authorisation"], "nonce": "5a" * 31},
+            {**bodies["sign_authorisation"], "step": "sign"},
+        ],
     }
     before = parties.factory_token.signed.copy(), parties.cloud_token.signed.copy()
 
@@ -118,7 +123,7 @@ def test_no_verb_takes_another_verbs_message(
                 got = await answer(reader)
                 assert got.get("error", {}).get("code") in {Code.MALFORMED, Code.NOT_AUTHORISED}, (verb, body, got)
             own = {verb for verb in bodies if hasattr(policy, verb)}
-            cloud = {"sign_receipt", "sign_receipts"}
+            cloud = {"sign_receipt", "sign_receipts", "sign_authorisation"}
             assert own == (cloud if policy is floor.cloud else bodies.keys() - cloud)
             for verb in bodies.keys() - own:
                 writer.write(framed({"v": 1, "verb": verb, "id": 1, "body": bodies[verb]}))
