@@ -15,7 +15,7 @@ from hsm.signer import ReceiptSigner
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
-from registry.pins import clash, store
+from registry.pins import acts_store, clash, store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.clash import Clash
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
@@ -109,7 +109,11 @@ class PinService:
         """The record if this very statement is stored; raises what stands against it."""
         record = self._known(checked.device)
         with self._database.read() as connection:
+            state = acts_store.newest_state(connection, str(checked.device))
             owners = store.nonce_owners(connection, checked.nonces)
+        if state is not None and record.completion is None:
+            text = f"device {checked.device} was scrapped before it was finished: its id is burned"
+            raise RefusedError(Code.DEVICE_SCRAPPED, text, record) from error
         refusal = clash.of_completion(checked, record, owners)
         if refusal is not None:
             raise self._refused(refusal) from error

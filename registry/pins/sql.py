@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, insert, or_, select
+from sqlalchemy import Select, and_, bindparam, insert, literal, or_, select, union_all
 
-from registry.tables import completions, orders, pins, receipts, signature_r
+from registry.tables import completions, orders, pin_acts, pins, receipts, signature_r
 
 _PIN_RECEIPT, _COMPLETION_RECEIPT = receipts.alias("pin_receipt"), receipts.alias("completion_receipt")
 
@@ -56,7 +56,7 @@ HELD_MANY: Final = (
 
 RECEIPT: Final = select(receipts.c.envelope).where(receipts.c.statement_sha256 == bindparam("statement_sha256"))
 
-RIVALS: Final = select(pins.c.device_id, pins.c.job, pins.c.fingerprint, pins.c.modulus, pins.c.statement_sha256).where(
+_SHARING = select(pins.c.device_id, pins.c.job, pins.c.fingerprint, pins.c.modulus, pins.c.statement_sha256).where(
     or_(
         pins.c.device_id == bindparam("device_id"),
         and_(pins.c.station == bindparam("station"), pins.c.job == bindparam("job")),
@@ -64,7 +64,22 @@ RIVALS: Final = select(pins.c.device_id, pins.c.job, pins.c.fingerprint, pins.c.
         pins.c.modulus == bindparam("modulus"),  # NULL, as of an EC key, equals nothing
     )
 )
-"""Pins that share something. Parameters: device_id, station, job, fingerprint, modulus."""
+_RENEWED = select(
+    pin_acts.c.device_id,
+    literal("").label("job"),
+    pin_acts.c.new_fingerprint.label("fingerprint"),
+    pin_acts.c.new_modulus.label("modulus"),
+    pin_acts.c.repin_sha256.label("statement_sha256"),
+).where(
+    pin_acts.c.device_id != bindparam("device_id"),
+    or_(pin_acts.c.new_fingerprint == bindparam("fingerprint"), pin_acts.c.new_modulus == bindparam("modulus")),
+)
+
+RIVALS: Final = union_all(_SHARING, _RENEWED)
+"""Pins, and later keys of other devices, that share something.
+
+Parameters: device_id, station, job, fingerprint, modulus.
+"""
 
 NONCE_OWNERS: Final = (
     select(signature_r.c.device_id).where(signature_r.c.r.in_(bindparam("r", expanding=True))).distinct()

@@ -7,6 +7,7 @@ but its keys. Never reads or writes rows itself.
 from __future__ import annotations
 
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
+from registry.tables.lives import challenges, pin_acts, proposals, revocations
 from registry.tables.metadata import metadata
 from registry.tables.orders import order_approvals, order_counts, order_raises
 from registry.tables.people import (
@@ -27,6 +28,7 @@ __all__ = [
     "APPEND_ONLY",
     "SWEPT",
     "badge_salts",
+    "challenges",
     "completions",
     "credentials",
     "ended_tokens",
@@ -38,9 +40,12 @@ __all__ = [
     "order_raises",
     "orders",
     "person_tokens",
+    "pin_acts",
     "pins",
+    "proposals",
     "receipts",
     "reported_pins",
+    "revocations",
     "roots",
     "roster_signatures",
     "rosters",
@@ -55,8 +60,12 @@ APPEND_ONLY = (
     orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots,
     order_approvals, order_raises,
     users, user_states, badge_salts, person_tokens, ended_tokens, rosters, roster_signatures,
+    pin_acts, revocations, proposals,
 )  # fmt: skip
 """Whose rows are never changed: triggers refuse it, and the role that the registry serves as may not."""
 
-SWEPT = (tries,)
+SWEPT = (
+    challenges,
+    tries,
+)
 """Whose rows are of no use after their time and are then removed: the role that the registry serves as may delete."""

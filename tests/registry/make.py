@@ -25,6 +25,7 @@ from trust.keys import PublicKey
 from trust.lease import Lease
 from trust.order import WorkOrder
 from trust.proof import proof_message, report_message
+from trust.revocation import Revocation
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.statement import (
     Closing,
@@ -221,6 +222,7 @@ class SoftwareReceiptSigner:
     before: Callable[[], None] = lambda: None
     says: dict[str, Any] = field(default_factory=dict)
     lease_key: ec.EllipticCurvePrivateKey | None = None
+    revocation_key: ec.EllipticCurvePrivateKey | None = None
 
     def status(self) -> SignerStatus:
         if self.fault is not None:
@@ -261,3 +263,11 @@ class SoftwareReceiptSigner:
             raise self.fault
         self.signatures += 1
         return signed(lease, self.lease_key)
+
+    def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
+        assert self.revocation_key is not None, "this world revokes nothing"
+        self.before()
+        if self.fault is not None:
+            raise self.fault
+        self.signatures += 1
+        return signed(revocation, self.revocation_key)
