@@ -15,7 +15,7 @@ from tests.firmware.machine import Device, blank_flash, board_command, native_co
 from tests.firmware.rekeying import Authority
 from tests.firmware.replay import boot_on, observe, prefixes, read_trace
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job, proof_message, verify
-from tests.firmware.test_rekeying import ATTACKS, Attack, attempt
+from tests.firmware.test_rekeying import ATTACKS, attempt
 from tests.firmware.wire import OS, READ, NoAnswerError, lines, request
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
@@ -184,11 +184,10 @@ def test_a_locked_board_is_re_keyed(emulated: Device) -> None:
     assert client.identify()["lock"] == 0
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_the_board_takes_no_other_word(emulated: Device, attack: Attack) -> None:
+def test_the_board_takes_no_other_word(emulated: Device) -> None:
     authority = Authority()
     key = sha256(authority.lock(emulated.client)).digest()
-    assert not attempt(emulated, authority, key, attack)
+    assert [attack.__name__ for attack in ATTACKS if attempt(emulated, authority, key, attack)] == []
 
 
 def test_every_tenth_prefix_of_a_whole_re_key(board: Path, native: Path, tmp_path: Path, record_property) -> None:
