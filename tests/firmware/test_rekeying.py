@@ -199,6 +199,12 @@ def after_power_loss(device: Device, authority: Authority, key: bytes) -> None:
     say(device, authority.private, words)
 
 
+def after_a_reset(device: Device, authority: Authority, key: bytes) -> None:
+    words = payload(UNLOCK, device.client.nonce(), key)
+    device.reset()
+    say(device, authority.private, words)
+
+
 def after_another_try(device: Device, authority: Authority, key: bytes) -> None:
     words = payload(UNLOCK, device.client.nonce(), key)
     with pytest.raises(RefusedError):
@@ -246,7 +252,7 @@ def another_step(device: Device, authority: Authority, key: bytes) -> None:
 
 
 ATTACKS: list[Attack] = [
-    replay, after_power_loss, after_another_try, another_nonce, the_nonce_before_the_last, another_device,
+    replay, after_power_loss, after_a_reset, after_another_try, another_nonce, the_nonce_before_the_last, another_device,
     another_key_in_use, another_signer, another_message, no_signature, another_step,
 ]  # fmt: skip
 
@@ -281,7 +287,7 @@ def test_those_attacks_find_a_device_that_does_not_check_its_nonce(loose: Path, 
             key = fingerprint(authority.lock(device.client))
             fell |= {attack.__name__} if attempt(device, authority, key, attack) else set()
     assert fell == {
-        "replay", "after_power_loss", "after_another_try", "another_nonce", "the_nonce_before_the_last",
+        "replay", "after_power_loss", "after_a_reset", "after_another_try", "another_nonce", "the_nonce_before_the_last",
     }  # fmt: skip
 
 

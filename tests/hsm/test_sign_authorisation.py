@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hsm.client import ReceiptClient
 from hsm.signer import AuthorisationRequest, SignerError
 from tests.hsm.local_signer import CloudVerbs, make_registry, make_root
+from tests.hsm.served import served
 from tests.hsm.software_token import SoftwareToken
 from tests.trust.people import approvers, people
 from tests.trust.pin_acts import NOW, approved, pin_act, utc
@@ -168,6 +171,21 @@ def test_an_authority_key_that_the_root_does_not_name_signs_nothing(
     other = rooted(tmp_path, token, ())
     cloud = make_registry(tmp_path / "cloud", "reg-01", other, token, lambda: clock[0])
     assert refused(cloud, request(act(other))) is Code.NOT_AUTHORISED
+
+
+def test_over_the_socket_too(cloud: CloudVerbs, trusted: TrustedRoot, short_dir: Path) -> None:
+    by = act(trusted)
+
+    async def main() -> None:
+        async with served(cloud, short_dir / "cloud.sock"):
+            client = ReceiptClient(short_dir / "cloud.sock")
+            signed = await asyncio.to_thread(client.sign_authorisation, request(by))
+            assert signed == cloud.sign_authorisation(request(by))
+            with pytest.raises(SignerError, match="wanted"):
+                await asyncio.to_thread(client.sign_authorisation, request(act(trusted, "pia")))
+            client.close()
+
+    asyncio.run(main())
 
 
 def test_control_a_signer_that_asks_nobody_signs_it(
