@@ -57,6 +57,22 @@ def test_for_scripts(site: Site, first_batch: Done) -> None:
     assert {record["kind"] for record in job["records"]} == {*SIGNED, "intent", "completion-intent"}
 
 
+def test_units_that_passed_ship_and_an_order_that_nobody_knows_is_named(site: Site, first_batch: Done) -> None:
+    device = site.device("ec-01")
+    done = station("order", "release", "main", "--config", site.config)
+    assert f"ships   {device}  active, witness pending" in done.lines
+    assert "signed for may ship; witness: always pending, as none is built" in done.err
+    stay = [line for line in done.lines if line.startswith("stays ")]
+    assert (done.code == Exit.PASSED) is (not stay)
+    found = typed("order", "release", "main", "--config", site.config, "--jsonl").objects
+    assert {each["device_id"] for each in found if each["ships"]} >= {device}
+    required = station("order", "release", "main", "--config", site.config, "--witness", "required")
+    assert not [line for line in required.lines if line.startswith("ships ")] and required.code != Exit.PASSED
+    unknown = station("order", "release", "nowhere", "--config", site.config)
+    assert (unknown.code, unknown.out) == (Exit.USAGE, "")
+    assert "the ledger has no order 'nowhere': station ledger report" in unknown.err
+
+
 def test_saved_statements_verify_with_openssl(site: Site, first_batch: Done, tmp_path: Path) -> None:
     device = site.device("ec-01")
     done = typed("device", "show", device, "--config", site.config, "--save", tmp_path / "new" / "place")

@@ -53,16 +53,6 @@ def test_an_approved_order_is_known_to_the_signer_and_on_record(desk: Desk) -> N
     assert any(re.fullmatch(r"first +signed for 0 of 6, completed 0 of 5, scrapped 0", line) for line in lines)
 
 
-def test_an_order_without_units_has_none_that_stays_and_one_that_is_unknown_is_named(desk: Desk) -> None:
-    desk.station("order", "import", desk.order("empty", "pia", "quinn"))
-    done = desk.station("order", "release", "empty")
-    assert (done.code, done.out) == (0, "")
-    assert "empty: 0 of 0 units signed for may ship; witness: always pending, as none is built" in done.err
-    done = desk.station("order", "release", "nowhere")
-    assert (done.code, done.out) == (Exit.USAGE, "")
-    assert "the ledger has no order 'nowhere': station ledger report lists them" in done.err
-
-
 @pytest.mark.parametrize(
     ("by", "said"),
     [((), ""), (("pia",), "approved by pia"), (("ada", "ben"), "has none of the roles"),
