@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from registry import openapi
+from registry.access.denied import DeniedError
+from registry.access.guard import Heading
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
 from registry.failures import STORE_FAILED
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
@@ -63,7 +66,7 @@ def create_app(services: Services) -> FastAPI:
         app.add_api_route(
             each.path, _endpoint(each, services, threads), methods=[each.method],
             name=each.work.__name__, description=each.work.__doc__,
-            openapi_extra=openapi.of(each), responses=openapi.answers(each.answer, *each.refusals, lines=each.lines),
+            openapi_extra=openapi.of(each), responses=openapi.answers(each),
         )  # fmt: skip
     _add_refusals(app)
     openapi.install(app, ROUTES)
@@ -72,20 +75,43 @@ def create_app(services: Services) -> FastAPI:
 
 def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        wait_s = (
-            0.0 if services.limits is None else services.limits.stranger(route.route_class, client_host(request.scope))
-        )
-        if wait_s > 0:
-            return too_many(wait_s)
-        asked = Asked(path=request.path_params, body=await request.body())
+        asked = Asked(
+            path=request.path_params, body=await request.body(), heading=_heading(request),
+            content_type=request.headers.get("content-type", ""),
+        )  # fmt: skip
         if route.at_once:
             return route.work(services, asked)
-        return await asyncio.get_running_loop().run_in_executor(threads, route.work, services, asked)
+        host = client_host(request.scope)
+        return await asyncio.get_running_loop().run_in_executor(threads, _let_in, route, services, asked, host)
 
     return endpoint
 
 
+def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Response:
+    """The route's answer to who may ask; DeniedError for who may not, and 429 for who asks too often."""
+    limits, kind = services.limits, route.route_class
+    if limits is not None and (wait_s := limits.stranger(kind, host)) > 0:
+        return too_many(wait_s)
+    admitted = services.guard.admit(route.access, asked.heading)
+    if limits is not None and admitted.caller and (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
+        return too_many(wait_s)
+    response = route.work(services, replace(asked, caller=admitted.caller))
+    for name, value in admitted.headers:
+        response.headers.append(name, value)
+    return response
+
+
+def _heading(request: Request) -> Heading:
+    return Heading(
+        method=request.method,
+        path=request.scope["raw_path"].decode("latin-1"),
+        authorization=tuple(request.headers.getlist("authorization")),
+        dpop=tuple(request.headers.getlist("dpop")),
+    )
+
+
 def _add_refusals(app: FastAPI) -> None:
+    app.add_exception_handler(DeniedError, _denied)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(NotSignedError, _not_signed)
     app.add_exception_handler(ReceiptUnavailableError, _receipt_unavailable)
@@ -93,6 +119,15 @@ def _add_refusals(app: FastAPI) -> None:
     for each in STORE_FAILED:
         app.add_exception_handler(each, _store_failed)
     app.add_exception_handler(Exception, _internal)
+
+
+def _denied(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, DeniedError):
+        raise error
+    response = answered(error.status, error_answer(error.code, str(error)))
+    for name, value in error.headers:
+        response.headers.append(name, value)
+    return response
 
 
 def _refused(_request: Request, error: Exception) -> Response:

@@ -17,13 +17,21 @@ from registry.routes.route import Route
 from trust.dsse import Envelope
 
 _REF = "#/components/schemas/{name}"
+_SCHEMES = {
+    "dpop": {
+        "type": "http", "scheme": "DPoP",
+        "description": "A station's access token from POST /oauth/token, with a DPoP header (RFC 9449)",
+    },
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A person's session or API token"},
+}  # fmt: skip
+_JSON, _LINES = "application/json", "application/x-ndjson"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-def content(kind: type[msgspec.Struct], *, lines: bool = False) -> dict[str, Any]:
-    """A media-type entry that refers to a struct's schema: JSON, or NDJSON, of which it is one line's."""
-    media = "application/x-ndjson" if lines else "application/json"
-    return {media: {"schema": {"$ref": _REF.format(name=kind.__name__)}}}
+def content(*kinds: type[msgspec.Struct], media: str = _JSON) -> dict[str, Any]:
+    """A media-type entry that refers to a struct's schema, or to one of several."""
+    schemas = [{"$ref": _REF.format(name=each.__name__)} for each in kinds]
+    return {media: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
 
 
 def of(route: Route) -> dict[str, Any]:
@@ -32,24 +40,31 @@ def of(route: Route) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": _title(name)}}
         for name in _PARAMETER.findall(route.path)
     ]
-    body = (
-        {}
-        if route.body is None
-        else {"requestBody": {"required": True, "content": content(route.body, lines=route.lines)}}
-    )
-    return {**({"parameters": found} if found else {}), **body}
+    body = {}
+    if route.body is not None:
+        body = {
+            "requestBody": {
+                "required": True,
+                "content": content(route.body, media=_LINES if route.lines else route.content_type),
+            }
+        }
+    security: list[dict[str, list[str]]] = [{"dpop": []}] if route.access.stations else []
+    security += [{"bearer": []}] if route.access.roles else []
+    return {**({"parameters": found} if found else {}), **body, "security": security}
 
 
-def answers(kind: type[msgspec.Struct], *refusals: int, lines: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The responses part of an operation: 200 with this struct, these refusals, and 429, 500 or 503 from any."""
+def answers(route: Route) -> dict[int | str, dict[str, Any]]:
+    """The responses part of an operation: 200, its refusals, those of its guard, and 429, 500 or 503 from any."""
+    kinds = [ErrorAnswer] if route.refused is ErrorAnswer else [route.refused, ErrorAnswer]
+    statuses = sorted({*route.refusals, *(() if route.access.public else (401, 403)), 429, 500, 503})
     refused: dict[int | str, dict[str, Any]] = {
-        status: {"description": "refused", "content": content(ErrorAnswer)} for status in (*refusals, 429, 500, 503)
+        status: {"description": "refused", "content": content(*kinds)} for status in statuses
     }
     refused[429]["headers"] = {
         "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
     }
     return {
-        200: {"description": "held", "content": content(kind, lines=lines)},
+        200: {"description": "held", "content": content(route.answer, media=_LINES if route.lines else _JSON)},
         **refused,
         "default": {"description": "not of this API", "content": content(ErrorAnswer)},
     }
@@ -58,12 +73,13 @@ def answers(kind: type[msgspec.Struct], *refusals: int, lines: bool = False) -> 
 def install(app: FastAPI, routes: Sequence[Route]) -> None:
     """Make the app's document carry the structs' schemas."""
     plain = app.openapi
-    kinds = {each for route in routes for each in (route.body, route.answer) if each is not None}
+    kinds = {each for route in routes for each in (route.body, route.answer, route.refused) if each is not None}
 
     def document() -> dict[str, Any]:
         described = plain()
         _, schemas = msgspec.json.schema_components((*kinds, ErrorAnswer, Envelope), ref_template=_REF)
         described.setdefault("components", {})["schemas"] = dict(sorted(schemas.items()))
+        described["components"]["securitySchemes"] = _SCHEMES
         return described
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry.access.guard import Guard
+from registry.access.oauth import Grant
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
@@ -25,6 +28,8 @@ class Services:
     batch: PinBatch
     leases: LeaseService
     orders: OrderService
+    guard: Guard
+    grants: Mapping[str, Grant]
     status: StatusAnswer
     signing: Signing | None = None
     limits: Limits | None = None

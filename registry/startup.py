@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 import given
 from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailableError
+from registry.access.opening import open_door
 from registry.app import create_app
 from registry.database import Database
 from registry.leases.service import LeaseService
@@ -84,7 +85,10 @@ def open_registry(
     health = Health(parts(database, signing))
     metrics = Metrics(version=status.version, environment=status.environment)
     pins = PinService(database, trusted, signer)
+    door = open_door(database, trusted.root)
     services = Services(
+        guard=door.guard,
+        grants=door.grants,
         pins=pins,
         batch=PinBatch(database, trusted, signer, pins),
         leases=LeaseService(database, trusted, signer),

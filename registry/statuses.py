@@ -11,6 +11,15 @@ from trust.codes import Code
 _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
     {
         Code.MALFORMED: 400,
+        Code.CLIENT_UNKNOWN: 400,
+        Code.ASSERTION_INVALID: 400,
+        Code.ASSERTION_TIME: 400,
+        Code.ASSERTION_USED: 400,
+        Code.ACCESS_TOKEN_NEEDED: 401,
+        Code.ACCESS_TOKEN_INVALID: 401,
+        Code.DPOP_INVALID: 401,
+        Code.DPOP_NONCE: 401,
+        Code.SECOND_FACTOR_NEEDED: 401,
         Code.NOT_FOUND: 404,
         Code.ORDER_UNKNOWN: 404,
         Code.TOO_LARGE: 413,

@@ -241,6 +241,20 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             "Read the detail; check root, order and environment.",
             Exit.LINE_STOPPED,
         ),
+        "access-refused": Row(
+            _L,
+            "The registry does not take this station for one of its own.",
+            "Read the detail: the registry's trust root must name this station, with its signer's keys (station check "
+            "--config FILE). Units in work go on when inserted again.",
+            Exit.LINE_STOPPED,
+        ),
+        "clocks-differ": Row(
+            _L,
+            "Registry, signer and station do not have the same time.",
+            "Set the clock that is wrong, as the detail says; then start again. Units in work go on when inserted "
+            "again.",
+            Exit.LINE_STOPPED,
+        ),
         "registry-wrong": Row(
             _L,
             "The registry's answer does not verify.",

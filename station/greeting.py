@@ -22,13 +22,19 @@ class Registry(Protocol):
         """What it says of itself."""
 
 
-async def greet(cloud: Registry, root: TrustedRoot) -> None:
-    """Ask the registry for a device that nobody has, and how it is; NotReadyError. Nothing is signed for it."""
+async def greet(cloud: Registry, root: TrustedRoot, *, as_ourselves: bool = True) -> None:
+    """Ask the registry how it is, and, as this station, for a device that nobody has; NotReadyError.
+
+    The signer makes one client assertion for it; without `as_ourselves` it is not asked.
+    """
     try:
-        await cloud.history(DeviceId(secrets.token_bytes(12)))
         status = await cloud.status()
-    except (CloudUnreachableError, CloudRefusedError) as error:
+        if as_ourselves:
+            await cloud.history(DeviceId(secrets.token_bytes(12)))
+    except CloudUnreachableError as error:
         raise NotReadyError(f"{error}. Look at registry, network and proxy; units would be held.") from error
+    except CloudRefusedError as error:
+        raise NotReadyError(f"{error}. No unit is taken until then.") from error
     other = difference("registry", status.root_version, status.root_sha256, root)
     if other is not None:
         raise NotReadyError(other)

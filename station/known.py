@@ -51,7 +51,7 @@ class Known:
             ledger,
             *(await self._objected() if ledger.good else ()),
             await ask("signer", lambda: self._signer(signer)),
-            await ask("registry", self._registry),
+            await ask("registry", lambda: self._registry(signer)),
         ]
 
     async def _order(self, order_file: Path | None) -> str:
@@ -163,17 +163,22 @@ class Known:
         token = f"{status.token_label} ({status.token_model})"
         return f"{status.name}, token {token}, {total} signatures, keys are the root's"
 
-    async def _registry(self) -> str:
-        cloud = wiring.open_cloud(self.config, self.root)
+    async def _registry(self, status: SignerStatus | NotReadyError) -> str:
+        signer_there = not isinstance(status, NotReadyError)
+        signer = wiring.open_signer(self.paths)
+        cloud = wiring.open_cloud(self.config, self.root, signer)
         try:
-            await greet(cloud, self.root)
+            await greet(cloud, self.root, as_ourselves=signer_there)
         except NotReadyError as error:
             if not of_certificate(error):
                 raise
             raise NotReadyError(await self._intercepted(str(error))) from error
         finally:
             await cloud.close()
-        return f"{self.root.root.registry_url} answers, signs receipts, has this root; TLS certificate is the root's"
+            await signer.close()
+        takes_us = "takes this station" if signer_there else "not asked whether it takes this station: no signer"
+        there = f"{self.root.root.registry_url} answers, signs receipts, has this root"
+        return f"{there}; {takes_us}; TLS certificate is the root's"
 
     async def proxy(self) -> str:
         """What the proxy says; NotReadyError if it keeps this station from the registry."""

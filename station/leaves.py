@@ -79,6 +79,16 @@ _CLOUD_CODES = {
     Code.LEASE_CONFLICT: "lease-refused",
     Code.LEASE_EXCEEDED: "lease-refused",
     Code.ORDER_NOT_APPROVED: "order-refuses",
+    Code.DEVICE_OF_OTHERS: "other-order",
+    Code.CLIENT_UNKNOWN: "access-refused",
+    Code.ASSERTION_INVALID: "access-refused",
+    Code.ASSERTION_USED: "access-refused",
+    Code.ACCESS_TOKEN_INVALID: "access-refused",
+    Code.ACCESS_TOKEN_NEEDED: "access-refused",
+    Code.SCOPE_MISSING: "access-refused",
+    Code.DPOP_NONCE: "access-refused",
+    Code.DPOP_INVALID: "clocks-differ",
+    Code.ASSERTION_TIME: "clocks-differ",
 }
 
 

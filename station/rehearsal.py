@@ -18,7 +18,7 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     slots = plan.chosen(names)
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     signer = wiring.open_signer(plan.paths)
-    cloud = wiring.open_cloud(plan.config, plan.root)
+    cloud = wiring.open_cloud(plan.config, plan.root, signer)
     try:
         try:
             await wiring.rehearse_ledger(plan, await known_signer(plan, signer))

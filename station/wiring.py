@@ -30,6 +30,7 @@ from station.agreement import (
     take_up_root,
 )
 from station.alone import alone_with
+from station.cloud.access import Access
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, named, no_directory, usable
 from station.events import OutboxSent
@@ -89,9 +90,8 @@ async def open_floor(
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     async with AsyncExitStack() as stack:
         stack.enter_context(alone_with(plan.paths.database))
-        signer, cloud = open_signer(plan.paths), open_cloud(plan.config, plan.root)
-        for party in (signer, cloud):
-            stack.push_async_callback(party.close)
+        stack.push_async_callback((signer := open_signer(plan.paths)).close)
+        stack.push_async_callback((cloud := open_cloud(plan.config, plan.root, signer)).close)
         status = await known_signer(plan, signer)
         store = await continued(plan, status)
         stack.push_async_callback(store.close)
@@ -171,7 +171,7 @@ async def asking_signer(config_file: Path) -> AsyncIterator[SignerStatus]:
 
 
 def outbox_maker(line: Line, store: JobStore, stamp: Stamp, objected: Objected = unheard) -> MakeOutbox:
-    """Sends what the registry has not acknowledged, judging receipts and refusals as the flow does."""
+    """Sends what the registry has not acknowledged; judges answers as the flow does."""
 
     def make(stop_line: Callable[[Fault], None]) -> Outbox:
         return Outbox(
@@ -264,12 +264,12 @@ async def reader(config_file: Path) -> AsyncIterator[Reader]:
     config, paths = settings.load(config_file)
     root = load_root(paths.root)
     store = JobStore(open_ledger(paths.database, copy=False), stamp_of(config, root))
-    cloud = open_cloud(config, root)
+    cloud = open_cloud(config, root, signer := open_signer(paths))
     try:
         yield Reader(root=root, jobs=store, cloud=cloud)
     finally:
-        await cloud.close()
-        await store.close()
+        for party in (cloud, signer, store):
+            await party.close()
 
 
 def stamp_of(config: settings.Config, root: TrustedRoot) -> Stamp:
@@ -277,15 +277,14 @@ def stamp_of(config: settings.Config, root: TrustedRoot) -> Stamp:
     return Stamp(station=config.station.name, environment=config.station.environment, root_sha256=root.sha256)
 
 
-def open_cloud(config: settings.Config, root: TrustedRoot) -> HttpCloud:
-    """The registry at the root's address, trusted by the root's TLS certificate only."""
+def open_cloud(config: settings.Config, root: TrustedRoot, signer: SignerClient) -> HttpCloud:
+    """The registry at the root's address, trusted by the root's TLS certificate only; the signer says who we are."""
+    access = Access(root.root.registry_url, signer)
     try:
         return HttpCloud(
-            root.root.registry_url,
-            root.root.tls_root,
-            timeout_s=config.registry.timeout_s,
-            proxy=config.registry.proxy or None,
-        )
+            root.root.registry_url, root.root.tls_root, access=access,
+            timeout_s=config.registry.timeout_s, proxy=config.registry.proxy or None,
+        )  # fmt: skip
     except ValueError as error:
         raise fault("setup", f"trust root: {error}") from error
 

@@ -39,6 +39,11 @@ class StationCaller:
     name: str
     scopes: frozenset[Scope]
 
+    @property
+    def who(self) -> str:
+        """One name for each caller, whatever he is."""
+        return f"station {self.name}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonCaller:
@@ -51,6 +56,11 @@ class PersonCaller:
     role: Role
     second_factor: bool
     scopes: frozenset[Scope] | None = None
+
+    @property
+    def who(self) -> str:
+        """One name for each caller, whatever he is."""
+        return f"person {self.user_id}"
 
 
 Caller = StationCaller | PersonCaller

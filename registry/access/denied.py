@@ -15,7 +15,10 @@ _NOBODY, _FORBIDDEN = 401, 403
 
 
 class DeniedError(Exception):
-    """No. `headers` go with the answer: how to show who one is, and the nonce for the next proof."""
+    """No. `headers` go with the answer: how to show who one is, and the nonce for the next proof.
+
+    `status`: 401 where it is not known who asks, 403 where he may not, 429 where he asks too often.
+    """
 
     def __init__(self, status: int, code: Code, message: str, headers: Headers = ()) -> None:
         super().__init__(message)

@@ -76,6 +76,14 @@ class PinService:
             stored = store.load(connection, device)
         return None if stored is None else self._receipts.complete(stored)
 
+    def order_of(self, device: DeviceId) -> Envelope:
+        """The order that a device was pinned under; it has a pin."""
+        with self._database.read() as connection:
+            found = store.load_with_order(connection, device)
+        if found is None:
+            raise AssertionError(f"device {device}: a pin that was found is not there")
+        return found[1]
+
     def _insert_pin(self, checked: CheckedPin) -> StoredPin | None:
         """The pin as it was committed; None if this very statement was there before."""
         try:

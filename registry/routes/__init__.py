@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from registry.routes import batch, health, leases, orders, pins, status
+from registry.routes import batch, health, leases, oauth, orders, pins, status
 from registry.routes.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *pins.ROUTES, *batch.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
+    *oauth.ROUTES,
 )  # fmt: skip

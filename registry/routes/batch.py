@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from registry.access.caller import Caller, Scope, StationCaller, stations
+from registry.access.caller import Caller, Scope, stations
+from registry.access.own import require_own
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.limits.body import MAX_BODY_BYTES
 from registry.limits.rates import RouteClass
@@ -21,8 +22,7 @@ from registry.routes.route import Asked, Route
 from registry.services import Services
 from registry.statuses import status_of
 from trust.codes import Code
-from trust.dsse import Envelope
-from trust.statement import Completion, Hex32, PinStatement, StatementError, read
+from trust.statement import Completion, Hex32, PinStatement
 
 MAX_LINES = 500
 MAX_BATCH_BYTES = 4_194_304
@@ -94,25 +94,14 @@ def _wanted(asked: BatchLine, caller: Caller | None) -> Line:
     match asked.statement, asked.order, asked.completion:
         case msgspec.Raw() as statement, msgspec.Raw() as order, msgspec.UNSET:
             pin = read_envelope(statement, "statement")
-            _require_own(caller, pin, PinStatement)
+            require_own(caller, pin, PinStatement)
             return PinLine(device, pin, _hash(order) or read_envelope(order, "order"))
         case msgspec.UNSET, msgspec.UNSET, msgspec.Raw() as completion:
             done = read_envelope(completion, "completion")
-            _require_own(caller, done, Completion)
+            require_own(caller, done, Completion)
             return CompletionLine(device, done)
         case _:
             raise RefusedError(Code.MALFORMED, "a line has statement and order, or a completion")
-
-
-def _require_own(caller: Caller | None, envelope: Envelope, kind: type[PinStatement | Completion]) -> None:
-    """A station sends what its own signer signed; what cannot be read is refused where statements are judged."""
-    try:
-        station = read(envelope, kind).station
-    except StatementError:
-        return
-    if isinstance(caller, StationCaller) and caller.name != station:
-        text = f"the statement is station {station}'s, the access token {caller.name}'s: each station sends its own"
-        raise RefusedError(Code.NOT_AUTHORISED, text)
 
 
 def _hash(order: msgspec.Raw) -> str | None:

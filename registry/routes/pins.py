@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from registry.access.caller import Role, Scope, either, stations
+from registry.access.own import require_of_its_orders, require_own
 from registry.messages import (
     CompletionRequest,
     HistoryAnswer,
@@ -19,12 +20,14 @@ from registry.messages import (
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
 from trust.codes import Code
+from trust.statement import Completion, PinStatement
 
 
 def put_pin(services: Services, asked: Asked) -> Response:
     """Pin a device (provisional). The same statement again gives the same receipt."""
     device, request = asked.device, read_request(asked.body, PinRequest)
     statement, order = read_envelope(request.statement, "statement"), read_envelope(request.order, "order")
+    require_own(asked.caller, statement, PinStatement)
     return answered(200, pin_answer(services.pins.pin(device, statement, order)))
 
 
@@ -32,6 +35,7 @@ def put_completion(services: Services, asked: Asked) -> Response:
     """Make a pin active. The same completion again gives the same receipt."""
     device, request = asked.device, read_request(asked.body, CompletionRequest)
     completion = read_envelope(request.completion, "completion")
+    require_own(asked.caller, completion, Completion)
     return answered(200, pin_answer(services.pins.complete(device, completion)))
 
 
@@ -41,6 +45,7 @@ def get_pin(services: Services, asked: Asked) -> Response:
     record = services.pins.find(device)
     if record is None:
         return answered(404, error_answer(Code.NOT_PINNED, f"device {device} has no pin"))
+    require_of_its_orders(asked.caller, record.pin.statement, lambda: services.pins.order_of(device))
     return answered(200, history_answer(record))
 
 

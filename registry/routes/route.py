@@ -13,9 +13,10 @@ import msgspec
 from starlette.responses import Response
 
 from registry.access.caller import Access, Caller
+from registry.access.guard import Heading
 from registry.limits.body import MAX_BODY_BYTES
 from registry.limits.rates import RouteClass
-from registry.messages import read_device
+from registry.messages import ErrorAnswer, read_device
 from registry.services import Services
 from trust.identity import DeviceId
 
@@ -24,11 +25,13 @@ from trust.identity import DeviceId
 class Asked:
     """A request as a route's function sees it: the path's parameters, the whole body, and who asks.
 
-    `caller` None: nobody was asked who he is, as the route is open to anybody.
+    `caller` None: nobody was asked who he is, as the route is open to anybody. `heading` is what he would have shown.
     """
 
     path: Mapping[str, str]
     body: bytes
+    heading: Heading
+    content_type: str = ""
     caller: Caller | None = None
 
     @property
@@ -44,7 +47,8 @@ Work = Callable[[Services, Asked], Response]
 class Route:
     """An operation. `work` runs in a thread, where it may wait for database and signer; its docstring is published.
 
-    `access` says who may use it at all; whose objects a caller may touch is for `work` to decide.
+    `access` says who may use it at all; whose objects a caller may touch is for `work` to decide. `content_type` is the
+    request's; `refused` the form of refusals by `work` itself, the rest have the API's one form.
     """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]
@@ -54,10 +58,16 @@ class Route:
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     refusals: tuple[int, ...] = ()
+    content_type: str = "application/json"
+    refused: type[msgspec.Struct] = ErrorAnswer
     rate: RouteClass | None = None  # None: by its method
     max_body_bytes: int = MAX_BODY_BYTES
     lines: bool = False  # bodies are NDJSON: `body` and `answer` are one line's
     at_once: bool = False  # `work` waits for nothing and runs in the event loop, though all threads wait
+
+    def __post_init__(self) -> None:
+        if self.at_once and not self.access.public:
+            raise ValueError(f"{self.path}: who asks is looked up in the database, which is no work for the event loop")
 
     @property
     def route_class(self) -> RouteClass:

@@ -1,11 +1,12 @@
 """The registry's tables, a module a noun: what it was shown and what it answered, each row written once, and counts.
 
-Triggers that refuse UPDATE, DELETE and replacement are made in the migrations. No table has a rowid: a row has no name
-but its keys. Never reads or writes rows itself.
+Only what access remembers for minutes goes again (`SWEPT`). Triggers that refuse UPDATE, DELETE and replacement are
+made in the migrations. No table has a rowid: a row has no name but its keys. Never reads or writes rows itself.
 """
 
 from __future__ import annotations
 
+from registry.tables.access import access_tokens, nonce_secrets, used_once
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
 from registry.tables.lives import challenges, pin_acts, proposals, revocations
 from registry.tables.metadata import metadata
@@ -27,6 +28,7 @@ from registry.tables.roots import roots
 __all__ = [
     "APPEND_ONLY",
     "SWEPT",
+    "access_tokens",
     "badge_salts",
     "challenges",
     "completions",
@@ -35,6 +37,7 @@ __all__ = [
     "lease_signatures",
     "leases",
     "metadata",
+    "nonce_secrets",
     "order_approvals",
     "order_counts",
     "order_raises",
@@ -52,6 +55,7 @@ __all__ = [
     "signature_r",
     "station_counts",
     "tries",
+    "used_once",
     "user_states",
     "users",
 ]
@@ -64,8 +68,5 @@ APPEND_ONLY = (
 )  # fmt: skip
 """Whose rows are never changed: triggers refuse it, and the role that the registry serves as may not."""
 
-SWEPT = (
-    challenges,
-    tries,
-)
+SWEPT = (access_tokens, challenges, nonce_secrets, tries, used_once)
 """Whose rows are of no use after their time and are then removed: the role that the registry serves as may delete."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,6 +17,7 @@ import msgspec
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus, Sent
 from station.cloud import batch as batches
+from station.cloud.access import Access, Heard
 from station.cloud.trouble import trouble
 from station.cloud.way import Proxy
 from trust.codes import Code
@@ -28,7 +29,8 @@ _MAX_ANSWER_BYTES = 512 * 1024
 _MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
 _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
-_OK, _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 429, 500
+_OK, _REFUSALS, _WHO_ASKS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 401, 429, 500
+_TRIES = 3
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
 
@@ -61,12 +63,24 @@ class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpCloud:
-    """`station.cloud.Cloud` at a URL. `timeout_s` bounds a whole request, connecting included."""
+    """`station.cloud.Cloud` at a URL. `timeout_s` bounds a whole request, connecting included.
 
-    def __init__(self, url: str, tls_root_der: bytes, *, timeout_s: float = 10.0, proxy: str | None = None) -> None:
+    Without `access` only what is open to anybody can be asked: `status`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tls_root_der: bytes,
+        *,
+        access: Access | None = None,
+        timeout_s: float = 10.0,
+        proxy: str | None = None,
+    ) -> None:
         if not url.startswith("https://"):
             raise ValueError(f"registry address {url!r}: only https:// is taken")
         self._url = url.rstrip("/")
+        self._access = access
         self._timeout_s = timeout_s
         self._proxy = str(Proxy.parse(proxy)) if proxy else ""
         self._client = httpx2.AsyncClient(
@@ -119,7 +133,8 @@ class HttpCloud:
     async def status(self) -> RegistryStatus:
         """GET /v1/status: what the registry says of itself."""
         asked = f"GET {self._url}/v1/status"
-        status, answer = await self._ask(asked, "GET", "/v1/status", None)
+        heard = await self._send(asked, "GET", "/v1/status", None, {})
+        status, answer = heard.status, heard.body
         if status != _OK:
             raise _refusal(asked, status, answer)
         try:
@@ -150,13 +165,41 @@ class HttpCloud:
         raise _refusal(asked, status, answer)
 
     async def _ask(self, asked: str, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """The registry's answer, asked again with fresh proof of who we are where it wants that: it did nothing yet."""
         headers = {} if body is None else {"content-type": "application/json"}
+        answer = await self._as_ourselves(asked, method, path, body, headers)
+        for _ in range(_TRIES - 1):
+            if self._access is None or answer.status != _WHO_ASKS or not self._access.refused(_code(answer)):
+                break
+            answer = await self._as_ourselves(asked, method, path, body, headers)
+        return answer.status, answer.body
+
+    async def _as_ourselves(
+        self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Heard:
+        shown = {} if self._access is None else await self._access.headers(method, path, self._token)
+        answer = await self._send(asked, method, path, body, {**headers, **shown})
+        if self._access is not None:
+            self._access.heard(answer.nonce)
+        return answer
+
+    async def _token(self, path: str, form: bytes, headers: Mapping[str, str]) -> Heard:
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        answer = await self._send(f"POST {self._url}{path}", "POST", path, form, {**headers, **kind})
+        if answer.status >= _SERVER_ERRORS:
+            raise CloudUnreachableError(f"POST {self._url}{path}: {answer.status}: no access token")
+        return answer
+
+    async def _send(self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Heard:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
                 self._client.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
-                return response.status_code, await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
+                nonce = response.headers.get("dpop-nonce")
+                return Heard(
+                    response.status_code, await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES)), nonce
+                )
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
@@ -196,6 +239,14 @@ def _record(answer: bytes | msgspec.Raw) -> PinRecord:
 
 def _optional(raw: msgspec.Raw) -> Envelope | None:
     return None if bytes(raw) == b"null" else Envelope.from_json(bytes(raw))
+
+
+def _code(answer: Heard) -> Code:
+    """The code of a refusal; one that nothing is done about if it cannot be read."""
+    try:
+        return msgspec.json.decode(answer.body, type=_Refusal).error.code
+    except _UNREADABLE:
+        return Code.INTERNAL
 
 
 def _refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | CloudUnreachableError:

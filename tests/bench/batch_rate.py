@@ -25,6 +25,7 @@ import msgspec
 
 from station.cloud import Sent
 from station.cloud.http import HttpCloud
+from tests.registry.access import access_of
 from tests.registry.make import Device, World, world
 from tests.registry.postgres import Server
 from trust import root_file as roots
@@ -84,18 +85,22 @@ def _devices() -> list[Device]:
 
 async def send(urls: list[str], made: World, work: list[list[Sent]], clients: int) -> float:
     """Pins a second; each client has the next batch as soon as it is free."""
+    names = [f"station-0{1 + number % STATIONS}" for number in range(clients)]
     clouds = [
-        HttpCloud(urls[number % len(urls)], made.trusted.root.tls_root, timeout_s=60) for number in range(clients)
+        HttpCloud(urls[number % len(urls)], made.trusted.root.tls_root, access=access_of(made, name), timeout_s=60)
+        for number, name in enumerate(names)
     ]
-    waiting = list(reversed(work))
+    waiting: dict[str, list[list[Sent]]] = {name: [] for name in names}
+    for each in reversed(work):
+        waiting[msgspec.json.decode(each[0].statement.payload)["station"]].append(each)
 
-    async def one(cloud: HttpCloud) -> None:
-        while waiting:
-            found = await cloud.batch(waiting.pop())
+    async def one(cloud: HttpCloud, name: str) -> None:
+        while waiting[name]:
+            found = await cloud.batch(waiting[name].pop())
             assert all(isinstance(each, Envelope) for each in found), found
 
     began = time.perf_counter()
-    await asyncio.gather(*map(one, clouds))
+    await asyncio.gather(*map(one, clouds, names))
     seconds = time.perf_counter() - began
     for cloud in clouds:
         await cloud.close()

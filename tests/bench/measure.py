@@ -50,7 +50,7 @@ class _line:  # noqa: N801 - reads as a function where it is used
     async def __aenter__(self) -> Line:
         self._store: JobStore = wiring.open_store(self._plan)
         self._signer = wiring.SignerClient(self._plan.paths.signer_socket)
-        self._cloud = wiring.open_cloud(self._plan.config, self._plan.root)
+        self._cloud = wiring.open_cloud(self._plan.config, self._plan.root, self._signer)
         await admitted_order(self._plan.order, self._signer, self._store)
 
         def emit(event: AnyEvent) -> None:

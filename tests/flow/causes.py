@@ -108,6 +108,8 @@ ELSEWHERE = {
     "unit-not-signed": "the signer's second opinion on what the flow has refused before; its word is classified: "
     "test_a_statement_that_the_signer_does_not_take_quarantines_the_unit",
     "internal": "a bug of the station: test_a_bug_stops_the_line_and_does_not_vanish",
+    "access-refused": "the registry is asked without HTTP here: tests/station/test_cloud_access.py",
+    "clocks-differ": "likewise: tests/station/test_cloud_access.py",
     "ledger-differs": "before any unit: tests/cli/test_same_log.py",
     "signer-surplus": "signer and ledger are held against each other before, beside and after a batch: "
     "tests/station/test_agreement.py",

@@ -16,7 +16,7 @@ from ledger.durable import READING
 from registry import schema
 from registry.database import Database, sqlite_url
 from registry.failures import DatabaseError
-from registry.tables import APPEND_ONLY, metadata
+from registry.tables import APPEND_ONLY, SWEPT, metadata
 
 ROWS = {
     "orders": ("o" * 64, "order-7", b"{}"),
@@ -112,7 +112,7 @@ def test_migrations_make_what_the_tables_say(database: Database, tmp_path: Path)
         metadata.create_all(connection)
     found, wanted = shape(database), shape(declared)
     declared.close()
-    assert set(found) == {*ROWS, *CHANGING}
+    assert set(found) == {*ROWS, *CHANGING, *(each.name for each in SWEPT)}
     assert set(ROWS) == {each.name for each in APPEND_ONLY}
     assert found == wanted
     assert all(each["form"] == {"strict": 1, "without rowid": 1} for each in found.values())

@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,14 @@ import msgspec
 import psycopg
 from sqlalchemy import make_url
 
+from tests.registry.access import StationClient, station_of
 from tests.registry.fleet import Fleet
 from tests.registry.make import Device
 from trust.dsse import Envelope
 
 _TIMEOUT_S = 15.0
-Headers = Callable[[str, str, str], dict[str, str]]
-"""Of a station's request: station, method and path."""
+_TRIES = 4
+_WHO_ASKS = 401
 
 
 class NoAnswerError(Exception):
@@ -40,26 +41,55 @@ class ViolationError(AssertionError):
 class Line:
     """One station's connections, kept open; each request goes to a process by chance, as behind a load balancer."""
 
-    station: str
+    client: StationClient
     ports: Sequence[int]
     context: ssl.SSLContext
-    headers: Headers = lambda _station, _method, _path: {}
     _open: dict[int, http.client.HTTPSConnection] = field(default_factory=dict)
 
+    @property
+    def station(self) -> str:
+        return self.client.name
+
     def ask(self, method: str, path: str, body: bytes | None = None, *, port: int | None = None) -> tuple[int, bytes]:
-        """Status and body; NoAnswerError when the connection went."""
+        """Status and body, as this station; NoAnswerError when the connection went."""
         chosen = random.choice(self.ports) if port is None else port
-        line = self._open.pop(chosen, None) or http.client.HTTPSConnection(
-            "localhost", chosen, timeout=_TIMEOUT_S, context=self.context
+        for _ in range(_TRIES):
+            if self.client.token is None:
+                self._sign_in(chosen)
+            status, said = self._exchange(chosen, method, path, body, self.client.headers(method, path))
+            if status != _WHO_ASKS:
+                break
+            if b'"access-token-invalid"' in said:
+                self.client.token = None
+        return status, said
+
+    def _sign_in(self, port: int) -> None:
+        for _ in range(_TRIES):
+            shown = {
+                "content-type": "application/x-www-form-urlencoded",
+                "dpop": self.client.proof("POST", "/oauth/token"),
+            }
+            status, said = self._exchange(port, "POST", "/oauth/token", self.client.form(), shown)
+            if status == 200:
+                self.client.token = msgspec.json.decode(said)["access_token"]
+                return
+        raise NoAnswerError(f"no access token: {status} {said.decode()}")
+
+    def _exchange(
+        self, port: int, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        line = self._open.pop(port, None) or http.client.HTTPSConnection(
+            "localhost", port, timeout=_TIMEOUT_S, context=self.context
         )
         try:
-            line.request(method, path, body, self.headers(self.station, method, path))
+            line.request(method, path, body, headers)
             answer = line.getresponse()
             said = answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             line.close()
-            raise NoAnswerError(f"{chosen}: {error!r}") from error
-        self._open[chosen] = line
+            raise NoAnswerError(f"{port}: {error!r}") from error
+        self.client.nonce = answer.getheader("dpop-nonce") or self.client.nonce
+        self._open[port] = line
         return said
 
     def put(self, path: str, body: bytes, *, port: int | None = None) -> dict[str, Envelope]:
@@ -76,6 +106,11 @@ class Line:
         for each in self._open.values():
             each.close()
         self._open.clear()
+
+
+def line_of(fleet: Fleet, station: str) -> Line:
+    """A station's way to the processes."""
+    return Line(station_of(fleet.made, station), fleet.ports, fleet.tls())
 
 
 @dataclass(slots=True)
@@ -122,7 +157,6 @@ class Load:
     fleet: Fleet
     clients: int
     told: Told = field(default_factory=Told)
-    headers: Headers | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -141,9 +175,7 @@ class Load:
             assert not each.is_alive(), "a station is still waiting for its answer"
 
     def _run(self, station: str) -> None:
-        line = Line(station, self.fleet.ports, self.fleet.tls())
-        if self.headers is not None:
-            line.headers = self.headers
+        line = line_of(self.fleet, station)
         try:
             while not self._stop.is_set():
                 self._one(line, Device())

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from registry import setup
 from registry.settings import RegistryConfig
+from tests.registry.access import StationClient, station_of
 from tests.registry.make import World, world
 from trust import root_file as roots
 
@@ -135,3 +136,23 @@ def answered(line: ssl.SSLSocket) -> bytes:
             break
         data += part
     return data
+
+
+def signed_in(plant: Plant, name: str = "station-01") -> StationClient:
+    """A station with an access token of this registry."""
+    station = station_of(plant.made, name)
+    for _ in range(2):
+        form = station.form()
+        head = (
+            "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+            f"dpop: {station.proof('POST', '/oauth/token')}\r\ncontent-length: {len(form)}\r\n\r\n"
+        )
+        with connect(plant) as line:
+            line.sendall(head.encode() + form)
+            answer = answered(line)
+        if nonce := re.search(rb"dpop-nonce: (\S+)\r\n", answer):
+            station.nonce = nonce[1].decode()
+        if token := re.search(rb'"access_token":"([^"]+)"', answer):
+            station.token = token[1].decode()
+            return station
+    raise AssertionError(answer)

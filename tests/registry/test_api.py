@@ -13,6 +13,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hsm.signer import SignerUnavailableError
+from registry.access.opening import Door, open_door
 from registry.app import create_app
 from registry.database import Database
 from registry.leases.service import LeaseService
@@ -23,6 +24,7 @@ from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.routes import ROUTES
 from registry.services import Services
+from tests.registry.access import StationClient, station_of
 from tests.registry.make import Device, SoftwareReceiptSigner, World
 from trust.dsse import Envelope
 
@@ -34,27 +36,41 @@ HELD = {"state", "statement", "receipt", "completion", "completion_receipt"}
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Requests to one application."""
+    """Requests to one application, as a station makes them."""
 
     service: PinService
     leases: LeaseService
-    orders: OrderService | None = None
-    batch: PinBatch | None = None
+    door: Door
+    station: StationClient
+    orders: OrderService
+    batch: PinBatch
 
     def ask(
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
     ) -> httpx2.Response:
         async def run() -> httpx2.Response:
-            transport = httpx2.ASGITransport(
-                create_app(
-                    Services(pins=self.service, leases=self.leases, orders=self.orders, batch=self.batch, status=STATUS)  # type: ignore[arg-type]
-                ),
-                raise_app_exceptions=False,
+            services = Services(
+                pins=self.service,
+                leases=self.leases,
+                orders=self.orders,
+                batch=self.batch,
+                status=STATUS,
+                guard=self.door.guard,
+                grants=self.door.grants,
             )
+            transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
             async with httpx2.AsyncClient(transport=transport, base_url="https://registry") as client:
-                return await client.request(method, path, content=body, headers=headers)
+                return await self.station.ask(client, method, path, body, headers)
 
         return asyncio.run(run())
+
+    @classmethod
+    def make(
+        cls, service: PinService, leases: LeaseService, database: Database, made: World, batch: PinBatch | None = None
+    ) -> Api:
+        door, orders = open_door(database, made.trusted.root), OrderService(database, made.trusted)
+        batch = batch or PinBatch(database, made.trusted, made.signer(), service)
+        return cls(service, leases, door, station_of(made), orders, batch)
 
     def put_pin(self, device: Device, statement: Envelope, order: Envelope) -> httpx2.Response:
         return self.ask("PUT", f"/v1/pins/{device.device_id}", pin_body(statement, order))
@@ -66,8 +82,7 @@ def pin_body(statement: Envelope, order: Envelope) -> bytes:
 
 @pytest.fixture
 def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
-    orders, batch = OrderService(database, made.trusted), PinBatch(database, made.trusted, signer, service)
-    return Api(service, LeaseService(database, made.trusted, signer), orders, batch)
+    return Api.make(service, LeaseService(database, made.trusted, signer), database, made)
 
 
 def error(response: httpx2.Response) -> tuple[int, str]:
@@ -367,6 +382,9 @@ def test_the_openapi_document_is_true(api: Api, made: World) -> None:
         ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"")),
         ("post", "/v1/leases", api.ask("POST", "/v1/leases", b"x" * 70_000)),
         ("post", "/v1/leases", api.ask("POST", "/v1/leases", b'{"request":%s}' % statement.to_json())),
+        ("get", pin, api.ask("GET", plain, authorization="DPoP nonsense")),
+        ("post", "/oauth/token", api.ask("POST", "/oauth/token", b"")),
+        ("post", "/oauth/token", api.ask("POST", "/oauth/token", b"x" * 70_000)),
     ]
     for method, path, response in seen:
         described = document["paths"][path][method]["responses"][str(response.status_code)]["content"][

@@ -65,7 +65,7 @@ def desk(database: Database) -> Desk:
     signer = SoftwareReceiptSigner(made.trusted, receipt, lease_key=lease)
     service = PinService(database, made.trusted, signer)
     leases = LeaseService(database, made.trusted, signer, now=lambda: moment(MADE_AT))
-    return Desk(Api(service, leases), made, signer)
+    return Desk(Api.make(service, leases, database, made), made, signer)
 
 
 def terms(trusted: TrustedRoot, lease: Envelope) -> tuple[int, int, int]:
@@ -98,7 +98,7 @@ def test_another_request_of_a_number_that_was_granted_is_409(desk: Desk) -> None
 @pytest.mark.parametrize(
     ("code", "changes"),
     [("wrong-environment", {"environment": "plant-1"}), ("wrong-root", {"root_sha256": "00" * 32}),
-     ("statement-invalid", {"station": "station-09"}), ("statement-invalid", {"station": "station-02"})],
+     ("not-authorised", {"station": "station-09"}), ("not-authorised", {"station": "station-02"})],
 )  # fmt: skip
 def test_requests_of_others_are_403(desk: Desk, code: str, changes: dict[str, str], rows: Callable[[str], int]) -> None:
     assert error(desk.post(desk.request(**changes))) == (403, code)
@@ -108,7 +108,8 @@ def test_requests_of_others_are_403(desk: Desk, code: str, changes: dict[str, st
 def test_a_root_without_a_lease_key_gives_none(
     service: PinService, database: Database, made: World, desk: Desk
 ) -> None:
-    plain = Api(service, LeaseService(database, made.trusted, SoftwareReceiptSigner(made.trusted, made.receipt_key)))
+    leases = LeaseService(database, made.trusted, SoftwareReceiptSigner(made.trusted, made.receipt_key))
+    plain = Api.make(service, leases, database, made)
     answer = plain.ask("POST", "/v1/leases", b'{"request":%s}' % desk.request().to_json())
     assert error(answer) == (403, "not-authorised")
 

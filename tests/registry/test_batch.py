@@ -15,7 +15,6 @@ from hsm.signer import SignerUnavailableError
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases.service import LeaseService
-from registry.orders.service import OrderService
 from registry.pins.batch import CompletionLine, PinBatch, PinLine, Settled
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
@@ -214,7 +213,7 @@ def test_many_batches_at_once_store_each_device_once(bench: Bench, rows: Callabl
 @pytest.fixture
 def api(bench: Bench, database: Database) -> Api:
     leases = LeaseService(database, bench.made.trusted, bench.signer)
-    return Api(bench.service, leases, OrderService(database, bench.made.trusted), bench.batch)
+    return Api.make(bench.service, leases, database, bench.made, bench.batch)
 
 
 def pin_line(made: World, device: Device, order: bytes | None = None) -> bytes:

@@ -6,6 +6,7 @@ A station takes a refusal for good only with the record that proves it, so all o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -17,6 +18,7 @@ from registry.database import Database
 from registry.leases.service import LeaseService
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
+from tests.registry.access import station_of
 from tests.registry.make import Device, SoftwareReceiptSigner, World
 from tests.registry.test_api import Api, error
 from trust.dsse import Envelope
@@ -29,7 +31,7 @@ RAW = dict[str, msgspec.Raw]
 
 @pytest.fixture
 def api(service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner) -> Api:
-    return Api(service, LeaseService(database, made.trusted, signer))
+    return Api.make(service, LeaseService(database, made.trusted, signer), database, made)
 
 
 @pytest.fixture
@@ -79,7 +81,8 @@ def test_what_is_held_about_this_device_comes_with_the_409(
     code: str, api: Api, made: World, device: Device, pinned: PinRecord
 ) -> None:
     rival = OWN[code](device)
-    response = api.put_pin(rival, made.pin(rival, station="station-02"), made.order_envelope)
+    other = replace(api, station=station_of(made, "station-02"))
+    response = other.put_pin(rival, made.pin(rival, station="station-02"), made.order_envelope)
     assert error(response) == (409, code)
     assert shows(stored(response), pinned, made)
 

@@ -16,7 +16,7 @@ import pytest
 
 from registry.telemetry.diagnostics import FIELDS, Lines
 from tests.registry.make import Device
-from tests.registry.running import REPOSITORY, Plant, answered, connect, plant_at
+from tests.registry.running import REPOSITORY, Plant, answered, connect, plant_at, signed_in
 from tests.registry.test_api import pin_body
 
 pytestmark = pytest.mark.timeout(60)  # tests start the program
@@ -90,7 +90,9 @@ def ask(plant: Plant, data: bytes) -> bytes:
 
 def put_pin(plant: Plant, device: Device) -> bytes:
     body = pin_body(plant.made.pin(device), plant.made.order_envelope)
-    head = f"PUT /v1/pins/{device.device_id} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    path = f"/v1/pins/{device.device_id}"
+    shown = "".join(f"{name}: {value}\r\n" for name, value in signed_in(plant).headers("PUT", path).items())
+    head = f"PUT {path} HTTP/1.1\r\nhost: localhost\r\n{shown}content-length: {len(body)}\r\n\r\n"
     return ask(plant, head.encode() + body)
 
 

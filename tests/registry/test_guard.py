@@ -64,7 +64,7 @@ def test_a_station_and_a_person_are_told_apart_by_the_scheme() -> None:
 @pytest.mark.parametrize("authorization", [(), ("Basic eA==",), ("DPoP",), ("DPoP ",), ("DPoP a", "DPoP a"), ("",)])
 def test_who_says_nothing_is_told_how(authorization: tuple[str, ...]) -> None:
     error = denied(either(Scope.PINS_READ, Role.AUDITOR), *authorization)
-    assert (error.status, error.code) == (401, "access-token-needed")
+    assert error.code == "access-token-needed"
     assert error.headers == (
         ("www-authenticate", 'DPoP realm="registry", algs="ES256"'),
         ("www-authenticate", 'Bearer realm="registry"'),
@@ -79,26 +79,26 @@ def test_who_is_not_wanted_is_not_told_how() -> None:
 
 def test_a_token_that_nobody_knows() -> None:
     error = denied(people(Role.AUDITOR), "Bearer t")
-    assert (error.status, error.code) == (401, "access-token-invalid")
+    assert error.code == "access-token-invalid"
     assert error.headers == (("www-authenticate", 'Bearer realm="registry", error="invalid_token"'),)
 
 
 CASES = [
-    (stations(Scope.PINS_WRITE), STATION, 403, "scope-missing"),
-    (people(Role.ENGINEER), STATION, 403, "not-authorised"),
-    (stations(Scope.PINS_READ), person(), 403, "not-authorised"),
-    (people(Role.AUDITOR), person(), 403, "not-authorised"),
-    (people(Role.ENGINEER), person(scopes=frozenset(Scope)), 403, "scope-missing"),
-    (people(Role.ENGINEER, scope=Scope.PINS_READ), person(scopes=frozenset()), 403, "scope-missing"),
-    (people(Role.ENGINEER, second_factor=True), person(factor=False), 401, "second-factor-needed"),
+    (stations(Scope.PINS_WRITE), STATION, "scope-missing"),
+    (people(Role.ENGINEER), STATION, "not-authorised"),
+    (stations(Scope.PINS_READ), person(), "not-authorised"),
+    (people(Role.AUDITOR), person(), "not-authorised"),
+    (people(Role.ENGINEER), person(scopes=frozenset(Scope)), "scope-missing"),
+    (people(Role.ENGINEER, scope=Scope.PINS_READ), person(scopes=frozenset()), "scope-missing"),
+    (people(Role.ENGINEER, second_factor=True), person(factor=False), "second-factor-needed"),
 ]
 
 
-@pytest.mark.parametrize(("access", "caller", "status", "code"), CASES)
-def test_who_may_not(access: Access, caller: StationCaller | PersonCaller, status: int, code: str) -> None:
+@pytest.mark.parametrize(("access", "caller", "code"), CASES)
+def test_who_may_not(access: Access, caller: StationCaller | PersonCaller, code: str) -> None:
     with pytest.raises(DeniedError) as caught:
         require(access, caller)
-    assert (caught.value.status, caught.value.code) == (status, code)
+    assert caught.value.code == code
 
 
 def test_who_may() -> None:

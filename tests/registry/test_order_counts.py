@@ -252,8 +252,8 @@ def test_a_share_s_count_is_one_update_and_never_falls(database: Database, servi
 def test_the_api_tells_what_is_counted_and_takes_an_act(
     raised: tuple[World, PinService, OrderService], database: Database
 ) -> None:
-    made, service, orders = raised
-    api = Api(service, LeaseService(database, made.trusted, made.signer()), orders)
+    made, service, _orders = raised
+    api = Api.make(service, LeaseService(database, made.trusted, made.signer()), database, made)
     path = f"/v1/orders/{made.order_envelope.payload_sha256}"
     share = {"station": "station-01", "pins": 1, "pin_limit": 1, "completions": 0, "completion_limit": 1, "scrapped": 0}
     told = {"order_id": "order-7", "order_sha256": made.order_envelope.payload_sha256, "stations": [share]}

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from tests.registry.fleet import Fleet, make_fleet, running
-from tests.registry.load import Line, Load, connected, judge, pin_body
+from tests.registry.load import Load, connected, judge, line_of, pin_body
 from tests.registry.make import Device, ec_key, signed
 from tests.registry.postgres import Server
 from trust.dsse import Envelope
@@ -41,7 +41,7 @@ class Signer:
 
     def __init__(self, fleet: Fleet, station: str) -> None:
         self.fleet, self.station = fleet, station
-        self.line = Line(station, fleet.ports, fleet.tls())
+        self.line = line_of(fleet, station)
         self.serial, self.previous, self.signed, self.head = 0, "", 0, NO_PINS
 
     def request(self, *pins: bytes) -> Envelope:
@@ -116,7 +116,7 @@ def test_of_pins_that_clash_at_two_processes_one_wins(
     start, bodies = Barrier(RIVALS), [pin_body(leased, "station-01", each) for each in rivals]
 
     def one(number: int) -> str:
-        line = Line("station-01", leased.ports, leased.tls())
+        line = line_of(leased, "station-01")
         line.ask("GET", "/v1/status", port=leased.ports[number % 2])
         start.wait()
         status, said = line.ask(
@@ -133,7 +133,7 @@ def test_of_pins_that_clash_at_two_processes_one_wins(
 def test_the_same_pin_at_two_processes_has_one_receipt(leased: Fleet) -> None:
     device = Device()
     body = pin_body(leased, "station-01", device)
-    line = [Line("station-01", leased.ports, leased.tls()) for _ in range(RIVALS)]
+    line = [line_of(leased, "station-01") for _ in range(RIVALS)]
 
     def one(number: int) -> str:
         answer = line[number].put(f"/v1/pins/{device.device_id}", body, port=leased.ports[number % 2])
@@ -176,7 +176,7 @@ def test_the_same_lease_request_at_two_processes_is_one_lease(fleet: Fleet, leas
 
 def test_what_one_process_has_pinned_the_other_finds_and_completes(leased: Fleet) -> None:
     device, first, second = Device(), *leased.ports
-    line = Line("station-01", leased.ports, leased.tls())
+    line = line_of(leased, "station-01")
     pinned = line.put(f"/v1/pins/{device.device_id}", pin_body(leased, "station-01", device), port=first)
     status, said = line.ask("GET", f"/v1/pins/{device.device_id}", port=second)
     assert status == 200 and pinned["receipt"].to_json() in said

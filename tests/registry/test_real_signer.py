@@ -19,6 +19,7 @@ import pytest
 
 from station.cloud import CloudUnreachableError
 from station.cloud.http import HttpCloud
+from tests.registry.access import access_of
 from tests.registry.make import Device, World, world
 from tests.registry.running import REPOSITORY
 from trust import root_file as roots
@@ -91,7 +92,7 @@ def test_receipts_come_from_the_token_and_survive_its_absence(site: Site) -> Non
     statements = [made.pin(each) for each in devices]
 
     async def act(url: str, signer: ExitStack) -> None:
-        cloud = HttpCloud(url, made.trusted.root.tls_root)
+        cloud = HttpCloud(url, made.trusted.root.tls_root, access=access_of(made))
         pins = await asyncio.gather(
             *(
                 cloud.pin(d.device_id, s, made.order_envelope)

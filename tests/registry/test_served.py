@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from registry.cli import cli
 from station.cloud import CloudUnreachableError, PinRecord
 from station.cloud.http import HttpCloud
+from tests.registry.access import access_of
 from tests.registry.make import Device
 from tests.registry.running import REPOSITORY, Plant, answered, connect, make_plant, plant_at, running
 from trust.dsse import Envelope
@@ -119,7 +120,7 @@ def test_no_session_ticket_is_sent(plant: Plant) -> None:
 
 def pin_all(plant: Plant, devices: list[Device], statements: list[Envelope]) -> list[PinRecord]:
     async def run() -> list[PinRecord]:
-        cloud = HttpCloud(plant.url, plant.tls_root)
+        cloud = HttpCloud(plant.url, plant.tls_root, access=access_of(plant.made))
         try:
             pins = (
                 cloud.pin(d.device_id, s, plant.made.order_envelope) for d, s in zip(devices, statements, strict=True)
@@ -152,7 +153,7 @@ def test_what_was_acknowledged_survives_kill_9(own: Plant) -> None:
     kept: dict[int, PinRecord] = {}
 
     async def load(enough: int) -> None:
-        cloud, kill = HttpCloud(own.url, own.tls_root), asyncio.Event()
+        cloud, kill = HttpCloud(own.url, own.tls_root, access=access_of(own.made)), asyncio.Event()
 
         async def one(number: int) -> None:
             kept[number] = await cloud.pin(devices[number].device_id, statements[number], own.made.order_envelope)

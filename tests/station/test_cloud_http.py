@@ -18,7 +18,8 @@ from registry.tls import make_certificate
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.http import HttpCloud
 from station.cloud.trouble import trouble
-from tests.registry.make import Device, world
+from tests.registry.access import access_of
+from tests.registry.make import Device, World, world
 from tests.registry.running import Plant, running
 from trust.codes import Code
 from trust.identity import DeviceId, JobId
@@ -41,9 +42,11 @@ def with_cloud(
     *,
     timeout_s: float = 10.0,
     proxy: str | None = None,
+    made: World | None = None,
 ) -> None:
     async def run() -> None:
-        cloud = HttpCloud(url, tls_root, timeout_s=timeout_s, proxy=proxy)
+        access = None if made is None else access_of(made)
+        cloud = HttpCloud(url, tls_root, access=access, timeout_s=timeout_s, proxy=proxy)
         try:
             await act(cloud)
         finally:
@@ -71,7 +74,7 @@ def test_pin_complete_and_history_over_https(plant: Plant) -> None:
         assert done.completion_receipt is not None
         assert await cloud.complete(device.device_id, completion) == await cloud.history(device.device_id) == done
 
-    with_cloud(act, plant.url, plant.tls_root)
+    with_cloud(act, plant.url, plant.tls_root, made=plant.made)
 
 
 def test_a_refusal_carries_code_and_what_is_stored(plant: Plant) -> None:
@@ -87,7 +90,7 @@ def test_a_refusal_carries_code_and_what_is_stored(plant: Plant) -> None:
             await cloud.pin(ANY, made.pin(device), made.order_envelope)
         assert (caught.value.code, caught.value.stored) == (Code.STATEMENT_INVALID, None)
 
-    with_cloud(act, plant.url, plant.tls_root)
+    with_cloud(act, plant.url, plant.tls_root, made=plant.made)
 
 
 def test_a_completion_without_a_pin_is_a_refusal_and_not_none(plant: Plant) -> None:
@@ -99,7 +102,7 @@ def test_a_completion_without_a_pin_is_a_refusal_and_not_none(plant: Plant) -> N
             await cloud.complete(device.device_id, made.completion(device, statement, statement))
         assert caught.value.code is Code.NOT_PINNED
 
-    with_cloud(act, plant.url, plant.tls_root)
+    with_cloud(act, plant.url, plant.tls_root, made=plant.made)
 
 
 def test_a_silent_signer_is_unreachable_and_the_same_request_again_gives_the_receipt(plant: Plant) -> None:
@@ -115,7 +118,7 @@ def test_a_silent_signer_is_unreachable_and_the_same_request_again_gives_the_rec
             down.unlink()
         assert (await cloud.pin(device.device_id, statement, made.order_envelope)).state == "provisional"
 
-    with_cloud(act, plant.url, plant.tls_root)
+    with_cloud(act, plant.url, plant.tls_root, made=plant.made)
 
 
 def test_only_the_roots_certificate_is_trusted(plant: Plant) -> None:
@@ -150,7 +153,7 @@ def test_proxies_come_from_the_parameter_only(plant: Plant, monkeypatch: pytest.
         with pytest.raises(CloudUnreachableError):
             await cloud.history(ANY)
 
-    with_cloud(works, plant.url, plant.tls_root)
+    with_cloud(works, plant.url, plant.tls_root, made=plant.made)
     with_cloud(fails, plant.url, plant.tls_root, proxy="http://127.0.0.1:9")
 
 

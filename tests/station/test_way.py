@@ -15,6 +15,7 @@ from station.cloud import CloudUnreachableError
 from station.cloud.http import HttpCloud
 from station.cloud.way import Proxy as Told
 from station.cloud.way import Way, WayError
+from tests.registry.access import access_of
 from tests.registry.running import Plant, running
 from tests.station.proxies import ISSUER, Proxy, inspecting, listening, serving
 from trust.identity import DeviceId
@@ -95,7 +96,7 @@ def test_a_password_goes_to_the_proxy_and_is_shown_nowhere(plant: Plant) -> None
 
 
 async def history(plant: Plant, proxy: str) -> object:
-    cloud = HttpCloud(plant.url, plant.tls_root, proxy=proxy, timeout_s=5.0)
+    cloud = HttpCloud(plant.url, plant.tls_root, access=access_of(plant.made), proxy=proxy, timeout_s=5.0)
     try:
         return await cloud.history(ANY)
     finally:

@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from tests.registry.fleet import Fleet, make_fleet, running
-from tests.registry.load import Line, NoAnswerError, Told, ViolationError, judge, pin_body
+from tests.registry.load import Line, NoAnswerError, Told, ViolationError, judge, line_of, pin_body
 from tests.registry.make import Device
 from tests.registry.postgres import Server
 from trust.dsse import Envelope
@@ -37,7 +37,7 @@ class Network:
     fleet: Fleet
     told: Told
     happened: Counter[str] = field(default_factory=Counter)
-    late: queue.Queue[tuple[float, str, bytes] | None] = field(default_factory=queue.Queue)
+    late: queue.Queue[tuple[float, str, str, bytes] | None] = field(default_factory=queue.Queue)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, lines: tuple[Line, Line], path: str, body: bytes) -> dict[str, Envelope]:
@@ -45,7 +45,7 @@ class Network:
         chance = random.random()
         if chance < LATE:
             self._count("late")
-            self.late.put((time.monotonic() + random.uniform(0.05, 1.0), path, body))
+            self.late.put((time.monotonic() + random.uniform(0.05, 1.0), lines[0].station, path, body))
             raise NoAnswerError("kept back")
         if chance < LATE + TWICE:
             self._count("twice")
@@ -71,18 +71,19 @@ class Network:
 
     def deliver_late(self) -> None:
         """Send what was kept back when its time has come; its answer goes nowhere, but must be a right one."""
-        line = Line("late", self.fleet.ports, self.fleet.tls())
+        lines = {name: line_of(self.fleet, name) for name in self.fleet.made.stations}
         while (entry := self.late.get()) is not None:
-            due, path, body = entry
+            due, name, path, body = entry
             time.sleep(max(0.0, due - time.monotonic()))
             try:
-                line.put(path, body)
+                lines[name].put(path, body)
             except NoAnswerError:
                 pass
             except ViolationError as error:
                 self.told.wrong(f"late: {error}")
             self._count("requests")
-        line.close()
+        for line in lines.values():
+            line.close()
 
     def _count(self, what: str) -> None:
         with self._turn:
@@ -99,7 +100,7 @@ def _compare(told: Told, path: str, one: dict[str, Envelope], two: dict[str, Env
 def station(network: Network, name: str, enough: Callable[[], bool]) -> None:
     """Pin and complete device after device, each request until it is answered."""
     fleet, told = network.fleet, network.told
-    lines = (Line(name, fleet.ports, fleet.tls()), Line(name, fleet.ports, fleet.tls()))
+    lines = (line_of(fleet, name), line_of(fleet, name))
 
     def until_answered(path: str, body: bytes) -> dict[str, Envelope]:
         while True:

@@ -1,0 +1,236 @@
+"""The station's access token at a real registry process: asked for once, renewed in time, refused with a remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from hsm.signer import SignerError, SignerUnavailableError
+from station.cloud import CloudRefusedError, CloudUnreachableError
+from station.cloud.access import Access
+from station.cloud.dpop import DpopKey
+from station.cloud.http import HttpCloud
+from station.leaves import classify
+from tests.registry.access import StationClient, access_of, station_of
+from tests.registry.make import Device, ec_key
+from tests.registry.running import Plant, running
+from trust.codes import Code
+from trust.identity import DeviceId
+
+ANY = DeviceId(b"\x01" * 12)
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with running(tmp_path_factory.mktemp("plant")) as started:
+        yield started
+
+
+@dataclass(slots=True)
+class Asserting:
+    """A signer's one verb, counted."""
+
+    station: StationClient
+    asked: list[str] = field(default_factory=list)
+    fault: Exception | None = None
+
+    async def client_assertion(self, audience: str) -> str:
+        self.asked.append(audience)
+        if self.fault is not None:
+            raise self.fault
+        return self.station.assertion(aud=audience)
+
+
+@dataclass(slots=True)
+class Clock:
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def signer(plant: Plant) -> Asserting:
+    return Asserting(station_of(plant.made))
+
+
+def acting(
+    plant: Plant, signer: Asserting, act: Callable[[HttpCloud], Awaitable[None]], *, url: str = "", **more: object
+) -> None:
+    async def run() -> None:
+        access = Access(plant.made.trusted.root.registry_url, signer, **more)
+        cloud = HttpCloud(url or plant.url, plant.tls_root, access=access)
+        try:
+            await act(cloud)
+        finally:
+            await cloud.close()
+
+    asyncio.run(run())
+
+
+def refused(plant: Plant, signer: Asserting, **more: object) -> CloudRefusedError:
+    found = []
+
+    async def act(cloud: HttpCloud) -> None:
+        with pytest.raises(CloudRefusedError) as caught:
+            await cloud.history(ANY)
+        found.append(caught.value)
+
+    acting(plant, signer, act, **more)
+    return found[0]
+
+
+def test_many_requests_at_once_cost_one_assertion(plant: Plant, signer: Asserting) -> None:
+    async def act(cloud: HttpCloud) -> None:
+        assert await asyncio.gather(*(cloud.history(ANY) for _ in range(20))) == [None] * 20
+
+    acting(plant, signer, act)
+    assert signer.asked == [plant.made.trusted.root.registry_url]
+
+
+def test_a_token_is_renewed_before_it_is_over(plant: Plant, signer: Asserting) -> None:
+    clock = Clock()
+
+    async def act(cloud: HttpCloud) -> None:
+        await cloud.history(ANY)
+        clock.now_s += 500
+        await cloud.history(ANY)
+        assert len(signer.asked) == 1
+        clock.now_s += 50
+        await cloud.history(ANY)
+        assert len(signer.asked) == 2
+
+    acting(plant, signer, act, monotonic=clock)
+
+
+def test_a_token_that_the_registry_has_lost_is_asked_for_again(plant: Plant, signer: Asserting) -> None:
+    async def act(cloud: HttpCloud) -> None:
+        await cloud.history(ANY)
+        with closing(sqlite3.connect(plant.directory / "registry.db", isolation_level=None)) as opened:
+            assert opened.execute("DELETE FROM access_tokens").rowcount
+        assert await cloud.history(ANY) is None
+        assert len(signer.asked) == 2
+
+    acting(plant, signer, act)
+
+
+def test_a_nonce_that_is_none_is_replaced_and_the_request_sent_once_more(plant: Plant, signer: Asserting) -> None:
+    async def act(cloud: HttpCloud) -> None:
+        await cloud.history(ANY)
+        assert cloud._access is not None
+        cloud._access.heard("A" * 22)
+        assert await cloud.history(ANY) is None
+
+    acting(plant, signer, act)
+    assert len(signer.asked) == 1
+
+
+def test_a_registry_that_is_away_costs_no_signature(plant: Plant, signer: Asserting) -> None:
+    async def act(cloud: HttpCloud) -> None:
+        for _ in range(3):
+            with pytest.raises(CloudUnreachableError, match="nobody listens there"):
+                await cloud.history(ANY)
+
+    acting(plant, signer, act, url="https://localhost:9")
+    assert signer.asked == []
+
+
+@pytest.mark.parametrize(
+    "fault", [SignerUnavailableError("the signer is away"), SignerError(Code.TOKEN_UNAVAILABLE, "the token is away")]
+)
+def test_without_its_signer_a_station_cannot_ask(plant: Plant, signer: Asserting, fault: Exception) -> None:
+    signer.fault = fault
+
+    async def act(cloud: HttpCloud) -> None:
+        with pytest.raises(CloudUnreachableError, match=r"for want of an access token: the .* is away"):
+            await cloud.history(ANY)
+        assert (await cloud.status()).root_version == 1
+        signer.fault = None
+        assert await cloud.history(ANY) is None
+
+    acting(plant, signer, act)
+
+
+def test_a_station_that_the_root_does_not_name(plant: Plant, signer: Asserting) -> None:
+    signer.station.name = "station-09"
+    error = refused(plant, signer)
+    assert error.code is Code.CLIENT_UNKNOWN
+    assert "names no station 'station-09'" in str(error) and "have it enrolled" in str(error)
+    assert classify(error).code == "access-refused"
+    assert len(signer.asked) == 1
+
+
+def test_another_signer_under_the_stations_name(plant: Plant, signer: Asserting) -> None:
+    signer.station.key = ec_key()
+    error = refused(plant, signer)
+    assert error.code is Code.ASSERTION_INVALID and "must have the same trust root" in str(error)
+
+
+@pytest.mark.parametrize("by_s", [-100, 40])
+def test_a_signer_whose_clock_is_wrong(plant: Plant, signer: Asserting, by_s: int) -> None:
+    signer.station.now = lambda: time.time() + by_s
+    error = refused(plant, signer)
+    assert error.code is Code.ASSERTION_TIME
+    assert "by the signer's clock, here it is" in str(error) and "set the clock" in str(error)
+    assert classify(error).code == "clocks-differ"
+
+
+@pytest.mark.parametrize("by_s", [-40, 40])
+def test_a_station_whose_clock_is_wrong(
+    plant: Plant, signer: Asserting, by_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station.cloud.access.DpopKey", lambda: DpopKey(now=lambda: time.time() + by_s))
+    error = refused(plant, signer)
+    assert error.code is Code.DPOP_INVALID and "set the clock of this machine" in str(error)
+    assert classify(error).code == "clocks-differ"
+
+
+def test_a_station_sends_its_own_statements_only(plant: Plant, signer: Asserting) -> None:
+    made, device = plant.made, Device()
+    theirs = made.pin(device, station="station-02")
+
+    async def act(cloud: HttpCloud) -> None:
+        with pytest.raises(CloudRefusedError) as caught:
+            await cloud.pin(device.device_id, theirs, made.order_envelope)
+        assert caught.value.code is Code.NOT_AUTHORISED
+
+    acting(plant, signer, act)
+
+
+def test_a_device_of_an_order_that_does_not_name_the_station_is_not_shown(plant: Plant, signer: Asserting) -> None:
+    made, device = plant.made, Device()
+    alone = made.with_order(order_id="order-8", stations={"station-01": made.order.stations["station-01"]})
+
+    async def run() -> None:
+        first = HttpCloud(plant.url, plant.tls_root, access=access_of(made))
+        other = HttpCloud(plant.url, plant.tls_root, access=access_of(made, "station-02"))
+        await first.pin(device.device_id, alone.pin(device), alone.order_envelope)
+        assert await first.history(device.device_id) is not None
+        with pytest.raises(CloudRefusedError) as caught:
+            await other.history(device.device_id)
+        assert caught.value.code is Code.DEVICE_OF_OTHERS
+        assert classify(caught.value).code == "other-order"
+        shared = Device()
+        await first.pin(shared.device_id, made.pin(shared), made.order_envelope)
+        assert await other.history(shared.device_id) is not None
+        await first.close()
+        await other.close()
+
+    asyncio.run(run())
+
+
+def test_two_stations_share_no_key(plant: Plant) -> None:
+    keys = {DpopKey()._header for _ in range(20)}
+    assert len(keys) == 20
+
+
+def test_no_secret_in_what_is_shown(plant: Plant, signer: Asserting) -> None:
+    access = Access(plant.made.trusted.root.registry_url, replace(signer))
+    access._token = "s" * 43
+    assert "sss" not in repr(access)
