@@ -95,7 +95,7 @@ def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Respon
     admitted = services.guard.admit(route.access, asked.heading)
     if limits is not None and admitted.caller and (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
         return too_many(wait_s)
-    response = route.work(services, replace(asked, caller=admitted.caller))
+    response = route.work(services, replace(asked, caller=admitted.caller, address=host))
     for name, value in admitted.headers:
         response.headers.append(name, value)
     return response

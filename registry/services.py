@@ -11,6 +11,8 @@ from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
+from registry.people.roster import RosterService
+from registry.people.service import People
 from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.signing import Signing
@@ -28,6 +30,8 @@ class Services:
     batch: PinBatch
     leases: LeaseService
     orders: OrderService
+    people: People
+    rosters: RosterService
     guard: Guard
     grants: Mapping[str, Grant]
     status: StatusAnswer

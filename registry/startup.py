@@ -21,6 +21,8 @@ from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.orders.service import OrderService
+from registry.people.roster import RosterService
+from registry.people.service import People, issuer_of
 from registry.pins.batch import PinBatch
 from registry.pins.service import PinService
 from registry.roots import take_up
@@ -85,7 +87,8 @@ def open_registry(
     health = Health(parts(database, signing))
     metrics = Metrics(version=status.version, environment=status.environment)
     pins = PinService(database, trusted, signer)
-    door = open_door(database, trusted.root)
+    people = People.over(database, issuer_of(status.environment, status.registry))
+    door = open_door(database, trusted.root, people.tokens)
     services = Services(
         guard=door.guard,
         grants=door.grants,
@@ -93,6 +96,8 @@ def open_registry(
         batch=PinBatch(database, trusted, signer, pins),
         leases=LeaseService(database, trusted, signer),
         orders=OrderService(database, trusted),
+        people=people,
+        rosters=RosterService(database, trusted, signer, people.accounts),
         status=status,
         signing=signing,
         limits=limits_of(home.config),

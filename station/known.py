@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hsm.signer import SignerError, SignerForbiddenError, SignerStatus, SignerUnavailableError
 from station import config as settings
-from station import wiring
+from station import rostering, wiring
 from station.agreement import check_signer, require_known_root, require_same_order
 from station.cloud.trouble import of_certificate
 from station.cloud.way import Way, WayError
@@ -52,6 +52,7 @@ class Known:
             *(await self._objected() if ledger.good else ()),
             await ask("signer", lambda: self._signer(signer)),
             await ask("registry", lambda: self._registry(signer)),
+            *((await ask("roster", self._roster),) if ledger.good else ()),
         ]
 
     async def _order(self, order_file: Path | None) -> str:
@@ -162,6 +163,26 @@ class Known:
         total = sum(status.signatures.values())
         token = f"{status.token_label} ({status.token_model})"
         return f"{status.name}, token {token}, {total} signatures, keys are the root's"
+
+    async def _roster(self) -> str:
+        if self.root.root.roster_key is None:
+            return "none: the trust root names no key for it"
+        seen = None
+        if wiring.begun(self.paths.database):
+            store = wiring.read_store(self.config, self.paths, self.root)
+            try:
+                seen = await store.last_event(rostering.TAKEN_UP)
+            except LedgerError as error:
+                raise classify(error) from error
+            finally:
+                await store.close()
+        now = dt.datetime.now(dt.UTC)
+        if seen is None and not rostering.beside(self.paths.database).exists():
+            return "none yet; a batch fetches it while the registry answers"
+        try:
+            return rostering.in_words(rostering.read_kept(self.paths.database, self.root, seen, now), now)
+        except rostering.RosterError as error:
+            raise NotReadyError(str(error)) from error
 
     async def _registry(self, status: SignerStatus | NotReadyError) -> str:
         signer_there = not isinstance(status, NotReadyError)

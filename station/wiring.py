@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from station.agreement import (
     take_up_root,
 )
 from station.alone import alone_with
+from station.alongside import alongside
 from station.cloud.access import Access
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, named, no_directory, usable
@@ -49,29 +48,10 @@ from station.patience import PatientSigner
 from station.plan import Plan, agree
 from station.port import FloorPort
 from station.root import load_root
+from station.rostering import keep_roster
 from station.same_log import require_same_log
 from station.voice import Voice
 from trust.root import TrustedRoot
-
-_LOG = logging.getLogger(__name__)
-
-
-@asynccontextmanager
-async def alongside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run this beside the block, and end it with the block. A bug in it ends only this, and is logged at once."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_bug)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _log_bug(task: asyncio.Task[None]) -> None:
-    bug = None if task.cancelled() else task.exception()
-    if bug is not None:
-        _LOG.error("the hourly balance ended with a bug", exc_info=bug)
 
 
 def _unheard(_: OutboxSent) -> None:
@@ -98,6 +78,7 @@ async def open_floor(
         await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
         await admitted_order(plan.order, signer, store)
         await keep_leased(status, signer, cloud, plan.root, store)
+        await keep_roster(cloud, plan.root, store, stamp_of(plan.config, plan.root), plan.paths.database)
         await require_no_surplus(status.orders, store, await pins_on_record(store))
         voice, stop = Voice(), StopSwitch()
         line = Line(

@@ -26,9 +26,10 @@ class Scope(StrEnum):
     PINS_WRITE = "pins:write"
     PINS_READ = "pins:read"
     LEASES_WRITE = "leases:write"
+    ROSTER_READ = "roster:read"
 
 
-STATION_SCOPES = frozenset({Scope.PINS_WRITE, Scope.PINS_READ, Scope.LEASES_WRITE})
+STATION_SCOPES = frozenset({Scope.PINS_WRITE, Scope.PINS_READ, Scope.LEASES_WRITE, Scope.ROSTER_READ})
 """All that a station's token can carry."""
 
 

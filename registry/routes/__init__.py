@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from registry.routes import batch, health, leases, oauth, orders, pins, status
+from registry.routes import (
+    api_tokens,
+    batch,
+    health,
+    leases,
+    oauth,
+    orders,
+    pins,
+    roster,
+    sessions,
+    status,
+    users,
+)
 from registry.routes.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *pins.ROUTES, *batch.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
     *oauth.ROUTES,
+    *sessions.ROUTES, *api_tokens.ROUTES, *users.ROUTES, *roster.ROUTES,
 )  # fmt: skip

@@ -25,7 +25,8 @@ from trust.identity import DeviceId
 class Asked:
     """A request as a route's function sees it: the path's parameters, the whole body, and who asks.
 
-    `caller` None: nobody was asked who he is, as the route is open to anybody. `heading` is what he would have shown.
+    `caller` None: nobody was asked who he is, as the route is open to anybody. `heading` is what he would have shown,
+    `address` where he asks from.
     """
 
     path: Mapping[str, str]
@@ -33,6 +34,7 @@ class Asked:
     heading: Heading
     content_type: str = ""
     caller: Caller | None = None
+    address: str = ""
 
     @property
     def device(self) -> DeviceId:

@@ -46,6 +46,10 @@ class _Granted(msgspec.Struct, frozen=True, kw_only=True):
     lease: msgspec.Raw
 
 
+class _Issued(msgspec.Struct, frozen=True, kw_only=True):
+    roster: msgspec.Raw
+
+
 class _Status(msgspec.Struct, frozen=True, kw_only=True):
     root_sha256: str
     root_version: int
@@ -129,6 +133,18 @@ class HttpCloud:
         if status != _OK:
             raise _refusal(asked, status, answer)
         return batches.results(asked, answer, sent, _refusal)
+
+    async def roster(self) -> Envelope:
+        """GET /v1/roster: who may sign in at stations. Verify it."""
+        asked = f"GET {self._url}/v1/roster"
+        status, answer = await self._ask(asked, "GET", "/v1/roster", None)
+        if status != _OK:
+            raise _refusal(asked, status, answer)
+        try:
+            return Envelope.from_json(bytes(msgspec.json.decode(answer, type=_Issued).roster))
+        except _UNREADABLE as error:
+            text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+            raise CloudUnreachableError(text) from error
 
     async def status(self) -> RegistryStatus:
         """GET /v1/status: what the registry says of itself."""

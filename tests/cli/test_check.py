@@ -38,7 +38,8 @@ def test_everything_is_in_order(site: Site, first_batch: Done) -> None:
     done = station("check", "--config", site.config, "--order", site.order("main"))
     assert (done.code, done.err) == (0, ""), done
     assert [line.split()[:2] for line in done.lines] == [
-        ["ok", each] for each in ("root", "disk", "order", "ledger", "signer", "registry", "proxy", *site.slots)
+        ["ok", each]
+        for each in ("root", "disk", "order", "ledger", "signer", "registry", "roster", "proxy", *site.slots)
     ]
     for slot, line in zip(site.slots, done.lines[-len(site.slots) :], strict=True):
         assert line.startswith(f"ok   {slot}     {site.device(slot)}, ")

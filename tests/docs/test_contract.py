@@ -159,7 +159,17 @@ def test_verbs_are_the_signers() -> None:
 def test_routes_are_the_registrys() -> None:
     told = {tuple(name.split()) for name in first_cells(section(STATEMENTS, "## 9. Registry API")) if " " in name}
     document = app.create_app(
-        Services(pins=None, batch=None, leases=None, orders=None, status=STATUS, guard=None, grants={})
+        Services(
+            pins=None,
+            batch=None,
+            leases=None,
+            orders=None,
+            people=None,
+            rosters=None,
+            status=STATUS,
+            guard=None,
+            grants={},
+        )
     ).openapi()
     assert told == {(method.upper(), path) for path, each in document["paths"].items() for method in each}
 

@@ -54,6 +54,8 @@ class Api:
                 leases=self.leases,
                 orders=self.orders,
                 batch=self.batch,
+                people=None,
+                rosters=None,
                 status=STATUS,
                 guard=self.door.guard,
                 grants=self.door.grants,

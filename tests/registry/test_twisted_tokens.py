@@ -71,7 +71,7 @@ class Registry:
         services = Services(
             pins=pins, batch=PinBatch(self.database, trusted, signer, pins),
             leases=LeaseService(self.database, trusted, signer),
-            orders=OrderService(self.database, trusted), status=STATUS, guard=door.guard, grants=door.grants,
+            orders=OrderService(self.database, trusted), people=None, rosters=None, status=STATUS, guard=door.guard, grants=door.grants,
         )  # fmt: skip
 
         async def running() -> Any:
@@ -178,7 +178,7 @@ def test_control_an_assertion_that_is_not_twisted_is_taken(registry: Registry, w
     said = response.json()
     assert set(said) == {"access_token", "token_type", "expires_in", "scope"}
     assert (said["token_type"], said["expires_in"]) == ("DPoP", 600)
-    assert said["scope"] == "leases:write pins:read pins:write"
+    assert said["scope"] == "leases:write pins:read pins:write roster:read"
     assert response.headers["cache-control"] == "no-store"
     assert registry.rows() == (before[0] + 1, before[1] + 2)
 

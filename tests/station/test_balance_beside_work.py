@@ -11,9 +11,9 @@ import pytest
 
 from station import agreement
 from station.agreement import hold_balance, hold_hourly
+from station.alongside import alongside
 from station.faults import Fault
 from station.jobs.store import JobStore
-from station.wiring import alongside
 from tests.flow.bench import Bench
 from tests.station.test_agreement import Lost, papers, played, store_of
 from trust.dsse import Envelope

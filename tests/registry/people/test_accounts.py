@@ -38,6 +38,7 @@ def test_a_user_is_a_random_id_and_nothing_of_the_person(crew: Crew, database: D
     assert all(each.password not in text for each in made)
 
 
+@pytest.mark.both_databases
 def test_what_became_of_a_user_is_on_record(crew: Crew) -> None:
     member = crew.member()
     crew.accounts.set_role(member.user_id, Role.LEAD, BOSS)
@@ -54,6 +55,7 @@ def test_what_became_of_a_user_is_on_record(crew: Crew) -> None:
     assert crew.accounts.all()[0].number == 4
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("act", ["role", "disable", "reset", "password"])
 def test_an_act_ends_sessions_and_api_tokens(crew: Crew, act: str) -> None:
     member = crew.member()
@@ -125,6 +127,7 @@ def test_length_is_what_counts(password: str) -> None:
     require_good(password, "ab" * 16)
 
 
+@pytest.mark.both_databases
 def test_a_badge_is_one_users(crew: Crew, database: Database) -> None:
     first, second = crew.member(), crew.member()
     crew.accounts.set_badge(first.user_id, "04A2B3C4", BOSS)
@@ -170,6 +173,7 @@ def test_the_roster_has_room_for_so_many(crew: Crew, monkeypatch: pytest.MonkeyP
     assert refused(lambda: crew.accounts.enable(first.user_id, BOSS)).code is Code.USER_CONFLICT
 
 
+@pytest.mark.both_databases
 def test_the_last_step_never_falls(crew: Crew, database: Database) -> None:
     """The database's own rule: no code comes back by whatever is written."""
     member = crew.member()

@@ -65,6 +65,7 @@ def office(crew: Crew, database: Database) -> Office:
     return Office(crew, trusted, signer, service)
 
 
+@pytest.mark.both_databases
 def test_only_who_works_at_stations_is_in_it(office: Office) -> None:
     crew = office.crew
     members = {role: crew.member(role) for role in Role}
@@ -158,6 +159,7 @@ def test_without_a_key_in_the_root_there_is_none(crew: Crew, database: Database)
     assert caught.value.code is Code.NOT_AUTHORISED
 
 
+@pytest.mark.both_databases
 def test_many_that_ask_at_once_get_one_roster(office: Office, rows: Callable[[str], int]) -> None:
     office.crew.member()
     with ThreadPoolExecutor(8) as pool:

@@ -26,6 +26,7 @@ def denied(crew: Crew, member: Member, address: str = HOME, **changes: str) -> D
     return caught.value
 
 
+@pytest.mark.both_databases
 def test_who_shows_all_three_has_a_session(crew: Crew) -> None:
     member = crew.member(Role.LEAD)
     opened = crew.sign_in(member)
@@ -68,6 +69,7 @@ def test_each_wrong_one_costs_one_evaluation_the_unknown_ones_too(crew: Crew, mo
     assert evaluated[1] == crew.passwords.nobodys
 
 
+@pytest.mark.both_databases
 def test_a_code_is_taken_once(crew: Crew) -> None:
     member = crew.member()
     crew.sign_in(member)
@@ -115,6 +117,7 @@ def race(crew: Crew, database: Database, member: Member, count: int) -> list[str
         return list(pool.map(one, processes(database, crew, count)))
 
 
+@pytest.mark.both_databases
 def test_of_many_that_show_one_code_at_once_one_gets_in(crew: Crew, database: Database) -> None:
     for _ in range(5):
         crew.clock.ahead(3600)

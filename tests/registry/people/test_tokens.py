@@ -66,6 +66,7 @@ def test_a_second_factor_is_fresh_for_as_long_as_the_guard_says(crew: Crew) -> N
     assert not caller.second_factor
 
 
+@pytest.mark.both_databases
 def test_a_session_is_ended_and_an_api_token_withdrawn(crew: Crew) -> None:
     member, other = crew.member(), crew.member()
     session = crew.sign_in(member).session.token
