@@ -15,6 +15,7 @@ from registry.pins.acts import ActService, Shown
 from registry.pins.reading import Reading, current
 from registry.pins.rows import of_device
 from registry.pins.service import PinService
+from registry.pins.steps import StepService
 from tests.registry.make import Device, PrivateKey, SoftwareReceiptSigner, World, ec_key, public, sign, world
 from tests.trust.orders import changed
 from tests.trust.people import Person, approved_by, approvers, file_of, people
@@ -49,6 +50,10 @@ class Living:
     @property
     def acts(self) -> ActService:
         return ActService(self.database, self.made.trusted, self.signer, now=lambda: self.now)
+
+    @property
+    def steps(self) -> StepService:
+        return StepService(self.acts, self.made.trusted, self.signer, now=lambda: self.now)
 
     @property
     def order(self) -> Envelope:
@@ -137,5 +142,5 @@ def living(database: Database, **changes: Any) -> Living:
     )  # fmt: skip
     trusted = parse(file_of(approved_by(wrap(root), WHO["ada"], WHO["ben"])))
     made = replace(plain, trusted=trusted, order=changed(order, root_sha256=trusted.sha256), receipt_key=receipt)
-    signer = SoftwareReceiptSigner(trusted, receipt, revocation_key=revocation)
+    signer = SoftwareReceiptSigner(trusted, receipt, revocation_key=revocation, authority_key=authority)
     return Living(database, made, signer, authority)

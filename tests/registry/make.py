@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm.signer import SignerError, SignerStatus
+from hsm.signer import AuthorisationRequest, SignerError, SignerStatus
 from tests.trust.orders import changed
 from tests.trust.orders import make as make_order
 from trust import order as orders
@@ -24,7 +24,10 @@ from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
 from trust.lease import Lease
 from trust.order import WorkOrder
+from trust.pin_act import PinAct
 from trust.proof import proof_message, report_message
+from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
+from trust.rekey import authorisation
 from trust.revocation import Revocation
 from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.statement import (
@@ -223,6 +226,7 @@ class SoftwareReceiptSigner:
     says: dict[str, Any] = field(default_factory=dict)
     lease_key: ec.EllipticCurvePrivateKey | None = None
     revocation_key: ec.EllipticCurvePrivateKey | None = None
+    authority_key: ec.EllipticCurvePrivateKey | None = None
 
     def status(self) -> SignerStatus:
         if self.fault is not None:
@@ -271,3 +275,15 @@ class SoftwareReceiptSigner:
             raise self.fault
         self.signatures += 1
         return signed(revocation, self.revocation_key)
+
+    def sign_authorisation(self, request: AuthorisationRequest) -> Envelope:
+        """Verifies no approvals: the real one does (tests/hsm/test_sign_authorisation.py)."""
+        assert self.authority_key is not None, "this world re-keys nothing"
+        if self.fault is not None:
+            raise self.fault
+        self.signatures += 1
+        act, nonce = statements.read(request.act, PinAct), bytes.fromhex(request.nonce)
+        said = authorisation(request.act, act, request.step, nonce=nonce, new_fingerprint=request.new_fingerprint)
+        bare = Envelope(said.encode(), AUTHORISATION_TYPE)
+        signature = Signature(public(self.authority_key).fingerprint, sign(self.authority_key, bare.pae))
+        return msgspec.structs.replace(bare, signatures=(signature,))

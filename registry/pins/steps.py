@@ -1,0 +1,96 @@
+"""Steps of a re-key that are due: the registry has its signer say the authority's word for them, and for no other.
+
+The signer verifies the approvals itself; whether a step is due only the registry can know. Stores nothing: the signer
+remembers what it has signed, and the act that is done stands in the pins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from hsm.signer import AuthorisationRequest, ReceiptSigner, SignerError, SignerUnavailableError
+from registry.clock import utc_now
+from registry.errors import ReceiptUnavailableError, RefusedError
+from registry.pins.acts import ActService
+from registry.pins.reading import Reading
+from trust import pin_act, rekey
+from trust.act import ActRefusedError
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.keys import PublicKey
+from trust.pin_act import PinAct
+from trust.rekey import RekeyError, Step
+from trust.root import TrustedRoot
+
+_log = logging.getLogger(__name__)
+
+
+class StepService:
+    """The registry's answer to who has a locked device on a bench. Safe to call from many threads."""
+
+    def __init__(
+        self, acts: ActService, trusted: TrustedRoot, signer: ReceiptSigner, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._acts = acts
+        self._trusted = trusted
+        self._signer = signer
+        self._now = now
+
+    def authorise(self, device: DeviceId, request: AuthorisationRequest) -> Envelope:
+        """The word for this step, over this nonce; the same request gives the same bytes.
+
+        RefusedError; ReceiptUnavailableError while the signer is away.
+        """
+        reading = self._acts.find(device)
+        if reading is None:
+            raise RefusedError(Code.NOT_PINNED, f"device {device} has no pin")
+        try:
+            act = pin_act.body(request.act)
+        except ActRefusedError as error:
+            raise RefusedError(error.code, str(error)) from error
+        if act.kind != "rekey" or act.device_id != str(device):
+            text = f"the act is {act.kind} of device {act.device_id}, asked was rekey of {device}"
+            raise RefusedError(Code.STATEMENT_INVALID, text)
+        early = not_due(act, request, reading)
+        if early is not None:
+            raise RefusedError(Code.ACT_CONFLICT, f"step {request.step.value}: {early}")
+        return self._signed(request)
+
+    def _signed(self, request: AuthorisationRequest) -> Envelope:
+        keys = [PublicKey.from_der(each) for each in self._trusted.root.cloud_keys.authority]
+        try:
+            signed = self._signer.sign_authorisation(request)
+            rekey.authorised(signed, keys)
+        except SignerError as error:
+            raise RefusedError(error.code, str(error)) from error
+        except (SignerUnavailableError, RekeyError) as error:
+            _log.warning("an authorisation is not signed", exc_info=error, extra={"part": "signer"})
+            raise ReceiptUnavailableError(f"the authorisation cannot be signed now: {error}") from error
+        return signed
+
+
+def not_due(act: PinAct, request: AuthorisationRequest, reading: Reading) -> str | None:
+    """Why this step of the act must not be done to the device as it is pinned now; None if it may."""
+    if reading.life.state == "scrapped":
+        return "the device is scrapped: have that taken back first"
+    done = any(each.envelope.payload_sha256 == request.act.payload_sha256 for each in reading.deeds)
+    if request.step in {Step.COMMIT, Step.END_OLD_KEY}:
+        return _after_pinning(act, request, reading, done=done)
+    life = reading.life
+    if done or life.fingerprint != act.fingerprint:
+        return f"the device is pinned with key {life.fingerprint[:16]}…, the act is about {act.fingerprint[:16]}…"
+    if request.step is Step.NEW_KEY and life.state == "provisional":
+        return "the device is not finished: a new key is for one that is"
+    return None
+
+
+def _after_pinning(act: PinAct, request: AuthorisationRequest, reading: Reading, *, done: bool) -> str | None:
+    if not done or reading.life.fingerprint != request.new_fingerprint:
+        return "the new key is not pinned by this act: have it pinned first (POST /v1/devices/ID/repin)"
+    old = next((each for each in reading.keys if each.key.fingerprint == act.fingerprint), None)
+    if request.step is Step.END_OLD_KEY and old is not None and old.state in {"active", "expiring"}:
+        return f"the old key is good until {old.until}: it is ended then"
+    return None
