@@ -140,8 +140,9 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
 
     `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read; to
     `objected` of them it answered, but not with a receipt: the log says why, and the exit code is not 0.
-    `finish_me` are the ids of the order's held devices: insert them again when the registry answers. `interrupted` by a
-    signal: then `under_way` units were in work and came to their end.
+    `finish_me` are the ids of the order's held devices: insert them again when the registry answers. `to_quarantine`
+    are those that were held and that it has refused for good. `interrupted` by a signal: then `under_way` units were in
+    work and came to their end.
     """
 
     order: str
@@ -155,6 +156,7 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     seconds: float
     exit_code: int
     finish_me: tuple[str, ...] = ()
+    to_quarantine: tuple[str, ...] = ()
     interrupted: bool = False
     under_way: int = 0
 

@@ -20,7 +20,7 @@ from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, U
 from station.exits import Exit, worst
 from station.fault_table import TABLE, Disposition
 from station.faults import Fault, LineStop, fault
-from station.held import finish_me
+from station.held import finish_me, to_quarantine
 from station.jobs import LedgerError
 from station.leaves import classify
 from station.line import Line
@@ -178,7 +178,7 @@ class Floor:
             log.warning("slot %s: %s", slot, error)
 
     async def _summary(self, seconds: float) -> BatchFinished:
-        waiting, held = await self._left_open()
+        waiting, held, lost = await self._left_open()
         counts = Counter(each.verdict for each in self._results)
         codes = [Exit(each.exit_code) for each in self._results]
         cause = self._line.stop.cause
@@ -199,16 +199,18 @@ class Floor:
             seconds=round(seconds, 3),
             exit_code=worst(codes),
             finish_me=held,
+            to_quarantine=lost,
         )
 
-    async def _left_open(self) -> tuple[int | None, tuple[str, ...]]:
-        """How many statements wait for the registry, and which devices are held; unknown without the ledger."""
+    async def _left_open(self) -> tuple[int | None, tuple[str, ...], tuple[str, ...]]:
+        """How many statements wait, which devices are held, and which no more; unknown without the ledger."""
         jobs = self._line.jobs
         try:
-            return await jobs.waiting(), await finish_me(jobs, self._line.work.order_id)
+            order = self._line.work.order_id
+            return await jobs.waiting(), await finish_me(jobs, order), await to_quarantine(jobs, order)
         except LedgerError as error:
             self._stop_line(classify(error))
-            return None, ()
+            return None, (), ()
 
 
 def _internal(bug: Exception) -> Fault:

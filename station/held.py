@@ -1,4 +1,7 @@
-"""Where the unfinished units of an order stand: the screen's *finish me*. Reads the ledger only; decides nothing."""
+"""Where the unfinished units of an order stand: the screen's *finish me*, and what must not be.
+
+Reads the ledger only; decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -56,3 +59,18 @@ async def held_devices(jobs: Jobs, order_id: str) -> tuple[DeviceId, ...]:
 async def finish_me(jobs: Jobs, order_id: str) -> tuple[str, ...]:
     """Their ids. Raises LedgerError."""
     return tuple(str(device) for device in await held_devices(jobs, order_id))
+
+
+async def to_quarantine(jobs: Jobs, order_id: str) -> tuple[str, ...]:
+    """Ids of the order's devices that were held, and that the registry has refused for good since. Raises LedgerError.
+
+    They stay named: the id alone, which is all that is looked at when such a unit comes back, proves no unit.
+    """
+    refused = await jobs.refused(order_id)
+    if not refused:
+        return ()
+    told = dict.fromkeys((str(job.job_id) for job in refused), Verdict.HELD.value)
+    for event in await jobs.verdicts(order_id):
+        if event.job in told and _counts(event):
+            told[event.job] = event.details.get("verdict", "")
+    return tuple(str(job.device_id) for job in refused if told[str(job.job_id)] == Verdict.HELD)

@@ -9,7 +9,7 @@ import msgspec
 from station.allotment import allotted
 from station.events import Step, Verdict
 from station.headroom import Headroom
-from station.held import finish_me, held_devices, standing
+from station.held import finish_me, held_devices, standing, to_quarantine
 from station.intents import may_be_signed
 from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
@@ -25,7 +25,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     signed for; `emulated` of those are no real devices. `before_signing` ended or wait earlier and use nothing of the
     order, nor do the `turned_away`, which were quarantined before they had a job. `active` of the passed are active in
     the cloud; of `not_taken` the registry refused the completion; `lost` were refused by it for good; `finish_me` names
-    the held ones.
+    the held ones, `to_quarantine` those of the lost that are in the held bin still.
     """
 
     order: str
@@ -43,6 +43,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     turned_away: int
     emulated: int
     finish_me: tuple[str, ...]
+    to_quarantine: tuple[str, ...] = ()
 
 
 async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
@@ -93,4 +94,5 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         turned_away=await store.turned_away(order_id),
         emulated=await store.emulated(order_id),
         finish_me=held,
+        to_quarantine=await to_quarantine(store, order_id),
     )

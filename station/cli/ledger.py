@@ -142,6 +142,8 @@ def _besides(order: OrderReport) -> Iterator[str]:
         yield f"order {order.order}: {_units(signed_for)} signed for, {which} emulated"
     for device in order.finish_me:
         yield f"finish me  {device}  order {order.order}"
+    for device in order.to_quarantine:
+        yield f"quarantine {device}  order {order.order}: held, and refused by the registry for good"
     if order.not_taken:
         units = _units(order.not_taken)
         yield f"order {order.order}: the registry refused the completions of {units}, call the line engineer"

@@ -26,6 +26,7 @@ from station.events import (
 from trust.printable import printable
 
 _AGAIN = "insert it again when the registry answers"
+_LOST = "out of the held bin: the registry has refused it for good; call the line engineer"
 
 
 def json_line(event: AnyEvent) -> str:
@@ -145,7 +146,8 @@ def batch_lines(batch: BatchFinished, *, shown: Collection[str] = ()) -> tuple[s
     held = [f"finish me  {device}  {_AGAIN}" for device in batch.finish_me if device not in shown]
     if above:
         held.insert(0, f"finish me  {'the unit' if above == 1 else f'the {above} units'} HELD above  {_AGAIN}")
-    return (tally, *held, *objected_lines(batch.objected))
+    lost = [f"quarantine {device}  {_LOST}" for device in batch.to_quarantine]
+    return (tally, *held, *lost, *objected_lines(batch.objected))
 
 
 def objected_lines(count: int) -> tuple[str, ...]:

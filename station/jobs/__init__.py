@@ -115,5 +115,8 @@ class Jobs(Protocol):
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
         """Jobs with a pin statement, not refused, and no completion: held, or left on the way (*finish me*)."""
 
+    async def refused(self, order_id: str) -> tuple[Job, ...]:
+        """Jobs whose pin statement the registry has refused for good: what was held of them belongs into quarantine."""
+
     async def verdicts(self, order_id: str) -> tuple[Event, ...]:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""

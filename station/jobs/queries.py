@@ -170,6 +170,17 @@ def signed_for(connection: Connection, order_id: str) -> tuple[OnRecord, ...]:
     return tuple(on_record(connection, _job(each)) for each in connection.execute(query).all())
 
 
+def refused(connection: Connection, order_id: str) -> tuple[Job, ...]:
+    """Jobs of an order whose pin statement the registry has refused for good, oldest first."""
+    query = (
+        select(*_JOB)
+        .join(RecordRow, (RecordRow.job_id == JobRow.job_id) & (RecordRow.kind == RecordKind.PIN_REFUSED.value))
+        .where(JobRow.order_id == order_id)
+        .order_by(JobRow.leaf_index)
+    )
+    return tuple(_job(each) for each in connection.execute(query))
+
+
 def unanswered(connection: Connection, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
     """Jobs of an order with this intent and nothing that was signed for it, oldest first."""
     ends = {

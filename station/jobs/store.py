@@ -104,6 +104,10 @@ class JobStore:
         """Jobs of an order with a pin statement, with all that is on record of each, oldest first."""
         return await self._ledger.read(lambda connection: queries.signed_for(connection, order_id))
 
+    async def refused(self, order_id: str) -> tuple[Job, ...]:
+        """Jobs whose pin statement the registry has refused for good, oldest first."""
+        return await self._ledger.read(lambda connection: queries.refused(connection, order_id))
+
     async def unanswered(self, order_id: str, intent: RecordKind) -> tuple[Job, ...]:
         """Jobs with this intent (INTENT or COMPLETION_INTENT) on record, and nothing that was signed for it."""
         return await self._ledger.read(lambda connection: queries.unanswered(connection, order_id, intent))

@@ -230,7 +230,7 @@ def test_a_ledger_that_dies_stops_the_line_and_says_so(jig: Jig) -> None:
     jig.nest("two", BAD, BAD)
 
     def full(parties: Parties) -> Parties:
-        jobs = Without(parties.jobs, LedgerError("disk full"), "note", "pending")
+        jobs = Without(parties.jobs, LedgerError("disk full"), "note", "pending", "waiting")
         return Parties(parties.signer, parties.cloud, jobs)  # type: ignore[arg-type]
 
     finished = jig.run(Batch(count=4, retries=2), parties=full)

@@ -188,7 +188,9 @@ def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Do
 
 
 def test_besides_the_table_only_what_there_is() -> None:
-    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me"}), 0)
+    counts = dict.fromkeys(
+        (each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me", "to_quarantine"}), 0
+    )
     told = OrderReport(order="o", finish_me=(), **{**counts, "quantity": 9, "unused": 3})
     assert list(_besides(told)) == []
     told = msgspec.structs.replace(told, emulated=2, before_signing=1, turned_away=8, not_taken=1, finish_me=("ab",))
@@ -205,7 +207,9 @@ def test_besides_the_table_only_what_there_is() -> None:
     "name", ["o", "fifteen-letters", "sixteen-letters-", "order-2026-11-23.lamp.line-4.second-shift"]
 )
 def test_a_row_has_the_orders_whole_id_within_80_columns(name: str) -> None:
-    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me"}), 7)
+    counts = dict.fromkeys(
+        (each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me", "to_quarantine"}), 7
+    )
     lines = list(_row(OrderReport(order=name, finish_me=(), **counts), min(len(name), 15)))
     assert lines[0].split()[0] == name
     assert len(lines) == (1 if len(name) <= 15 else 2)

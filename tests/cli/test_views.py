@@ -195,7 +195,7 @@ JSON = [
         msgspec.structs.replace(BATCH, finish_me=(DEVICE,)),
         (
             f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
-            f'"quarantined":1,"already":0,"outbox":0,"objected":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"],"interrupted":false,'
+            f'"quarantined":1,"already":0,"outbox":0,"objected":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"],"to_quarantine":[],"interrupted":false,'
             '"under_way":0}'
         ),
     ),
