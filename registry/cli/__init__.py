@@ -24,6 +24,7 @@ _directory = click.option(
 
 
 _LAZY = {
+    "station": ("registry.cli.station:station", "Which stations the trust root names; drafts of the next."),
     "user": ("registry.cli.user:user", "Who may sign in, as random ids."),
 }
 
@@ -34,7 +35,7 @@ def cli() -> None:
     """The registry: what every station pins, kept once, answered with signed receipts.
 
     \b
-    Exit codes: 0 done · 1 the device has no pin (show), no such user (user)
+    Exit codes: 0 done · 1 the device has no pin (show), no such user (user), station (station)
     2 usage, refused or set-up
     130 interrupted
     """

@@ -15,7 +15,7 @@ from trust.root import CloudKeys, TrustedRoot
 from trust.root_file import parse, wrap
 
 WHO = people()
-ADA, BEN, PIA, QUINN = (WHO[name] for name in ("ada", "ben", "pia", "quinn"))
+ADA, BEN, CLEO, PIA, QUINN = (WHO[name] for name in ("ada", "ben", "cleo", "pia", "quinn"))
 
 
 def approved_world() -> World:
