@@ -40,7 +40,7 @@ class Watching:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, and look at its answer as it goes out."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope.get("client") is None:  # nobody's: the registry's own first look-up
             await self._app(scope, receive, send)
             return
         began = self._monotonic()
