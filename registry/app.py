@@ -25,6 +25,7 @@ from registry.access.guard import Heading
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
 from registry.failures import STORE_FAILED
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
+from registry.limits.rates import RouteClass
 from registry.limits.requests import AddressLimit, client_host, too_many
 from registry.messages import error_answer
 from registry.pins.record import PinRecord
@@ -60,7 +61,8 @@ def create_app(services: Services) -> FastAPI:
     larger = {each.path: each.max_body_bytes for each in ROUTES if each.max_body_bytes > MAX_BODY_BYTES}
     app.add_middleware(BodyLimit, larger=larger)
     if services.limits is not None:
-        app.add_middleware(AddressLimit, limits=services.limits)  # the last one added is asked first
+        secret = {each.path for each in ROUTES if each.route_class is RouteClass.SECRET}
+        app.add_middleware(AddressLimit, limits=services.limits, secret=secret)  # the last one added is asked first
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
     for each in ROUTES:
         app.add_api_route(

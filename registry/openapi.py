@@ -26,6 +26,15 @@ _SCHEMES = {
 }  # fmt: skip
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_PATTERNS = {"device_id": "^[0-9a-fA-F]{24}$", "order_sha256": "^[0-9a-f]{64}$"}
+_FROM_ANY = (400, 413, 429, 431, 500, 503)  # the server, its limits, a database or signer that does not answer
+_GUARDED = (401, 403)
+_HEADERS = {
+    401: {
+        "WWW-Authenticate": {"description": "how to show who one is", "required": True, "schema": {"type": "string"}}
+    },
+    429: {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}},
+}
 
 
 def content(*kinds: type[msgspec.Struct], media: str = _JSON) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def content(*kinds: type[msgspec.Struct], media: str = _JSON) -> dict[str, Any]:
 def of(route: Route) -> dict[str, Any]:
     """What an operation's function does not show: the path's parameters, and the request body if any."""
     found = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": _title(name)}}
+        {"name": name, "in": "path", "required": True, "schema": _schema(name)}
         for name in _PARAMETER.findall(route.path)
     ]
     body = {}
@@ -54,20 +63,15 @@ def of(route: Route) -> dict[str, Any]:
 
 
 def answers(route: Route) -> dict[int | str, dict[str, Any]]:
-    """The responses part of an operation: 200, its refusals, those of its guard, and 429, 500 or 503 from any."""
+    """The responses part of an operation, all of them: 200, its refusals, those of its guard, and those of any."""
     kinds = [ErrorAnswer] if route.refused is ErrorAnswer else [route.refused, ErrorAnswer]
-    statuses = sorted({*route.refusals, *(() if route.access.public else (401, 403)), 429, 500, 503})
+    statuses = sorted({*route.refusals, *(() if route.access.public else _GUARDED), *_FROM_ANY})
     refused: dict[int | str, dict[str, Any]] = {
-        status: {"description": "refused", "content": content(*kinds)} for status in statuses
+        status: {"description": "refused", "content": content(*kinds), "headers": _HEADERS.get(status, {})}
+        for status in statuses
     }
-    refused[429]["headers"] = {
-        "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
-    }
-    return {
-        200: {"description": "held", "content": content(route.answer, media=_LINES if route.lines else _JSON)},
-        **refused,
-        "default": {"description": "not of this API", "content": content(ErrorAnswer)},
-    }
+    media = _LINES if route.lines else _JSON
+    return {200: {"description": "held", "content": content(route.answer, media=media)}, **refused}
 
 
 def install(app: FastAPI, routes: Sequence[Route]) -> None:
@@ -85,5 +89,6 @@ def install(app: FastAPI, routes: Sequence[Route]) -> None:
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
-def _title(name: str) -> str:
-    return name.replace("_", " ").title()
+def _schema(name: str) -> dict[str, Any]:
+    pattern = {"pattern": _PATTERNS[name]} if name in _PATTERNS else {}
+    return {"type": "string", "title": name.replace("_", " ").title(), **pattern}

@@ -60,7 +60,7 @@ class Receipts:
         try:
             answers = self.signer.sign_receipts(list(due.values()))
         except (SignerUnavailableError, SignerError) as error:
-            _log.warning("%d receipts not signed: %s", len(due), error)
+            _log.warning("receipts are not signed", exc_info=error, extra={"part": "signer"})
             return dict.fromkeys(due, _unavailable(error))
         found = {
             each.statement_sha256: self._checked(each, got) for each, got in zip(due.values(), answers, strict=True)
@@ -74,7 +74,7 @@ class Receipts:
                 raise answer
             _require_same(receipt, verify(answer, Receipt, self.trusted.root.receipt_key))
         except (SignerError, StatementError) as error:
-            _log.warning("receipt for %s of device %s not signed: %s", receipt.subject, receipt.device_id, error)
+            _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})
             return _unavailable(error)
         return answer
 

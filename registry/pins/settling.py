@@ -83,7 +83,7 @@ class Settling:
             signed = self.signer.sign_receipt(due)
             _require_same(verify(signed, Receipt, root.receipt_key), due)
         except (SignerUnavailableError, SignerError, StatementError) as error:
-            _log.warning("receipt for an act on device %s not signed: %s", reading.device_id, error)
+            _log.warning("the receipt of an act is not signed", exc_info=error, extra={"part": "signer"})
             raise _later(error) from error
         try:
             with self.database.write() as connection:
@@ -111,10 +111,10 @@ class Settling:
             signed = self.signer.sign_revocation(due, act)
             _require_same(revoked(self.trusted, signed), due)
         except SignerError as error:
-            _log.error("revocation of device %s not signed: %s", due.device_id, error)
+            _log.exception("the signer refuses to sign a revocation", extra={"part": "signer"})
             raise NotSignedError(error.code, f"the act is done, but its revocation is not signed: {error}") from error
         except (SignerUnavailableError, StatementError) as error:
-            _log.warning("revocation of device %s not signed: %s", due.device_id, error)
+            _log.warning("a revocation is not signed", exc_info=error, extra={"part": "signer"})
             raise _later(error) from error
         return signed
 

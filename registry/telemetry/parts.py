@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from registry.database import Database
-from registry.failures import DatabaseError
+from registry.failures import STORE_FAILED
 from registry.schema import head
 from registry.signing import Signing
 from registry.telemetry.health import Question
@@ -39,6 +38,6 @@ def writable(database: Database, revision: str | None) -> bool:
         with database.write() as connection:
             connection.execute(text(_DURABLE_AND_EMPTY[database.engine.dialect.name]))
             return MigrationContext.configure(connection).get_current_revision() == revision
-    except (SQLAlchemyError, DatabaseError) as error:
+    except STORE_FAILED as error:
         _log.warning("the database does not take a write", exc_info=error)
         return False

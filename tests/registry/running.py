@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +86,10 @@ class Plant:
         return self.directory.parent / "receipt-key.pem"
 
 
-def make_plant(place: Path) -> Plant:
+def make_plant(place: Path, worlds: Callable[..., World] = world) -> Plant:
     """A registry directory as `init` makes it, and a root that names its certificate."""
     home = setup.make(place / "registry", RegistryConfig(name="registry-01", environment="demo"), "localhost")
-    made = world(tls_root=ssl.PEM_cert_to_DER_cert(home.tls_certificate.read_text()))
+    made = worlds(tls_root=ssl.PEM_cert_to_DER_cert(home.tls_certificate.read_text()))
     plant = Plant(home.directory, made)
     plant.root_file.write_bytes(roots.wrap(made.trusted.root).to_json())
     plant.key_file.write_bytes(made.receipt_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

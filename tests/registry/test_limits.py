@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from registry.limits.buckets import Buckets, Rate
 from registry.limits.rates import ADDRESS, CALLER, Limits, RouteClass
-from registry.limits.requests import AddressLimit
+from registry.limits.requests import AddressLimit, too_many
 
 
 @dataclass(slots=True)
@@ -128,7 +129,9 @@ def refused(clock: Clock, counted: Limits, hurry: float = 1.0) -> int:
         for station in range(STATIONS):
             for kind in (RouteClass.READ, RouteClass.READ, RouteClass.WRITE, RouteClass.WRITE):
                 ask(kind, station)
-            if step % (STEPS // 3) == 0:
+            if step % (STEPS // 3) == 0:  # a token again: the nonce is an old one by now
+                counted.strike("192.0.2.7", RouteClass.SECRET)
+                ask(RouteClass.SECRET, station)
                 ask(RouteClass.SECRET, station)
     for _ in range(40):  # 20,000 units a station
         clock.now += 0.25 / hurry  # 500 pins take a registry longer than that
@@ -196,6 +199,23 @@ def test_credentials_that_do_not_hold_cost_more() -> None:
     clock.now += 10.0
     found = [each[0] for each in asyncio.run(answers(app, "192.0.2.1", 2000))]
     assert found.count(401) < 200
+
+
+def test_guesses_at_secrets_cost_most() -> None:
+    """An address has 80 wrong assertions or passwords at once, and 4 a second: a person's typing is far below."""
+    clock = Clock()
+    counted = limits(clock)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = SimpleNamespace(path="/oauth/token")
+        wait_s = counted.stranger(RouteClass.SECRET, "192.0.2.1")
+        await (too_many(wait_s) if wait_s else Response(b"{}", 400))(scope, receive, send)
+
+    limited = AddressLimit(app, counted, secret={"/oauth/token"})
+    found = [each[0] for each in asyncio.run(answers(limited, "192.0.2.1", 300))]
+    assert found[:80] == [400] * 80 and set(found[81:]) == {429}
+    clock.now += 10.0
+    assert [each[0] for each in asyncio.run(answers(limited, "192.0.2.1", 300))].count(400) == 40
 
 
 def test_one_station_cannot_take_the_others_share() -> None:

@@ -102,9 +102,17 @@ def test_the_first_part_that_is_not_well_is_named() -> None:
     assert health.wrong() == ("signer", Code.TOKEN_UNAVAILABLE)
 
 
+@pytest.mark.both_databases
 def test_a_database_is_well_when_it_takes_a_write_of_this_version(database: Database) -> None:
     assert writable(database, head())
     assert not writable(database, "0001"), "an older program's, or a newer one's"
+    if database.engine.dialect.name == "postgresql":
+        name = database.engine.url.database
+        with database.write() as connection:
+            connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        again = Database.open(database.engine.url.render_as_string(hide_password=False))
+        assert not writable(again, head())
+        again.close()
 
 
 def test_a_database_that_only_reads_is_not_well(tmp_path: Path, database: Database, migrated: bytes) -> None:
