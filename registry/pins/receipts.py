@@ -7,7 +7,7 @@ the next request that touches the row gets exactly the receipt that was due.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Receipts:
     database: Database
     trusted: TrustedRoot
     signer: ReceiptSigner
+    sign_one: Callable[[Receipt], Envelope] | None = None
+    """By what a single receipt is signed, if not by the signer's own verb."""
 
     def complete(self, stored: StoredPin) -> PinRecord:
         """The record with every receipt it is due; ReceiptUnavailableError if one is missing and cannot be signed."""
@@ -108,7 +110,7 @@ class Receipts:
 
     def _sign(self, receipt: Receipt) -> Envelope:
         try:
-            signed = self.signer.sign_receipt(receipt)
+            signed = (self.sign_one or self.signer.sign_receipt)(receipt)
             _require_same(receipt, verify(signed, Receipt, self.trusted.root.receipt_key))
         except (SignerUnavailableError, SignerError, StatementError) as error:
             _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})

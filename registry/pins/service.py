@@ -23,6 +23,7 @@ from registry.pins.intake import Intake
 from registry.pins.receipts import Receipts
 from registry.pins.record import PinRecord
 from registry.pins.store import StoredPin
+from registry.pins.together import Together
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -37,7 +38,9 @@ class PinService:
     ) -> None:
         self._database = database
         self._trusted = trusted
-        self._receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        self._receipts = Receipts(
+            database=database, trusted=trusted, signer=signer, sign_one=Together(signer).sign_receipt
+        )
         self._intake = Intake(trusted)
         self._now = now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import signal
@@ -33,7 +34,7 @@ class Process:
     """One registry process: its directory and, once it was started, its port."""
 
     directory: Path
-    arguments: tuple[str, ...]
+    program: tuple[str, ...]
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -43,16 +44,9 @@ class Process:
         self.wait()
 
     def launch(self) -> None:
-        argv = [
-            sys.executable,
-            "-m",
-            "tests.registry.fleet_child",
-            str(self.directory),
-            *self.arguments[:3],
-            str(self.port),
-        ]
+        argv = [sys.executable, "-m", *self.program, "--port", str(self.port)]
         with (self.directory / "log").open("wb") as log:
-            self.process = subprocess.Popen([*argv, *self.arguments[3:]], cwd=REPOSITORY, stderr=log)
+            self.process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=log)
 
     def wait(self) -> None:
         end = time.monotonic() + _READY_S
@@ -80,7 +74,6 @@ class Fleet:
     made: World
     database_url: str
     processes: list[Process] = field(default_factory=list)
-    lease_key: ec.EllipticCurvePrivateKey | None = None
 
     @property
     def ports(self) -> list[int]:
@@ -94,36 +87,58 @@ class Fleet:
 
 def make_fleet(
     place: Path, database_url: str, processes: int, *, stations: int = 2, quantity: int = 1000, leases: bool = False,
-    unsafe: bool = False,
+    unsafe: bool = False, signer: Path | None = None,
 ) -> Fleet:  # fmt: skip
-    """Directories of so many processes with one certificate; none is started. The database is migrated already."""
+    """Directories of so many processes with one certificate; none is started. The database is migrated already.
+
+    `signer` is the directory of a real cloud signer; without one each process signs in its own memory.
+    """
+    socket = "none" if signer is None else str(signer / "run" / "signer.sock")
     # The limits of one address are tested elsewhere; here thirty-two stations come from one.
-    config = RegistryConfig(name="registry-01", environment="demo", database=database_url, rate_factor=0.0)
+    config = RegistryConfig(
+        name="registry-01", environment="demo", database=database_url, rate_factor=0.0, signer_socket=socket
+    )
     home = setup.make(place / "1", config, "localhost")
-    lease_key, receipt_key = (ec_key() if leases else None), ec_key()
-    keys = RegistryKeys(receipt=public(receipt_key).spki)
-    if lease_key is not None:
-        keys = msgspec.structs.replace(keys, lease=public(lease_key).spki)
+    keys, program = _in_memory(place, leases=leases) if signer is None else (_of_token(signer, leases=leases), ())
     made = world(
         tls_root=ssl.PEM_cert_to_DER_cert(home.tls_certificate.read_text()), count=stations, quantity=quantity,
         registry_keys=keys,
     )  # fmt: skip
-    root, receipt, lease = (place / each for each in ("root.json", "receipt.pem", "lease.pem"))
+    root = place / "root.json"
     root.write_bytes(roots.wrap(made.trusted.root).to_json())
-    receipt.write_bytes(_pem(receipt_key))
-    if lease_key is not None:
-        lease.write_bytes(_pem(lease_key))
-    arguments = (str(root), str(receipt), str(lease) if leases else "-", *(["UNSAFE"] if unsafe else []))
-    fleet = Fleet(made, database_url, lease_key=lease_key)
+    fleet = Fleet(made, database_url)
     for number in range(1, processes + 1):
         directory = place / f"{number}"
         directory.mkdir(exist_ok=True)
-        for each in (home.tls_key, home.tls_certificate):
-            if directory != home.directory:
+        if directory != home.directory:
+            for each in (home.tls_key, home.tls_certificate):
                 shutil.copy2(each, directory)
-        (directory / FILE).write_text(dump(config))
-        fleet.processes.append(Process(directory, arguments))
+            (directory / FILE).write_text(dump(config))
+        served = ("--dir", str(directory), "--root", str(root))
+        extra = ("--unsafe",) if unsafe else ()
+        fleet.processes.append(
+            Process(directory, (*program, *served, *extra) if program else ("registry", "serve", *served))
+        )
     return fleet
+
+
+def _in_memory(place: Path, *, leases: bool) -> tuple[RegistryKeys, tuple[str, ...]]:
+    """Keys in files, and the program that signs with them."""
+    receipt, lease = ec_key(), ec_key() if leases else None
+    (place / "receipt.pem").write_bytes(_pem(receipt))
+    keys = RegistryKeys(receipt=public(receipt).spki, lease=b"" if lease is None else public(lease).spki)
+    program = ("tests.registry.fleet_child", "--receipt-key", str(place / "receipt.pem"))
+    if lease is None:
+        return keys, program
+    (place / "lease.pem").write_bytes(_pem(lease))
+    return keys, (*program, "--lease-key", str(place / "lease.pem"))
+
+
+def _of_token(signer: Path, *, leases: bool) -> RegistryKeys:
+    keys = msgspec.json.decode((signer / "public.json").read_bytes(), type=dict[str, str])
+    return RegistryKeys(
+        receipt=base64.b64decode(keys["receipt"]), lease=base64.b64decode(keys["lease"]) if leases else b""
+    )
 
 
 @contextmanager

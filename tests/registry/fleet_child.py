@@ -1,10 +1,11 @@
 """One of several registry processes for tests: the real server, receipts and leases signed in memory.
 
-Arguments: directory, root, receipt key, lease key or `-`, port; `UNSAFE` takes any database server, as a planted fault.
+`--unsafe` takes any database server, as a planted fault.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from pathlib import Path
@@ -19,11 +20,14 @@ from registry.startup import load_root
 from tests.registry.make import SoftwareReceiptSigner
 
 
-def main(directory: Path, root: Path, receipt_key: Path, lease_key: str, port: int) -> None:
-    lease = None if lease_key == "-" else loaded(Path(lease_key))
-    signer = SoftwareReceiptSigner(load_root(root), loaded(receipt_key), lease_key=lease)
+def main(given: argparse.Namespace) -> None:
+    lease = None if given.lease_key is None else loaded(given.lease_key)
+    signer = SoftwareReceiptSigner(load_root(given.root), loaded(given.receipt_key), lease_key=lease)
     serving.ReceiptClient = lambda *_args, **_options: signer
-    run(Home.load(directory), root, signer, ("127.0.0.1", port), lambda text: print(text, file=sys.stderr, flush=True))
+    if given.unsafe:
+        postgres.problem = lambda _answer: None
+    address = ("127.0.0.1", given.port)
+    run(Home.load(given.dir), given.root, signer, address, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def loaded(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -32,8 +36,15 @@ def loaded(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for name in ("dir", "root", "receipt-key", "lease-key"):
+        parser.add_argument(f"--{name}", type=Path, required=name != "lease-key")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--unsafe", action="store_true")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
-    if "UNSAFE" in sys.argv:
-        postgres.problem = lambda _answer: None
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
+    main(arguments())
