@@ -1,0 +1,149 @@
+"""A finished, locked device gets another key: approvals, registry, its signer and the device itself, end to end."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hsm.signer import AuthorisationRequest
+from registry.database import Database
+from registry.errors import RefusedError
+from registry.pins.acts import Shown
+from tests.contract.nests import FIRMWARE, build
+from tests.firmware.machine import DEVICE_ID, blank_flash, board_command, native_command, powered
+from tests.firmware.make_vectors import record
+from tests.firmware.wire import Client
+from tests.firmware.wire import RefusedError as DeviceRefusedError
+from tests.hsm.local_signer import make_registry
+from tests.hsm.software_token import SoftwareToken
+from tests.registry.living import WHO, Living
+from tests.registry.make import Device, public, world
+from tests.trust.orders import changed
+from tests.trust.people import approved_by, approvers, file_of
+from tests.trust.pin_acts import NOW, utc
+from trust.codes import Code
+from trust.dsse import Envelope
+from trust.identity import DeviceId
+from trust.keys import PublicKey
+from trust.order import WorkOrder
+from trust.rekey import Step
+from trust.repin import NEW, OLD, bound
+from trust.root import CloudKeys, RegistryKeys
+from trust.root_file import parse, wrap
+
+pytestmark = pytest.mark.timeout(60)
+ENDS = utc(NOW + timedelta(days=7))
+KEY, ANCHOR, LOCK = 1, 2, 3
+
+
+@pytest.fixture
+def site(database: Database, tmp_path: Path) -> Living:
+    """A registry whose signer is a cloud signer, authority key and all."""
+    token = SoftwareToken.make(tmp_path / "cloud", "cloud", rsa_keys=False)
+    receipt, revocation, authority = (token.public_key(each) for each in ("receipt", "revocation", "authority"))
+    plain = world()
+    order = changed(plain.order, authority_key=authority)
+    root = msgspec.structs.replace(
+        plain.trusted.root, approvers=approvers(WHO.values()),
+        cloud_keys=CloudKeys(device_service=(order.cloud_key,), authority=(authority,)),
+        registry_keys=RegistryKeys(receipt=receipt, revocation=revocation),
+    )  # fmt: skip
+    trusted = parse(file_of(approved_by(wrap(root), WHO["ada"], WHO["ben"])))
+    made = replace(plain, trusted=trusted, order=changed(order, root_sha256=trusted.sha256))
+    cloud = make_registry(tmp_path / "cloud", "registry-01", trusted, token, lambda: found.now.timestamp())
+    found = Living(database, made, cloud, ec.generate_private_key(ec.SECP256R1()))  # type: ignore[arg-type]
+    return found
+
+
+def flashed(device: Device, order: WorkOrder) -> bytes:
+    """The flash of a device that a line has finished: key, anchor and lock (docs/wire.md §6)."""
+    assert isinstance(device.key, ec.EllipticCurvePrivateKey)
+    scalar = device.key.private_numbers().private_value.to_bytes(32)
+    parts = (order.cloud_key, order.authority_key, order.host.encode())
+    anchor = b"".join(struct.pack(">H", len(part)) + part for part in parts)
+    anchor += struct.pack(">BH", {"tcp": 0, "udp": 1}[order.service], order.port)
+    image = bytearray(blank_flash())
+    for kind, payload in ((KEY, b"\x01" + device.job.raw + scalar), (ANCHOR, anchor), (LOCK, device.job.raw)):
+        held = record(kind, 1, payload)
+        image[(2 * kind - 1) * 0x1000 : (2 * kind - 1) * 0x1000 + len(held)] = held
+    return bytes(image)
+
+
+def finished(site: Living) -> Device:
+    """The device, pinned and active."""
+    device = Device(device_id=DeviceId(DEVICE_ID))
+    pin = site.made.pin(device, order_signed=True, made_at=utc(NOW))
+    held = site.pins.pin(device.device_id, pin, site.order)
+    site.pins.complete(device.device_id, site.made.completion(device, pin, held.pin.receipt))
+    return device
+
+
+def step(site: Living, client: Client, act: Envelope, wanted: Step, new: str = "") -> Envelope:
+    """Nonce of the device, word of the authority, step of the device."""
+    request = AuthorisationRequest(act=act, step=wanted, nonce=client.nonce().hex(), new_fingerprint=new)
+    signed = site.steps.authorise(DeviceId(DEVICE_ID), request)
+    client.step(signed.payload, signed.signatures[0].sig)
+    return signed
+
+
+def repin(site: Living, client: Client, act: Envelope, leave: Envelope, new: PublicKey) -> None:
+    """The device shows its new key to the registry, and vouches for it with the old one."""
+    challenge, _ = site.acts.challenge(DeviceId(DEVICE_ID))
+    over = bound(challenge, act.payload_sha256, leave.payload_sha256, new.fingerprint)
+    shown = Shown(
+        challenge=challenge, spki=new.spki, authorisation=leave,
+        signatures=(client.prove_beside(over, NEW), client.prove_beside(over, NEW)),
+        old_signatures=(client.prove(over, OLD), client.prove(over, OLD)),
+    )  # fmt: skip
+    site.acts.repin(DeviceId(DEVICE_ID), act, shown)
+
+
+@pytest.mark.parametrize(
+    "kind", ["native", pytest.param("emulated", marks=[pytest.mark.qemu, pytest.mark.xdist_group("qemu")])]
+)
+def test_from_two_approvals_to_a_new_active_key_and_an_old_one_that_has_ended(
+    site: Living, tmp_path: Path, kind: str
+) -> None:
+    device, flash = finished(site), tmp_path / "flash.bin"
+    flash.write_bytes(flashed(device, site.made.order))
+    build(kind)
+    folder = FIRMWARE / "build"
+    command = (
+        native_command(folder / "native/firmware", flash)
+        if kind == "native"
+        else board_command(folder / "ast1030/firmware.elf", flash)
+    )
+    with powered(command) as bench:
+        assert bench.client.public_key()["spki"] == public(device.key).spki
+        act = site.act(device, "rekey", ends_at=ENDS)
+        alone = site.act(device, "rekey", WHO["pia"])
+        with pytest.raises(RefusedError) as caught:
+            step(site, bench.client, alone, Step.NEW_KEY)
+        assert caught.value.code is Code.ACT_NOT_APPROVED
+        leave = step(site, bench.client, act, Step.NEW_KEY)
+        bench.client.wait_for_key()
+        new = PublicKey.from_der(bench.client.key_beside()["spki"])
+        with pytest.raises(RefusedError, match="have it pinned first"):
+            step(site, bench.client, act, Step.COMMIT, new.fingerprint)
+        repin(site, bench.client, act, leave, new)
+        assert site.states(device) == ["expiring", "active"]
+        step(site, bench.client, act, Step.COMMIT, new.fingerprint)
+        assert bench.power_cycle().public_key()["spki"] == new.spki
+        with pytest.raises(RefusedError, match="is good until"):
+            step(site, bench.client, act, Step.END_OLD_KEY, new.fingerprint)
+        with pytest.raises(DeviceRefusedError):  # the first word, said again
+            bench.client.step(leave.payload, leave.signatures[0].sig)
+        site.now += timedelta(days=7)
+        step(site, bench.client, act, Step.END_OLD_KEY, new.fingerprint)
+        assert bench.client.key_beside()["st"] == 0
+        assert bench.client.identify()["lock"] == 1
+    assert [(each.key, each.state) for each in site.read(device).keys] == [
+        (public(device.key), "ended"), (new, "active"),
+    ]  # fmt: skip
+    assert device.key.private_numbers().private_value.to_bytes(32) not in flash.read_bytes()  # type: ignore[union-attr]
