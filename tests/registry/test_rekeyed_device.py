@@ -56,7 +56,11 @@ def site(database: Database, tmp_path: Path) -> Living:
     )  # fmt: skip
     trusted = parse(file_of(approved_by(wrap(root), WHO["ada"], WHO["ben"])))
     made = replace(plain, trusted=trusted, order=changed(order, root_sha256=trusted.sha256))
-    cloud = make_registry(tmp_path / "cloud", "registry-01", trusted, token, lambda: found.now.timestamp())
+
+    def clock() -> float:
+        return found.now.timestamp()
+
+    cloud = make_registry(tmp_path / "cloud", "registry-01", trusted, token, clock)
     found = Living(database, made, cloud, ec.generate_private_key(ec.SECP256R1()))  # type: ignore[arg-type]
     return found
 
