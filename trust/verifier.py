@@ -48,12 +48,12 @@ def verifier(secret: str, cost: Cost = PASSWORD) -> str:
 
 
 def holds(kept: str, secret: str) -> bool:
-    """Whether the secret is the one of this verifier; False for what is no verifier."""
+    """Whether the secret is the one of this verifier; False for what is no verifier, or longer than any secret."""
     if not is_verifier(kept):
         return False
     try:
         return verify_secret(kept.encode(), _bytes(secret), Type.ID)
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, InvalidHashError, ValueError):
         return False
 
 

@@ -70,6 +70,7 @@ class Accounts:
 
     def history(self, user_id: str) -> list[State]:
         """What became of a user, oldest first; USER_UNKNOWN."""
+        _require_id(user_id)
         with self._database.read() as connection:
             found = store.history(connection, user_id)
         if not found:
@@ -126,7 +127,7 @@ class Accounts:
 
     def set_badge(self, user_id: str, badge: str | None, by: str) -> State:
         """The badge that signs in at stations, or none; USER_CONFLICT if it is another's. Sessions go on."""
-        hashed = None if badge is None else verifier.badge_hash(badge, self.badge_salt())
+        hashed = None if badge is None else self._hashed(badge)
         with self._writing() as connection:
             state = self._newest(connection, user_id)
             store.set_badge(connection, user_id, hashed)
@@ -151,6 +152,12 @@ class Accounts:
         with contextlib.suppress(IntegrityError), self._database.write() as connection:
             store.insert_badge_salt(connection, verifier.badge_salt(self._badge_cost))
         return self.badge_salt()  # another thread or process may have been faster: its salt is the one
+
+    def _hashed(self, badge: str) -> str:
+        try:
+            return verifier.badge_hash(badge, self.badge_salt())
+        except ValueError as error:
+            raise RefusedError(Code.MALFORMED, f"this is no badge: {error}") from error
 
     def _credentials(self, user_id: str) -> tuple[Made, Credentials]:
         password, secret = secrets.token_urlsafe(_PASSWORD_BYTES), totp.new_secret()
@@ -178,6 +185,7 @@ class Accounts:
             raise RefusedError(Code.USER_CONFLICT, text) from error
 
     def _newest(self, connection: Connection, user_id: str) -> State:
+        _require_id(user_id)
         state = store.state(connection, user_id)
         if state is None:
             raise _unknown(user_id)
@@ -192,6 +200,11 @@ class Accounts:
         if role in roles.ON_THE_FLOOR and store.on_the_floor(connection) >= MAX_PEOPLE:
             text = f"the roster takes {MAX_PEOPLE} people who work at stations: disable somebody first"
             raise RefusedError(Code.USER_CONFLICT, text)
+
+
+def _require_id(user_id: str) -> None:
+    if not store.is_id(user_id):
+        raise _unknown(user_id)
 
 
 def _unknown(user_id: str) -> RefusedError:

@@ -27,6 +27,7 @@ from registry.people.tokens import Issued, Tokens
 from trust.codes import Code
 
 _DEVICE_BYTES: Final = 24
+_NOBODYS_ID: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +104,12 @@ class Sessions:
             return weighed, self._passwords.holds(weighed.credentials.password, shown.password)
 
     def _weighed(self, shown: Presented) -> _Weighed:
+        user_id = shown.user_id if store.is_id(shown.user_id) else _NOBODYS_ID  # looked up all the same
         with self._database.read() as connection:
-            state = store.state(connection, shown.user_id)
-            kept = store.find_credentials(connection, shown.user_id)
-            subject = shown.user_id if state is not None else throttle.shadow_of(shown.user_id)
-            origin = throttle.which(connection, shown.user_id, _places(shown, shown.device))
+            state = store.state(connection, user_id)
+            kept = store.find_credentials(connection, user_id)
+            subject = user_id if state is not None else throttle.shadow_of(shown.user_id)
+            origin = throttle.which(connection, user_id, _places(shown, shown.device))
             tried = Try(subject, origin)
             throttle.require_may(connection, tried, self._now_s())
         may = state is not None and state.enabled

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
 
 from registry.access.caller import Role
 from registry.people.roles import ON_THE_FLOOR
 from registry.tables import badge_salts, credentials, user_states, users
+
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ def insert_state(connection: Connection, state: State) -> None:
     """What became of a user now."""
     row = {each: getattr(state, each) for each in ("user_id", "number", "what", "by_whom", "at")}
     connection.execute(insert(user_states), {**row, "role": state.role.value, "enabled": int(state.enabled)})
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be a user's id. What is not is nobody's, and is never looked up: PostgreSQL takes no NUL."""
+    return _ID.fullmatch(text) is not None
 
 
 def state(connection: Connection, user_id: str) -> State | None:

@@ -117,9 +117,10 @@ class Tokens:
     def withdraw(self, user_id: str, token_sha256: str) -> None:
         """Withdraw a user's API token; TOKEN_UNKNOWN if it has no such."""
         mine = (person_tokens.c.user_id == user_id, person_tokens.c.kind == "api")
+        named = token_sha256 if token_sha256.isascii() and token_sha256.isalnum() else ""
         with self._database.write() as connection:
             found = connection.scalars(
-                select(person_tokens.c.token_sha256).where(person_tokens.c.token_sha256 == token_sha256, *mine)
+                select(person_tokens.c.token_sha256).where(person_tokens.c.token_sha256 == named, *mine)
             ).all()
             if not found:
                 raise RefusedError(

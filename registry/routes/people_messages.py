@@ -17,7 +17,7 @@ from registry.routes.route import answered
 
 Short = Annotated[str, msgspec.Meta(max_length=200)]
 Long = Annotated[str, msgspec.Meta(max_length=1000)]
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+Label = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,60}\Z")]
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -213,6 +214,31 @@ def test_a_password_of_ones_own(desk: Desk) -> None:
     assert desk.ask("GET", "/v1/api-tokens", token=token).status_code == 401
     assert desk.session(member).status_code == 401
     assert desk.session(member, password="four quiet words here").status_code == 200
+
+
+ODD = ("\x00", "ab" * 16 + "\x00", "\ud800", "\U0001f512" * 150, "\ufdfa" * 190, "%00", "../users", "' OR 1=1 --")
+
+
+@pytest.mark.both_databases
+def test_odd_texts_are_refused_and_no_bug(desk: Desk) -> None:
+    """PostgreSQL takes no NUL, a verifier no text without end: whatever comes is one of the documented refusals."""
+    boss, member = desk.token(), desk.crew.member()
+    for odd in ODD:
+        found = [
+            desk.session(member, user_id=odd), desk.session(member, password=odd), desk.session(member, code=odd),
+            desk.session(member, device=odd, password="x"),
+            desk.ask("POST", "/v1/api-tokens", {"name": odd, "scopes": ["pins:read"]}, token=boss),
+            desk.ask("PUT", "/v1/me/password", {"password": odd}, token=boss),
+            desk.ask("PUT", f"/v1/users/{member.user_id}/badge", {"badge": odd}, token=boss),
+        ]  # fmt: skip
+        path = quote(odd.encode("utf-8", "replace"))
+        found += [
+            desk.ask("GET", f"/v1/users/{path}", token=boss), desk.ask("POST", f"/v1/users/{path}/disable", token=boss),
+            desk.ask("DELETE", f"/v1/api-tokens/{path}", token=boss),
+        ]  # fmt: skip
+        assert {each.status_code for each in found} <= {200, 400, 401, 404, 405, 422, 429}, odd
+        with desk.crew.database.write() as connection:
+            connection.exec_driver_sql("DELETE FROM tries")
 
 
 def test_the_roster_is_for_stations(desk: Desk) -> None:
