@@ -29,15 +29,15 @@ async def greet(cloud: Registry, root: TrustedRoot, *, as_ourselves: bool = True
     """
     try:
         status = await cloud.status()
+        other = difference("registry", status.root_version, status.root_sha256, root)
+        if other is not None:
+            raise NotReadyError(other)
         if as_ourselves:
             await cloud.history(DeviceId(secrets.token_bytes(12)))
     except CloudUnreachableError as error:
         raise NotReadyError(f"{error}. Look at registry, network and proxy; units would be held.") from error
     except CloudRefusedError as error:
         raise NotReadyError(f"{error}. No unit is taken until then.") from error
-    other = difference("registry", status.root_version, status.root_sha256, root)
-    if other is not None:
-        raise NotReadyError(other)
     if status.trouble:
         raise NotReadyError(
             f"{root.root.registry_url} answers, and can sign no receipts: {status.trouble}. Have whoever runs the "

@@ -47,7 +47,7 @@ class Tokens:
         self, database: Database, root: Root, nonces: Nonces, *, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._database = database
-        self._url = root.registry_url
+        self._url = root.registry_url.rstrip("/")
         self._client_keys = {name: PublicKey.from_der(each.client).fingerprint for name, each in root.stations.items()}
         self._nonces = nonces
         self._now = now

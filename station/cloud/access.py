@@ -77,17 +77,16 @@ class Access:
         self._signer = signer
         self._monotonic = monotonic
         self._key = DpopKey()
-        self._turn = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._nonce: str | None = None
         self._token: str | None = None
         self._until = 0.0
 
     async def headers(self, method: str, path: str, ask: Ask) -> dict[str, str]:
         """What shows the registry who asks for this; CloudUnreachableError, CloudRefusedError without a token."""
-        async with self._turn:  # who waits here finds the token made
-            if self._token is None or self._monotonic() >= self._until:
-                self._token = await self._fresh(ask)
-        return {"authorization": f"DPoP {self._token}", "dpop": self._proof(method, path, self._token)}
+        while (token := self._good()) is None:
+            await self._ask_once(ask)
+        return {"authorization": f"DPoP {token}", "dpop": self._proof(method, path, token)}
 
     def heard(self, nonce: str | None) -> None:
         """The registry's newest nonce, if its answer brought one."""
@@ -99,7 +98,28 @@ class Access:
             self._token = None
         return code in RETRIED
 
-    async def _fresh(self, ask: Ask) -> str:
+    async def close(self) -> None:
+        """Ask for nothing any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    def _good(self) -> str | None:
+        return self._token if self._monotonic() < self._until else None
+
+    async def _ask_once(self, ask: Ask) -> None:
+        """Ask for a token, one question for all that want one: what comes of it comes of all of them."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._fresh(ask))
+            self._asking.add_done_callback(self._asked)
+        await asyncio.shield(self._asking)  # who gives up waiting takes it from nobody else
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # seen, though everybody may have given up waiting
+
+    async def _fresh(self, ask: Ask) -> None:
         asked_at = self._monotonic()
         try:
             for _ in range(_TRIES):
@@ -108,8 +128,9 @@ class Access:
                 self.heard(answer.nonce)
                 if answer.status == _OK:
                     token = _read(answer, _Token)
+                    self._token = token.access_token
                     self._until = asked_at + token.expires_in - _EARLY_S
-                    return token.access_token
+                    return
                 refusal = _read(answer, _Refusal)
                 if refusal.code not in RETRIED:
                     break

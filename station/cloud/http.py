@@ -166,6 +166,8 @@ class HttpCloud:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._access is not None:
+            await self._access.close()
         await self._client.aclose()
 
     async def _held(self, method: str, path: str, body: bytes | None = None) -> PinRecord:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from hsm.signer import SignerError, SignerUnavailableError
+from registry import schema
+from registry.access.caller import Scope, stations
+from registry.access.client_credentials import GRANT_TYPE
+from registry.access.guard import Heading
+from registry.access.oauth import OAuthError, read_form
+from registry.access.opening import open_door
+from registry.database import Database, sqlite_url
 from station.cloud import CloudRefusedError, CloudUnreachableError
-from station.cloud.access import Access
+from station.cloud.access import Access, Heard
 from station.cloud.dpop import DpopKey
 from station.cloud.http import HttpCloud
 from station.leaves import classify
 from tests.registry.access import StationClient, access_of, station_of
-from tests.registry.make import Device, ec_key
+from tests.registry.make import Device, ec_key, world
 from tests.registry.running import Plant, running
 from trust.codes import Code
 from trust.identity import DeviceId
@@ -30,6 +39,14 @@ ANY = DeviceId(b"\x01" * 12)
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     with running(tmp_path_factory.mktemp("plant")) as started:
         yield started
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(sqlite_url(tmp_path / "registry.db"))
+    schema.upgrade(opened)
+    yield opened
+    opened.close()
 
 
 @dataclass(slots=True)
@@ -92,6 +109,39 @@ def test_many_requests_at_once_cost_one_assertion(plant: Plant, signer: Assertin
 
     acting(plant, signer, act)
     assert signer.asked == [plant.made.trusted.root.registry_url]
+
+
+def test_slots_that_wait_for_one_token_share_what_comes_of_it(signer: Asserting, plant: Plant) -> None:
+    """A registry that answers nothing costs all of them one time-out, and not one after the other."""
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+        writer.close()
+
+    async def run() -> float:
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+            access = Access(plant.made.trusted.root.registry_url, signer)
+            cloud, began = HttpCloud(url, plant.tls_root, access=access, timeout_s=0.5), time.monotonic()
+            found = await asyncio.gather(*(cloud.history(ANY) for _ in range(8)), return_exceptions=True)
+            took_s = time.monotonic() - began
+            await cloud.close()
+        assert all(isinstance(each, CloudUnreachableError) for each in found)
+        return took_s
+
+    assert asyncio.run(run()) < 2
+    assert signer.asked == []
+
+
+def test_who_gives_up_waiting_takes_the_token_from_nobody_else(plant: Plant, signer: Asserting) -> None:
+    async def act(cloud: HttpCloud) -> None:
+        first, second = (asyncio.create_task(cloud.history(ANY)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second is None
+
+    acting(plant, signer, act)
+    assert len(signer.asked) == 1
 
 
 def test_a_token_is_renewed_before_it_is_over(plant: Plant, signer: Asserting) -> None:
@@ -223,6 +273,24 @@ def test_a_device_of_an_order_that_does_not_name_the_station_is_not_shown(plant:
         await other.close()
 
     asyncio.run(run())
+
+
+def test_an_address_that_ends_with_a_slash(database: Database) -> None:
+    """Station and registry make the same address of it, and neither doubles the slash."""
+    made = world(registry_url="https://registry.example/")
+    door = open_door(database, made.trusted.root)
+
+    async def ask(path: str, form: bytes, headers: Mapping[str, str]) -> Heard:
+        heading = Heading(method="POST", path=path, dpop=(headers["dpop"],))
+        try:
+            granted = door.grants[GRANT_TYPE](read_form("application/x-www-form-urlencoded", form), heading)
+        except OAuthError as error:
+            return Heard(400, msgspec.json.encode(error.refusal), dict(error.headers).get("dpop-nonce"))
+        return Heard(200, msgspec.json.encode(granted.answer), None)
+
+    shown = asyncio.run(access_of(made).headers("GET", "/v1/x", ask))
+    heading = Heading(method="GET", path="/v1/x", authorization=(shown["authorization"],), dpop=(shown["dpop"],))
+    assert door.guard.admit(stations(Scope.PINS_READ), heading).caller is not None
 
 
 def test_two_stations_share_no_key(plant: Plant) -> None:
