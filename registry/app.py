@@ -28,6 +28,7 @@ from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.limits.rates import RouteClass
 from registry.limits.requests import AddressLimit, client_host, too_many
 from registry.messages import error_answer
+from registry.pins.reading import UntrustedError
 from registry.pins.record import PinRecord
 from registry.routes import ROUTES
 from registry.routes.route import Asked, Route, answered
@@ -117,6 +118,7 @@ def _add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(NotSignedError, _not_signed)
     app.add_exception_handler(ReceiptUnavailableError, _receipt_unavailable)
+    app.add_exception_handler(UntrustedError, _untrusted)
     app.add_exception_handler(HTTPException, _no_route)
     for each in STORE_FAILED:
         app.add_exception_handler(each, _store_failed)
@@ -147,6 +149,15 @@ def _not_signed(_request: Request, error: Exception) -> Response:
 
 def _receipt_unavailable(_request: Request, error: Exception) -> Response:
     return answered(503, error_answer(Code.TOKEN_UNAVAILABLE, str(error)))
+
+
+def _untrusted(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, UntrustedError):
+        raise error
+    tables = ", ".join(sorted({each.table for each in error.findings}))
+    _log.error("%d findings in tables %s: station-registry check names the rows", len(error.findings), tables)
+    text = "what is stored about this device does not verify: nothing of it is told; ask the registry's operator"
+    return answered(status_of(Code.RECORD_UNTRUSTED), error_answer(Code.RECORD_UNTRUSTED, text))
 
 
 def _no_route(_request: Request, error: Exception) -> Response:

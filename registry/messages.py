@@ -12,10 +12,12 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from registry.errors import RefusedError
-from registry.pins.record import PinRecord, State
+from registry.pins.reading import Reading
+from registry.pins.record import PinRecord
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId, IdentityError
+from trust.pin_act import State
 
 RawEnvelope = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Envelope"})]
 
@@ -143,13 +145,26 @@ def lease_answer(lease: Envelope) -> bytes:
     return msgspec.json.encode(LeaseAnswer(lease=raw(lease)))
 
 
-def history_answer(record: PinRecord) -> bytes:
-    """Answer to a GET of a device."""
-    history = tuple(
-        HistoryEntry(state=state, at=entry.registered_at, statement_sha256=entry.statement.payload_sha256)
-        for state, entry in record.history
+def history_answer(reading: Reading) -> bytes:
+    """Answer to a GET of a device's pin: its first statement and its completion, and what became of it."""
+    rows = reading.rows
+    done = rows.completion
+    entries: list[tuple[State, str, str]] = [
+        ("provisional", reading.registered_at, str(rows.pin["statement_sha256"])),
+    ]
+    if done is not None:
+        entries.append(("active", str(reading.completed_at), str(done["statement_sha256"])))
+    entries += [(each.life.state, each.at, each.statement_sha256) for each in reading.deeds]
+    return msgspec.json.encode(
+        HistoryAnswer(
+            state=reading.state,
+            statement=msgspec.Raw(rows.pin["statement"]),
+            receipt=msgspec.Raw(rows.receipts[rows.pin["statement_sha256"]]),
+            completion=None if done is None else msgspec.Raw(done["statement"]),
+            completion_receipt=None if done is None else msgspec.Raw(rows.receipts[done["statement_sha256"]]),
+            history=tuple(HistoryEntry(state=state, at=at, statement_sha256=sha256) for state, at, sha256 in entries),
+        )
     )
-    return msgspec.json.encode(HistoryAnswer(history=history, **msgspec.structs.asdict(_held(record))))
 
 
 def error_answer(code: Code, message: str, stored: PinRecord | None = None) -> bytes:

@@ -13,7 +13,9 @@ from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
 from registry.people.roster import RosterService
 from registry.people.service import People
+from registry.pins.acts import ActService
 from registry.pins.batch import PinBatch
+from registry.pins.proposals import Proposals
 from registry.pins.service import PinService
 from registry.signing import Signing
 from registry.telemetry.health import Health
@@ -27,6 +29,8 @@ class Services:
     """
 
     pins: PinService
+    acts: ActService
+    proposals: Proposals
     batch: PinBatch
     leases: LeaseService
     orders: OrderService

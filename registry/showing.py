@@ -32,7 +32,7 @@ def as_text(pin: StoredPin) -> str:
     lines = [
         ("device", str(pin.device)),
         ("emulated", "yes" if read(pin.pin.statement, PinStatement).declared.emulated else "no"),
-        ("state", "active" if pin.completion else "provisional"),
+        ("state", pin.life or ("active" if pin.completion else "provisional")),
         ("key", pin.fingerprint),
         ("job", pin.job),
         ("order", f"{pin.order_id} {pin.order_sha256}"),
@@ -47,7 +47,7 @@ def as_json(pin: StoredPin) -> str:
     done = pin.completion
     shown = {
         "device": str(pin.device),
-        "state": "active" if done else "provisional",
+        "state": pin.life or ("active" if done else "provisional"),
         "fingerprint": pin.fingerprint,
         "job": pin.job,
         "order_id": pin.order_id,

@@ -23,7 +23,9 @@ from registry.opening import open_database
 from registry.orders.service import OrderService
 from registry.people.roster import RosterService
 from registry.people.service import People, issuer_of
+from registry.pins.acts import ActService
 from registry.pins.batch import PinBatch
+from registry.pins.proposals import Proposals
 from registry.pins.service import PinService
 from registry.roots import take_up
 from registry.services import Services
@@ -93,6 +95,8 @@ def open_registry(
         guard=door.guard,
         grants=door.grants,
         pins=pins,
+        acts=ActService(database, trusted, signer),
+        proposals=Proposals(database),
         batch=PinBatch(database, trusted, signer, pins),
         leases=LeaseService(database, trusted, signer),
         orders=OrderService(database, trusted),

@@ -36,8 +36,12 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
         Code.PINNED_UNDER_OTHER_JOB: 409,
         Code.NOT_PINNED: 409,
         Code.LEASE_CONFLICT: 409,
+        Code.ACT_CONFLICT: 409,
+        Code.ACT_USED: 409,
+        Code.DEVICE_SCRAPPED: 409,
         Code.TOO_MANY_REQUESTS: 429,
         Code.INTERNAL: 500,
+        Code.RECORD_UNTRUSTED: 500,
         Code.STORE_FAILED: 503,
     }
 )

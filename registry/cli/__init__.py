@@ -24,6 +24,8 @@ _directory = click.option(
 
 
 _LAZY = {
+    "check": ("registry.cli.check:check", "Verify the whole database; name each row that is edited, missing or extra."),
+    "pin": ("registry.cli.pin:pin", "What is proved about a device's pins, and what was done about them."),
     "station": ("registry.cli.station:station", "Which stations the trust root names; drafts of the next."),
     "user": ("registry.cli.user:user", "Who may sign in, as random ids."),
 }
@@ -36,7 +38,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done · 1 the device has no pin (show), no such user (user), station (station)
-    2 usage, refused or set-up
+    2 usage, refused or set-up · 8 what is stored does not verify (check, pin)
     130 interrupted
     """
 

@@ -18,7 +18,7 @@ from hsm.signer import ReceiptSigner
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
-from registry.orders import counts
+from registry.orders import counts, papers
 from registry.pins import acts_store
 from registry.pins.acts_store import NewAct, NewKey
 from registry.pins.new_key import require_shown
@@ -31,6 +31,8 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
+from trust.order import WorkOrder
+from trust.order_approval import body
 from trust.pin_act import PinAct, PinActKind
 from trust.pin_life import LifeError
 from trust.proof import CHALLENGE_BYTES
@@ -41,6 +43,7 @@ from trust.statement import Possession, StatementError, envelope, moment
 
 _CHALLENGE_LASTS = timedelta(hours=1)
 _KEPT = timedelta(days=1)
+_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,20 @@ class ActService:
             challenge=shown.challenge, nonces=nonces,
         )  # fmt: skip
         return self._done(device, self._insert(approved, act, before, at, new))
+
+    def scrapped_under(self, order_sha256: str, after: str) -> tuple[WorkOrder, list[Envelope], str | None]:
+        """The order, revocations of devices scrapped under it, so many after that place, and the next place if any.
+
+        ORDER_UNKNOWN if nothing was ever pinned under it.
+        """
+        with self._database.read() as connection:
+            paper = papers.first(connection, order_sha256)
+            if paper is None:
+                raise RefusedError(Code.ORDER_UNKNOWN, "nothing was pinned under such an order")
+            order = body(Envelope.from_json(paper))
+            found = acts_store.scrapped_under(connection, order.order_id, after, _PAGE + 1)
+        page = [Envelope.from_json(envelope) for _, envelope in found[:_PAGE]]
+        return order, page, found[_PAGE - 1][0] if len(found) > _PAGE else None
 
     def _begin(self, device: DeviceId, approved: Envelope, *kinds: PinActKind) -> tuple[str, PinAct, Reading]:
         """When it is done, the act if it may be done now, and the device before it."""

@@ -30,6 +30,7 @@ _KNOWN_ORDERS = 64
 class Papers:
     """What holds of a device's first pin, and of its completion if it has one; `nonces` of both."""
 
+    statement: Envelope
     pin: PinStatement
     order: WorkOrder
     key: PublicKey
@@ -58,7 +59,7 @@ def papers(rows: DeviceRows, trusted: TrustedRoot) -> tuple[Papers | None, list[
         done, more = _completion(rows, rows.completion, envelope, order, trusted)
         found += more
         used |= frozenset() if done is None else _nonces(done)
-    return Papers(pin=pin, order=order, key=key, completion=done, nonces=used), found
+    return Papers(statement=envelope, pin=pin, order=order, key=key, completion=done, nonces=used), found
 
 
 def _pin_columns(row: Row, envelope: Envelope, pin: PinStatement, key: PublicKey) -> list[tuple[str, object, object]]:

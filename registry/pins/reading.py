@@ -47,9 +47,13 @@ class PinnedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is proved about a device at a time. `keys` oldest first; `deeds` all acts on its pins, in their order."""
+    """What is proved about a device at a time. `keys` oldest first; `deeds` all acts on its pins, in their order.
+
+    `rows` are what proves it: verified, so that what stands in them may be shown.
+    """
 
     device_id: str
+    rows: DeviceRows
     life: Life
     keys: tuple[PinnedKey, ...]
     papers: Papers
@@ -85,7 +89,7 @@ def judged(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> tuple[Readi
     found = [*found, *life.found, *_extra(rows, life), *_nonce_findings(rows, life)]
     done = None if rows.completion is None else str(rows.completion["registered_at"])
     reading = Reading(
-        device_id=rows.device_id, life=life.life, keys=_keys(life, rows, done, now), papers=known,
+        device_id=rows.device_id, rows=rows, life=life.life, keys=_keys(life, rows, done, now), papers=known,
         registered_at=str(rows.pin["registered_at"]), completed_at=done, deeds=tuple(life.deeds),
     )  # fmt: skip
     return reading, found

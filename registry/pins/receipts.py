@@ -17,9 +17,10 @@ from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError
 from registry.pins import store
-from registry.pins.record import Entry, PinRecord, State
+from registry.pins.record import Entry, PinRecord
 from registry.pins.store import Stored, StoredPin
 from trust.dsse import Envelope
+from trust.pin_act import State
 from trust.root import TrustedRoot
 from trust.statement import Receipt, StatementError, verify
 
@@ -43,6 +44,7 @@ class Receipts:
             device=stored.device,
             pin=self._entry(stored, stored.pin, "pin", "provisional"),
             completion=None if done is None else self._entry(stored, done, "completion", "active"),
+            life=stored.life,
         )
 
     def complete_all(self, stored: Sequence[StoredPin]) -> list[PinRecord | ReceiptUnavailableError]:
@@ -141,7 +143,8 @@ def _record(
         for each, receipt in zip((pin.pin, done), receipts, strict=False)
         if each is not None and isinstance(receipt, Envelope)
     ]
-    return PinRecord(device=pin.device, pin=entries[0], completion=entries[1] if len(entries) > 1 else None)
+    completion = entries[1] if len(entries) > 1 else None
+    return PinRecord(device=pin.device, pin=entries[0], completion=completion, life=pin.life)
 
 
 def _unavailable(error: Exception) -> ReceiptUnavailableError:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-
-State = Literal["provisional", "active"]
+from trust.pin_act import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +20,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinRecord:
-    """A device's pin and, once finished, its completion."""
+    """A device's pin and, once finished, its completion. `life`: what the newest act on its pins made of it, if any."""
 
     device: DeviceId
     pin: Entry
     completion: Entry | None = None
+    life: State | None = None
 
     @property
     def state(self) -> State:
-        """Derived, never stored: a completion makes the pin active."""
-        return "active" if self.completion else "provisional"
+        """A completion makes the pin active, an act makes it otherwise."""
+        return self.life or ("active" if self.completion else "provisional")
 
     @property
     def history(self) -> tuple[tuple[State, Entry], ...]:

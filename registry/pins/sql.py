@@ -27,12 +27,23 @@ def _held_of_any(*more: Any) -> Select[*tuple[Any, ...]]:
             _PIN_RECEIPT.c.envelope.label("pin_receipt"),
             completions.c.statement.label("completion"), completions.c.registered_at.label("completion_at"),
             _COMPLETION_RECEIPT.c.envelope.label("completion_receipt"),
+            _LIFE.label("life"),
             *more,
         )
         .outerjoin_from(pins, _PIN_RECEIPT, _PIN_RECEIPT.c.statement_sha256 == pins.c.statement_sha256)
         .outerjoin(completions, completions.c.device_id == pins.c.device_id)
         .outerjoin(_COMPLETION_RECEIPT, _COMPLETION_RECEIPT.c.statement_sha256 == completions.c.statement_sha256)
     )  # fmt: skip
+
+
+_LIFE = (
+    select(pin_acts.c.state)
+    .where(pin_acts.c.device_id == pins.c.device_id)
+    .order_by(pin_acts.c.number.desc())
+    .limit(1)
+    .correlate(pins)
+    .scalar_subquery()
+)
 
 
 def _held(*more: Any) -> Select[*tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from registry.pins.checks import CheckedPin
 from registry.pins.closing import CheckedCompletion
 from trust.dsse import Envelope
 from trust.identity import DeviceId
+from trust.pin_act import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class StoredPin:
     order_sha256: str
     pin: Stored
     completion: Stored | None
+    life: State | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,7 @@ def _stored_pin(row: Row[*tuple[object, ...]], device: DeviceId) -> StoredPin:
         device=device, job=row.job, fingerprint=row.fingerprint, order_id=row.order_id, order_sha256=row.order_sha256,
         pin=_stored(row.pin, row.pin_at, row.pin_receipt),
         completion=_stored(row.completion, row.completion_at, row.completion_receipt) if completed else None,
+        life=row.life,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from registry.routes import (
     api_tokens,
     batch,
+    devices,
     health,
     leases,
     oauth,
@@ -18,7 +19,7 @@ from registry.routes import (
 from registry.routes.route import Route
 
 ROUTES: tuple[Route, ...] = (
-    *pins.ROUTES, *batch.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
+    *pins.ROUTES, *batch.ROUTES, *devices.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
     *oauth.ROUTES,
     *sessions.ROUTES, *api_tokens.ROUTES, *users.ROUTES, *roster.ROUTES,
 )  # fmt: skip

@@ -17,11 +17,12 @@ from registry.limits.body import MAX_BODY_BYTES
 from registry.limits.rates import RouteClass
 from registry.messages import ErrorDetail, RawEnvelope, error_detail, raw, read_device, read_envelope, read_request
 from registry.pins.batch import CompletionLine, Line, PinLine, Settled
-from registry.pins.record import PinRecord, State
+from registry.pins.record import PinRecord
 from registry.routes.route import Asked, Route
 from registry.services import Services
 from registry.statuses import status_of
 from trust.codes import Code
+from trust.pin_act import State
 from trust.statement import Completion, Hex32, PinStatement
 
 MAX_LINES = 500

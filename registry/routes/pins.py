@@ -42,11 +42,11 @@ def put_completion(services: Services, asked: Asked) -> Response:
 def get_pin(services: Services, asked: Asked) -> Response:
     """What the registry holds about a device, and how it came to be so."""
     device = asked.device
-    record = services.pins.find(device)
-    if record is None:
+    reading = services.acts.find(device)
+    if reading is None:
         return answered(404, error_answer(Code.NOT_PINNED, f"device {device} has no pin"))
-    require_of_its_orders(asked.caller, record.pin.statement, lambda: services.pins.order_of(device))
-    return answered(200, history_answer(record))
+    require_of_its_orders(asked.caller, reading.papers.statement, lambda: services.pins.order_of(device))
+    return answered(200, history_answer(reading))
 
 
 ROUTES = (

@@ -161,6 +161,8 @@ def test_routes_are_the_registrys() -> None:
     document = app.create_app(
         Services(
             pins=None,
+            acts=None,
+            proposals=None,
             batch=None,
             leases=None,
             orders=None,

@@ -20,7 +20,9 @@ from registry.leases.service import LeaseService
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
+from registry.pins.acts import ActService
 from registry.pins.batch import PinBatch
+from registry.pins.proposals import Proposals
 from registry.pins.service import PinService
 from registry.routes import ROUTES
 from registry.services import Services
@@ -44,6 +46,8 @@ class Api:
     station: StationClient
     orders: OrderService
     batch: PinBatch
+    acts: ActService
+    proposals: Proposals
 
     def ask(
         self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
@@ -53,6 +57,8 @@ class Api:
                 pins=self.service,
                 leases=self.leases,
                 orders=self.orders,
+                acts=self.acts,
+                proposals=self.proposals,
                 batch=self.batch,
                 people=None,
                 rosters=None,
@@ -72,7 +78,8 @@ class Api:
     ) -> Api:
         door, orders = open_door(database, made.trusted.root), OrderService(database, made.trusted)
         batch = batch or PinBatch(database, made.trusted, made.signer(), service)
-        return cls(service, leases, door, station_of(made), orders, batch)
+        acts = ActService(database, made.trusted, service._receipts.signer)
+        return cls(service, leases, door, station_of(made), orders, batch, acts, Proposals(database))
 
     def put_pin(self, device: Device, statement: Envelope, order: Envelope) -> httpx2.Response:
         return self.ask("PUT", f"/v1/pins/{device.device_id}", pin_body(statement, order))

@@ -1,0 +1,103 @@
+"""`station-registry pin`: what is proved about a device's pins, at the registry's machine. Reads the database only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from trust.printable import printable
+
+if TYPE_CHECKING:
+    from registry.pins.reading import Reading
+
+_NOT_KNOWN, _SETUP, _UNTRUSTED = 1, 2, 8
+_PATH = click.Path(path_type=Path)
+_directory = click.option("--dir", "directory", required=True, type=_PATH, help="The registry's directory.")
+_root = click.option("--root", required=True, type=_PATH, help="The trust root's file.")
+_jsonl = click.option("--jsonl", is_flag=True, help="JSON, one object a line.")
+
+
+@click.group()
+def pin() -> None:
+    """What is proved about a device's keys, and what was done about them.
+
+    \b
+    Exit codes: 0 done · 1 the device has no pin · 2 usage or set-up · 8 what is stored does not verify
+    130 interrupted
+    """
+
+
+@pin.command(short_help="A device's keys, each with its state now.")
+@_directory
+@_root
+@_jsonl
+@click.argument("device")
+def show(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
+    """The keys of DEVICE (24 hex digits), oldest first, each verified and with its state now."""
+    from registry.device_messages import device_answer  # noqa: PLC0415 - quick --help
+
+    found = _read(directory, root, device)
+    if jsonl:
+        click.echo(device_answer(found).decode())
+        return
+    click.echo(f"device {found.device_id}: {found.state}")
+    for each in found.keys:
+        until = "" if each.until is None else f", until {each.until}"
+        click.echo(f"{each.state:<12} {each.key.fingerprint}  since {each.since}{until}")
+
+
+@pin.command(short_help="What people have had done about a device's pins.")
+@_directory
+@_root
+@_jsonl
+@click.argument("device")
+def acts(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
+    """The acts on the pins of DEVICE (24 hex digits), oldest first: when, what, why, and by whose signatures."""
+    import msgspec  # noqa: PLC0415 - quick --help
+
+    from registry.approvals import who  # noqa: PLC0415
+    from registry.startup import load_root  # noqa: PLC0415
+
+    found, trusted = _read(directory, root, device), load_root(root)
+    for each in found.deeds:
+        names = who(each.envelope, trusted, each.act.root_sha256)
+        if jsonl:
+            shown = {"at": each.at, "by": names, "state": each.life.state, "act": msgspec.to_builtins(each.act)}
+            click.echo(msgspec.json.encode(shown).decode())
+            continue
+        words = f"{each.at}  {each.act.kind:<8} by {' and '.join(names)}: {each.act.reason}; then {each.life.state}"
+        click.echo(printable(words))
+
+
+def _read(directory: Path, root: Path, device: str) -> Reading:
+    from registry.clock import utc_now  # noqa: PLC0415 - quick --help
+    from registry.opening import open_database  # noqa: PLC0415
+    from registry.pins.reading import UntrustedError, current  # noqa: PLC0415
+    from registry.pins.rows import of_device  # noqa: PLC0415
+    from registry.settings import Home, SetupError  # noqa: PLC0415
+    from registry.startup import load_root  # noqa: PLC0415
+    from trust.identity import DeviceId, IdentityError  # noqa: PLC0415
+
+    try:
+        wanted, trusted = str(DeviceId.parse(device)), load_root(root)
+        database = open_database(Home.load(directory))
+        with database.read() as connection:
+            rows = of_device(connection, wanted)
+        database.close()
+        if rows is None:
+            _stop(f"device {wanted} has no pin here", _NOT_KNOWN)
+        return current(rows, trusted, utc_now())
+    except (SetupError, IdentityError) as error:
+        _stop(str(error), _SETUP)
+    except UntrustedError as error:
+        for each in error.findings:
+            click.echo(printable(str(each)), err=True)
+        _stop("what is stored about this device does not verify: nothing of it is told", _UNTRUSTED)
+
+
+def _stop(text: str, code: int) -> NoReturn:
+    click.echo(printable(f"station-registry: {text}"), err=True)
+    sys.exit(code)

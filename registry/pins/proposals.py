@@ -1,0 +1,98 @@
+"""Proposals: what somebody who is signed in, or a foreign tool, would like done about a device. They change nothing.
+
+Approvers read them and sign an act, or do not. Kept for ever, as who proposed what is part of the story; so each device
+takes so many in a month and no more. Never looks at pins.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, insert, select
+
+from registry.clock import stamp, utc_now
+from registry.database import Database
+from registry.errors import RefusedError
+from registry.tables import proposals
+from trust.codes import Code
+from trust.identity import DeviceId
+from trust.keys import PublicKey, PublicKeyError
+from trust.pin_act import PinActKind
+
+_MOST: Final = 50
+_WITHIN: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Who (`proposer`, a user's or client's id) proposes what by which door (`source`), and when (UTC, RFC 3339)."""
+
+    proposal: str
+    device_id: str
+    proposer: str
+    source: str
+    kind: PinActKind
+    reason: str
+    key: PublicKey | None
+    proposed_at: str
+
+
+class Proposals:
+    """The registry's book of proposals. Safe to call from many threads."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    def propose(
+        self, device: DeviceId, kind: PinActKind, reason: str, *, proposer: str, source: str, spki: bytes | None
+    ) -> Proposal:
+        """Keep it. RefusedError for a key that is none, or a device of which too much was proposed lately."""
+        now = self._now()
+        made = Proposal(
+            proposal=secrets.token_hex(16), device_id=str(device), proposer=proposer, source=source, kind=kind,
+            reason=reason, key=_key(spki), proposed_at=stamp(now),
+        )  # fmt: skip
+        lately = select(func.count()).where(
+            proposals.c.device_id == made.device_id, proposals.c.proposed_at > stamp(now - _WITHIN)
+        )
+        row = {
+            "proposal": made.proposal, "device_id": made.device_id, "proposer": proposer, "source": source,
+            "kind": kind, "reason": reason, "spki": None if made.key is None else made.key.spki,
+            "fingerprint": None if made.key is None else made.key.fingerprint, "proposed_at": made.proposed_at,
+        }  # fmt: skip
+        with self._database.write() as connection:
+            if connection.execute(lately).scalar_one() >= _MOST:
+                text = f"{_MOST} proposals about this device in {_WITHIN.days} days: wait, or talk to its approvers"
+                raise RefusedError(Code.TOO_MANY_REQUESTS, text)
+            connection.execute(insert(proposals), row)
+        return made
+
+    def about(self, device: DeviceId) -> tuple[Proposal, ...]:
+        """The newest ones, newest first."""
+        query = (
+            select(proposals)
+            .where(proposals.c.device_id == str(device))
+            .order_by(proposals.c.proposed_at.desc(), proposals.c.proposal)
+            .limit(_MOST)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(
+            Proposal(
+                proposal=row["proposal"], device_id=row["device_id"], proposer=row["proposer"], source=row["source"],
+                kind=row["kind"], reason=row["reason"], key=_key(row["spki"]), proposed_at=row["proposed_at"],
+            )
+            for row in rows
+        )  # fmt: skip
+
+
+def _key(spki: bytes | None) -> PublicKey | None:
+    try:
+        return None if spki is None else PublicKey.from_der(spki)
+    except PublicKeyError as error:
+        raise RefusedError(Code.STATEMENT_INVALID, f"new key: {error}") from error

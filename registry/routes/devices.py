@@ -1,0 +1,174 @@
+"""What may be asked about a device's pins over time: what is proved of it, acts on it, proposals, revocations.
+
+Who is signed in carries an act that two people have signed, and can do no more than propose. Whose objects: a station
+sees and brings devices of the orders that name it. Never decides what an act does.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from registry.access.caller import PersonCaller, Role, Scope, StationCaller, either, people
+from registry.device_messages import (
+    ActRequest,
+    ChallengeAnswer,
+    DeviceAnswer,
+    ProposalAnswer,
+    ProposalRequest,
+    ProposalsAnswer,
+    RepinRequest,
+    RevocationsAnswer,
+    challenge_answer,
+    device_answer,
+)
+from registry.errors import RefusedError
+from registry.messages import error_answer, raw, read_envelope, read_request
+from registry.pins.acts import Shown
+from registry.pins.proposals import Proposal
+from registry.pins.reading import Reading
+from registry.routes.route import Asked, Route, Work, answered
+from registry.services import Services
+from trust.codes import Code
+from trust.pin_act import PinActKind
+
+_CARRIERS = (Role.LEAD, Role.ENGINEER)
+_FIRST = "first"
+
+
+def get_device(services: Services, asked: Asked) -> Response:
+    """All that is held about a device: its keys and their states now, each act on them, and what proves it."""
+    device = asked.device
+    reading = services.acts.find(device)
+    if reading is None:
+        return answered(404, error_answer(Code.NOT_PINNED, f"device {device} has no pin"))
+    _require_own(asked, reading)
+    return answered(200, device_answer(reading))
+
+
+def post_challenge(services: Services, asked: Asked) -> Response:
+    """A challenge for the proof of a device's new key: good once, for an hour."""
+    _known(services, asked)
+    return answered(200, challenge_answer(*services.acts.challenge(asked.device)))
+
+
+def post_repin(services: Services, asked: Asked) -> Response:
+    """Pin a device's new key, as an approved act wants it. The act is done once."""
+    request = read_request(asked.body, RepinRequest)
+    act = read_envelope(request.act, "act")
+    leave = request.authorisation
+    shown = Shown(
+        challenge=request.challenge, spki=request.spki, signatures=request.signatures,
+        old_signatures=request.old_signatures,
+        authorisation=None if leave is None else read_envelope(leave, "authorisation"),
+    )  # fmt: skip
+    _known(services, asked)
+    return answered(200, device_answer(services.acts.repin(asked.device, act, shown)))
+
+
+def post_revoke(services: Services, asked: Asked) -> Response:
+    """End a device's key, as an approved act wants it. The act is done once."""
+    return _do(services, asked, "revoke")
+
+
+def post_scrap(services: Services, asked: Asked) -> Response:
+    """Burn a device's id, as an approved act wants it. The act is done once."""
+    return _do(services, asked, "scrap")
+
+
+def post_unscrap(services: Services, asked: Asked) -> Response:
+    """Take the scrap of a finished device back, as an approved act wants it. The act is done once."""
+    return _do(services, asked, "unscrap")
+
+
+def post_proposal(services: Services, asked: Asked) -> Response:
+    """Propose an act on a device to those who may approve one. Changes nothing."""
+    request = read_request(asked.body, ProposalRequest)
+    assert isinstance(asked.caller, PersonCaller)  # noqa: S101 - by the route's access
+    made = services.proposals.propose(
+        asked.device, request.kind, request.reason, proposer=asked.caller.user_id, source="api", spki=request.spki
+    )
+    return answered(200, msgspec.json.encode(_proposal(made)))
+
+
+def get_proposals(services: Services, asked: Asked) -> Response:
+    """What was proposed about a device lately."""
+    found = tuple(_proposal(each) for each in services.proposals.about(asked.device))
+    return answered(200, msgspec.json.encode(ProposalsAnswer(proposals=found)))
+
+
+def get_revocations(services: Services, asked: Asked) -> Response:
+    """Revocations of the devices scrapped under an order, page by page: the first one is `first`."""
+    after = asked.path["page"]
+    order, found, last = services.acts.scrapped_under(asked.path["order_sha256"], "" if after == _FIRST else after)
+    if isinstance(asked.caller, StationCaller) and asked.caller.name not in order.stations:
+        raise RefusedError(Code.NOT_AUTHORISED, f"the order does not name station {asked.caller.name}")
+    page = RevocationsAnswer(revocations=tuple(raw(each) for each in found), next=last)
+    return answered(200, msgspec.json.encode(page))
+
+
+def _do(services: Services, asked: Asked, kind: PinActKind) -> Response:
+    act = read_envelope(read_request(asked.body, ActRequest).act, "act")
+    _known(services, asked)
+    return answered(200, device_answer(services.acts.do(asked.device, kind, act)))
+
+
+def _known(services: Services, asked: Asked) -> Reading:
+    """The device, if it has a pin and the caller may have to do with it."""
+    reading = services.acts.find(asked.device)
+    if reading is None:
+        raise RefusedError(Code.NOT_PINNED, f"device {asked.device} has no pin")
+    _require_own(asked, reading)
+    return reading
+
+
+def _require_own(asked: Asked, reading: Reading) -> None:
+    known = reading.papers
+    if isinstance(asked.caller, StationCaller) and asked.caller.name not in {known.pin.station, *known.order.stations}:
+        text = f"this device was pinned under an order that does not name station {asked.caller.name}"
+        raise RefusedError(Code.DEVICE_OF_OTHERS, text)
+
+
+def _proposal(made: Proposal) -> ProposalAnswer:
+    return ProposalAnswer(
+        proposal=made.proposal, device_id=made.device_id, kind=made.kind, reason=made.reason, proposer=made.proposer,
+        source=made.source, fingerprint=None if made.key is None else made.key.fingerprint,
+        proposed_at=made.proposed_at,
+    )  # fmt: skip
+
+
+def _acts(path: str, work: Work, body: type[msgspec.Struct], *, stations: bool) -> Route:
+    access = either(Scope.PINS_WRITE, *_CARRIERS) if stations else people(*_CARRIERS, second_factor=True)
+    return Route(
+        method="POST", path=f"/v1/devices/{{device_id}}/{path}", work=work, access=access, body=body,
+        answer=DeviceAnswer, refusals=(400, 403, 409, 413),
+    )  # fmt: skip
+
+
+ROUTES = (
+    Route(
+        method="GET", path="/v1/devices/{device_id}", work=get_device, access=either(Scope.PINS_READ, *Role),
+        answer=DeviceAnswer, refusals=(400, 403, 404),
+    ),
+    Route(
+        method="POST", path="/v1/devices/{device_id}/challenge", work=post_challenge,
+        access=either(Scope.PINS_WRITE, *_CARRIERS), answer=ChallengeAnswer, refusals=(400, 403, 409, 413),
+    ),
+    _acts("repin", post_repin, RepinRequest, stations=True),
+    _acts("scrap", post_scrap, ActRequest, stations=True),
+    _acts("revoke", post_revoke, ActRequest, stations=False),
+    _acts("unscrap", post_unscrap, ActRequest, stations=False),
+    Route(
+        method="POST", path="/v1/devices/{device_id}/proposals", work=post_proposal,
+        access=people(*_CARRIERS, Role.SUPPORT), body=ProposalRequest, answer=ProposalAnswer,
+        refusals=(400, 403, 413, 429),
+    ),
+    Route(
+        method="GET", path="/v1/devices/{device_id}/proposals", work=get_proposals,
+        access=people(*_CARRIERS, Role.SUPPORT, Role.AUDITOR), answer=ProposalsAnswer, refusals=(400, 403),
+    ),
+    Route(
+        method="GET", path="/v1/orders/{order_sha256}/revocations/{page}", work=get_revocations,
+        access=either(Scope.PINS_READ, *_CARRIERS, Role.AUDITOR), answer=RevocationsAnswer, refusals=(403, 404),
+    ),
+)  # fmt: skip
