@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from registry import schema
 from registry.database import Database
-from registry.tables import metadata
+from registry.tables import APPEND_ONLY, SWEPT, metadata
 from tests.migrations.test_registry import COUNTED, ROWS, fill
 from tests.registry.postgres import Server
 
@@ -80,6 +80,21 @@ def test_migrating_again_changes_nothing(filled: Database) -> None:
     schema.upgrade(filled)
     assert shape(filled) == before
     schema.require_current(filled)
+
+
+def test_every_table_has_the_triggers_of_its_kind(outsider: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Records: none of three. Counts: neither removed nor emptied. Only what is swept may go. All of them ALWAYS."""
+    found: dict[str, set[str]] = {each: set() for each in metadata.tables}
+    triggers = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal"
+    for table, name, enabled in outsider.execute(triggers).fetchall():
+        assert enabled == "A", name
+        found[table].add(name.removeprefix(f"{table}_no_"))
+    records, swept = {each.name for each in APPEND_ONLY}, {each.name for each in SWEPT}
+    for table in records:
+        assert found[table] >= {"update", "delete", "truncate"}, table
+    for table in found.keys() - records - swept:
+        assert found[table] >= {"delete", "truncate"}, table
+    assert not records & swept
 
 
 def attacks(table: str) -> dict[str, list[str]]:

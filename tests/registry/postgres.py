@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from registry import schema
+from registry import rights, schema
 from registry.database import Database
 
 OWNER = "registry_owner"
@@ -151,6 +151,15 @@ class Server:
             schema.upgrade(made)
             made.close()
         return self.empty(_EMPTY)
+
+    def serving(self, name: str) -> str:
+        """A role that has in this database the rights that serving needs, and no others."""
+        role = f"serving_{name}"
+        self.sql(f"CREATE ROLE {role} LOGIN")
+        database = Database.open(self.url(name))
+        rights.grant(database, role)
+        database.close()
+        return role
 
 
 def _memory() -> str | None:

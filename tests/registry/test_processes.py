@@ -31,7 +31,8 @@ RIVALS = 16
 def fleet(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two processes that want leases, served as a role that may add and nothing more."""
     name = postgres.migrated()
-    made = make_fleet(tmp_path_factory.mktemp("fleet"), postgres.url(name), 2, leases=True)
+    role = postgres.serving(name)
+    made = make_fleet(tmp_path_factory.mktemp("fleet"), postgres.url(name, role), 2, leases=True)
     with running(made) as started:
         yield started
 
