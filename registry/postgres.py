@@ -20,6 +20,7 @@ from registry.failures import DatabaseError, NotReplicatedError
 DRIVER: Final = "postgresql+psycopg"
 OLDEST: Final = 13
 _POOL = 8
+_WAIT_S = 5.0  # for a free connection: when the database hangs, who asks is told so and not kept
 _ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
     {
         "connect_timeout": 5,  # s, for each machine that the URL names
@@ -50,7 +51,7 @@ _DATABASE = "createdb --owner OWNER --encoding UTF8 --locale C --template templa
 def make_engine(url: URL) -> Engine:
     """The engine; DatabaseError for a URL that no registry may use. Opens no connection yet."""
     _require_safe(url)
-    engine = create_engine(url, pool_size=_POOL, max_overflow=0, connect_args={**_ARGUMENTS})
+    engine = create_engine(url, pool_size=_POOL, max_overflow=0, pool_timeout=_WAIT_S, connect_args={**_ARGUMENTS})
     event.listen(engine, "connect", _begin_session)
     event.listen(engine, "checkout", _require_alive)
     event.listen(engine, "handle_error", _gone_if_read_only)

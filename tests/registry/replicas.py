@@ -30,7 +30,7 @@ class Pair:
     def make(cls, *, on_disk: bool, synchronous: bool = True) -> Self:
         """A running primary that acknowledges nothing before its standby has it, and a running standby."""
         names = "ANY 1 (*)" if synchronous else ""
-        primary = Server.make(on_disk=on_disk, synchronous_standby_names="", wal_keep_size="64MB", hot_standby="on")
+        primary = Server.make(on_disk=on_disk, wal_keep_size="64MB", hot_standby="on")
         primary.start()
         pair = cls(primary, None, _directory(primary.directory.parent), names)
         pair.attach()
@@ -46,12 +46,12 @@ class Pair:
         )  # fmt: skip
         standby.start()
         self.standby = standby
-        end = time.monotonic() + _ATTACHED_S
-        while not self.primary.sql("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"):
-            assert time.monotonic() < end, standby.log()
-            time.sleep(0.05)
         self.primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{self.names}'")
         self.primary.sql("SELECT pg_reload_conf()")
+        end, wanted = time.monotonic() + _ATTACHED_S, "quorum" if self.names else "async"
+        while self.primary.sql("SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'") != [(wanted,)]:
+            assert time.monotonic() < end, standby.log()
+            time.sleep(0.05)
 
     def url(self, database: str) -> str:
         """Both servers; whoever connects finds the one that takes writes."""

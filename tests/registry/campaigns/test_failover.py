@@ -17,7 +17,8 @@ import pytest
 from registry import schema
 from registry.database import Database
 from tests.registry.fleet import make_fleet, running
-from tests.registry.load import Load, judge
+from tests.registry.load import Load, NoAnswerError, judge, line_of, pin_body
+from tests.registry.make import Device
 from tests.registry.replicas import Pair
 
 
@@ -71,6 +72,30 @@ def campaign(pair: Pair, place: Path, *, times: int, clients: int) -> str:
 @pytest.mark.timeout(180)
 def test_one_failover(pair: Pair, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     record_property("figures", campaign(pair, tmp_path, times=1, clients=8))
+
+
+@pytest.mark.timeout(120)
+def test_without_its_only_standby_nothing_is_acknowledged(pair: Pair, tmp_path: Path) -> None:
+    """And nobody is kept waiting for ever: who asks is told that the store failed. With the standby back, it goes on."""
+    url = migrated(pair)
+    with running(make_fleet(tmp_path, url, 1, stations=12, quantity=10_000)) as fleet:
+        load = Load(fleet, 12)
+        load.start()
+        progress(load, 20)
+        assert pair.standby is not None
+        pair.standby.end()
+        time.sleep(2.0)  # what was on its way is answered, or waits
+        before = len(load.told.receipts)
+        asking = line_of(fleet, "station-01")
+        device, began = Device(), time.monotonic()
+        with pytest.raises(NoAnswerError, match=r"store-failed|timed out"):
+            asking.put(f"/v1/pins/{device.device_id}", pin_body(fleet, "station-01", device))
+        assert time.monotonic() - began < 20
+        assert len(load.told.receipts) == before
+        pair.standby.start()
+        progress(load, 20)
+        load.stop()
+    assert judge(url, load.told) == []
 
 
 @pytest.mark.soak
