@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _AWAY_AFTER = 3  # so many requests in a row without any answer: it is the registry, not the statement
 _PAGE = 500  # statements that are looked at together: the rest of a long outbox stays on disk
+_FEW = 20  # and of a registry that was away at the last look, as many as are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class Outbox:
         while True:
             self._new.clear()
             try:
-                await self._drain(patient=True)
+                if self._pace.monotonic() >= self._away.not_before:
+                    await self._drain(patient=True)
             except LedgerError as error:
                 self._stop_line(classify(error))
                 return
@@ -138,7 +140,7 @@ class Outbox:
         for begin, end in ((first, None), (-1, first)):
             behind = begin
             while end is None or behind < end:
-                page = await self._jobs.pending(behind, _PAGE)
+                page = await self._jobs.pending(behind, _FEW if self._away.failures else _PAGE)
                 page = tuple(item for item in page if end is None or item.place <= end)
                 if not page:
                     break
