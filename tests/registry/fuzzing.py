@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,6 +126,14 @@ class Registry:
             return (await client.get("/openapi.json")).json()
 
         return asyncio.run(self.with_client(get))
+
+
+@contextmanager
+def quick_place() -> Iterator[Path]:
+    """A directory in memory where there is one: thousands of durable commits are not what these tests are about."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
 
 
 @contextmanager
@@ -251,10 +260,10 @@ class Found:
                 )
 
 
-def campaign(registry: Registry, requests: int, *, seed: int = 0) -> Found:
-    """So many requests at the least, spread over all operations and callers."""
+def campaign(registry: Registry, requests: int, *, seed: int = 0, only: str = "") -> Found:
+    """So many requests at the least, spread over all operations (or those whose path begins so) and callers."""
     schema = schemathesis.openapi.from_dict(registry.document())
-    operations = [each.ok() for each in schema.get_all_operations()]
+    operations = [each.ok() for each in schema.get_all_operations() if each.ok().path.startswith(only)]
     found, seeds = Found(), Seeds(registry.made)
     varied = [each for each in operations if list(each.iter_parameters()) or each.body]
     fixed = [each for each in operations if each not in varied]
