@@ -11,7 +11,8 @@ from registry.pins.life import Deed
 from registry.pins.reading import KeyState, Reading
 from trust.act import Reason
 from trust.pin_act import PinActKind, State
-from trust.statement import KeyTypeName
+from trust.rekey import Step
+from trust.statement import Hex32, KeyTypeName, MaybeHex32
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=8, max_length=512)]
 Two = tuple[Signature, Signature]
@@ -37,6 +38,24 @@ class RepinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     signatures: Two
     old_signatures: Two | None = None
     authorisation: RawEnvelope | None = None
+
+
+class AuthorisationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Body of POST …/authorisations: the approved act, a step of it, and what the device on the bench has given.
+
+    `new_fingerprint`: of the new key, in the steps that are about both keys.
+    """
+
+    act: RawEnvelope
+    step: Step
+    nonce: Hex32
+    new_fingerprint: MaybeHex32 = ""
+
+
+class AuthorisationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The authority's word to the device, for this step over this nonce."""
+
+    authorisation: RawEnvelope
 
 
 class ChallengeAnswer(msgspec.Struct, frozen=True, kw_only=True):

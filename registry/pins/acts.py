@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from hsm.signer import ReceiptSigner
+from hsm.signer import AuthorisationRequest, ReceiptSigner
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
@@ -25,6 +25,7 @@ from registry.pins.new_key import require_shown
 from registry.pins.reading import Reading
 from registry.pins.receipts import Receipts
 from registry.pins.settling import Settling
+from registry.pins.steps import StepService
 from trust import pin_act, pin_life
 from trust.act import ActRefusedError
 from trust.codes import Code
@@ -67,6 +68,7 @@ class ActService:
         self._trusted = trusted
         self._now = now
         receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        self._steps = StepService(self.find, trusted, signer)
         self._settling = Settling(database=database, trusted=trusted, signer=signer, receipts=receipts, now=now)
 
     def find(self, device: DeviceId) -> Reading | None:
@@ -83,6 +85,13 @@ class ActService:
                 connection, challenge, str(device), expires_at=expires_at, over=stamp(now - _KEPT)
             )
         return challenge, expires_at
+
+    def authorise(self, device: DeviceId, request: AuthorisationRequest) -> Envelope:
+        """The authority's word for a step of a re-key that is due.
+
+        Raises RefusedError, UntrustedError, or ReceiptUnavailableError while the signer is away.
+        """
+        return self._steps.authorise(device, request)
 
     def do(self, device: DeviceId, kind: PinActKind, approved: Envelope) -> Reading:
         """Revoke, scrap or un-scrap as the act wants; what is proved about the device then.

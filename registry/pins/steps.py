@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
 
 from hsm.signer import AuthorisationRequest, ReceiptSigner, SignerError, SignerUnavailableError
-from registry.clock import utc_now
 from registry.errors import ReceiptUnavailableError, RefusedError
-from registry.pins.acts import ActService
 from registry.pins.reading import Reading
 from trust import pin_act, rekey
 from trust.act import ActRefusedError
@@ -31,20 +28,17 @@ _log = logging.getLogger(__name__)
 class StepService:
     """The registry's answer to who has a locked device on a bench. Safe to call from many threads."""
 
-    def __init__(
-        self, acts: ActService, trusted: TrustedRoot, signer: ReceiptSigner, *, now: Callable[[], datetime] = utc_now
-    ) -> None:
-        self._acts = acts
+    def __init__(self, find: Callable[[DeviceId], Reading | None], trusted: TrustedRoot, signer: ReceiptSigner) -> None:
+        self._find = find
         self._trusted = trusted
         self._signer = signer
-        self._now = now
 
     def authorise(self, device: DeviceId, request: AuthorisationRequest) -> Envelope:
         """The word for this step, over this nonce; the same request gives the same bytes.
 
         RefusedError; ReceiptUnavailableError while the signer is away.
         """
-        reading = self._acts.find(device)
+        reading = self._find(device)
         if reading is None:
             raise RefusedError(Code.NOT_PINNED, f"device {device} has no pin")
         try:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from hsm.signer import AuthorisationRequest
 from registry.access.caller import PersonCaller, Role, Scope, StationCaller, either, people
 from registry.device_messages import (
     ActRequest,
+    AuthorisationAnswer,
+    AuthorisationBody,
     ChallengeAnswer,
     DeviceAnswer,
     ProposalAnswer,
@@ -64,6 +67,17 @@ def post_repin(services: Services, asked: Asked) -> Response:
     )  # fmt: skip
     _known(services, asked)
     return answered(200, device_answer(services.acts.repin(asked.device, act, shown)))
+
+
+def post_authorisation(services: Services, asked: Asked) -> Response:
+    """The authority's word to a locked device on a bench, for a step of an approved re-key that is due."""
+    body = read_request(asked.body, AuthorisationBody)
+    request = AuthorisationRequest(
+        act=read_envelope(body.act, "act"), step=body.step, nonce=body.nonce, new_fingerprint=body.new_fingerprint
+    )
+    _known(services, asked)
+    signed = services.acts.authorise(asked.device, request)
+    return answered(200, msgspec.json.encode(AuthorisationAnswer(authorisation=raw(signed))))
 
 
 def post_revoke(services: Services, asked: Asked) -> Response:
@@ -153,6 +167,11 @@ ROUTES = (
     Route(
         method="POST", path="/v1/devices/{device_id}/challenge", work=post_challenge,
         access=either(Scope.PINS_WRITE, *_CARRIERS), answer=ChallengeAnswer, refusals=(400, 403, 409, 413),
+    ),
+    Route(
+        method="POST", path="/v1/devices/{device_id}/authorisations", work=post_authorisation,
+        access=either(Scope.PINS_WRITE, *_CARRIERS), body=AuthorisationBody, answer=AuthorisationAnswer,
+        refusals=(400, 403, 409, 413),
     ),
     _acts("repin", post_repin, RepinRequest, stations=True),
     _acts("scrap", post_scrap, ActRequest, stations=True),

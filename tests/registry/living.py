@@ -15,7 +15,6 @@ from registry.pins.acts import ActService, Shown
 from registry.pins.reading import Reading, current
 from registry.pins.rows import of_device
 from registry.pins.service import PinService
-from registry.pins.steps import StepService
 from tests.registry.make import Device, PrivateKey, SoftwareReceiptSigner, World, ec_key, public, sign, world
 from tests.trust.orders import changed
 from tests.trust.people import Person, approved_by, approvers, file_of, people
@@ -50,10 +49,6 @@ class Living:
     @property
     def acts(self) -> ActService:
         return ActService(self.database, self.made.trusted, self.signer, now=lambda: self.now)
-
-    @property
-    def steps(self) -> StepService:
-        return StepService(self.acts, self.made.trusted, self.signer, now=lambda: self.now)
 
     @property
     def order(self) -> Envelope:

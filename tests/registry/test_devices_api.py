@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from hsm.signer import SignerUnavailableError
 from registry.access.caller import STATION_SCOPES, Access, Caller, PersonCaller, Role, StationCaller
 from registry.access.guard import Admitted, Heading, require
 from registry.app import create_app
@@ -23,6 +24,7 @@ from tests.registry.make import Device, ec_key, public
 from tests.registry.test_api import STATUS, error
 from tests.trust.pin_acts import NOW, utc
 from trust.dsse import Envelope
+from trust.rekey import Step, authorised
 from trust.revocation import revoked
 
 LEAD = PersonCaller(user_id="1f" * 16, role=Role.LEAD, second_factor=True)
@@ -115,6 +117,27 @@ def test_a_re_pin_over_a_challenge(site: Living, api: Api) -> None:
     assert done.status_code == 200
     assert [each["state"] for each in done.json()["keys"]] == ["ended", "active"]
     assert error(post(api, device, "/repin", **body)) == (409, "act-used")
+
+
+def test_the_authoritys_word_for_a_step_that_is_due(site: Living, api: Api) -> None:
+    device, new = site.device(), ec_key()
+    act = site.act(device, "rekey")
+    asked = {"act": shape(act), "step": "new-key", "nonce": "5a" * 32}
+    answer = post(api, device, "/authorisations", **asked)
+    assert answer.status_code == 200
+    word = Envelope.from_json(json.dumps(answer.json()["authorisation"], separators=(",", ":")).encode())
+    found = authorised(word, [public(site.authority)])
+    assert (found.step, found.nonce.hex()) == (Step.NEW_KEY, "5a" * 32)
+    early = {**asked, "step": "commit", "new_fingerprint": public(new).fingerprint}
+    assert error(post(api, device, "/authorisations", **early)) == (409, "act-conflict")
+    for wrong in ({"step": "sign"}, {"nonce": "5a" * 31}, {"act": {}}, {"bytes": "5a"}):
+        assert error(post(api, device, "/authorisations", **{**asked, **wrong})) == (400, "malformed")
+    others = api.by(StationCaller("station-77", STATION_SCOPES))
+    assert error(post(others, device, "/authorisations", **asked)) == (403, "device-of-others")
+    support = api.by(replace(LEAD, role=Role.SUPPORT))
+    assert error(post(support, device, "/authorisations", **asked)) == (403, "not-authorised")
+    site.signer.fault = SignerUnavailableError("away")
+    assert error(post(api, device, "/authorisations", **asked)) == (503, "token-unavailable")
 
 
 def test_acts_and_their_refusals(site: Living, api: Api) -> None:

@@ -91,7 +91,7 @@ def finished(site: Living) -> Device:
 def step(site: Living, client: Client, act: Envelope, wanted: Step, new: str = "") -> Envelope:
     """Nonce of the device, word of the authority, step of the device."""
     request = AuthorisationRequest(act=act, step=wanted, nonce=client.nonce().hex(), new_fingerprint=new)
-    signed = site.steps.authorise(DeviceId(DEVICE_ID), request)
+    signed = site.acts.authorise(DeviceId(DEVICE_ID), request)
     client.step(signed.payload, signed.signatures[0].sig)
     return signed
 

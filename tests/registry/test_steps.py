@@ -29,7 +29,7 @@ def site(database: Database) -> Living:
 
 def ask(site: Living, device: Device, act: Envelope, step: Step, new: PrivateKey | None = None) -> Envelope:
     named = "" if new is None else public(new).fingerprint
-    return site.steps.authorise(
+    return site.acts.authorise(
         device.device_id, AuthorisationRequest(act=act, step=step, nonce=NONCE, new_fingerprint=named)
     )
 
