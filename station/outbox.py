@@ -20,6 +20,7 @@ from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, Rec
 from station.jobs.stamp import Stamp
 from station.leaves import classify
 from station.pace import Backoff, Pace
+from station.raising import bring_raises
 from station.refusals import refusal_problem
 from station.sending import Came, OrderMissing, Sender
 from trust import receipt as receipts
@@ -83,6 +84,7 @@ class Outbox:
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
+        self._cloud = cloud
         self._sender = Sender(jobs, cloud, order)
         self._root = root
         self._stamp = stamp
@@ -216,6 +218,8 @@ class Outbox:
 
     async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> _Outcome:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
+        if error.code is Code.ORDER_EXHAUSTED:
+            await self._bring_raises(item)
         if error.code not in REFUSED_FOR_GOOD:
             return self._objects(item, f"{error.code.value}: {error}")
         wrong = refusal_problem(self._root, item.envelope, error)
@@ -227,6 +231,12 @@ class Outbox:
         if error.code is Code.KEY_ON_OTHER_DEVICE:  # endangers every unit of this firmware, not only this one
             self._stop_line(classify(error))
         return await self._record(item, kind, envelope(told), _Outcome.REFUSED)
+
+    async def _bring_raises(self, item: OutboxItem) -> None:
+        """What officers have allowed beyond the order, and the registry may not know yet: the next try tells."""
+        order = await self._jobs.order(item.job.order_id)
+        if order is not None:
+            await bring_raises(self._jobs, self._cloud, order)
 
     def _objects(self, item: OutboxItem, why: str) -> _Outcome:
         self._objected(item.envelope.payload_sha256, why)

@@ -6,15 +6,17 @@ import contextlib
 
 from station import checks
 from station.ahead import Ahead
-from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError
+from station.cloud import REFUSED_FOR_GOOD, CloudRefusedError, CloudUnreachableError, PinRecord
 from station.evidence import Assigned
 from station.faults import Fault, fault
 from station.jobs import RecordConflictError, RecordKind
 from station.leaves import classify
 from station.line import Line
+from station.raising import bring_raises
 from station.refusals import refusal_problem
 from station.statements import event
 from trust import receipt as receipts
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.statement import PinStatement, envelope, read
 
@@ -58,7 +60,7 @@ async def completion_there(line: Line, assigned: Assigned) -> Envelope | None:
 async def _send(line: Line, pin: Envelope, assigned: Assigned) -> Envelope | None:
     """The registry's receipt, verified; None without an answer: the outcome is unknown. A loss is booked."""
     try:
-        answer = await line.cloud.pin(assigned.identity.device_id, pin, line.order)
+        answer = await _pinned(line, pin, assigned)
     except CloudUnreachableError:
         return None
     except CloudRefusedError as error:
@@ -69,6 +71,17 @@ async def _send(line: Line, pin: Envelope, assigned: Assigned) -> Envelope | Non
     if wrong is not None:
         raise fault("registry-wrong", wrong)
     return answer.receipt
+
+
+async def _pinned(line: Line, pin: Envelope, assigned: Assigned) -> PinRecord:
+    """The registry's answer; asked once more where it has to hear first what officers allow beyond the order."""
+    device = assigned.identity.device_id
+    try:
+        return await line.cloud.pin(device, pin, line.order)
+    except CloudRefusedError as error:
+        if error.code is not Code.ORDER_EXHAUSTED or not await bring_raises(line.jobs, line.cloud, line.order):
+            raise
+    return await line.cloud.pin(device, pin, line.order)
 
 
 async def _lost(line: Line, pin: Envelope, assigned: Assigned, error: CloudRefusedError) -> Fault:

@@ -20,10 +20,12 @@ from station.cloud import batch as batches
 from station.cloud.access import Access, Heard
 from station.cloud.trouble import trouble
 from station.cloud.way import Proxy
+from trust.act import Act
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
 from trust.printable import printable
+from trust.statement import read
 
 _MAX_ANSWER_BYTES = 512 * 1024
 _MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
@@ -145,6 +147,14 @@ class HttpCloud:
         except _UNREADABLE as error:
             text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
             raise CloudUnreachableError(text) from error
+
+    async def raise_limit(self, act: Envelope) -> None:
+        """POST /v1/orders/{order_sha256}/raises, for the order that the act names."""
+        path = f"/v1/orders/{read(act, Act).order_sha256}/raises"
+        asked = f"POST {self._url}{path}"
+        status, answer = await self._ask(asked, "POST", path, b'{"act":%s}' % act.to_json())
+        if status != _OK:
+            raise _refusal(asked, status, answer)
 
     async def status(self) -> RegistryStatus:
         """GET /v1/status: what the registry says of itself."""

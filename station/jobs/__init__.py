@@ -103,6 +103,9 @@ class Jobs(Protocol):
     async def keep_paper(self, paper: Envelope) -> None:
         """Put a statement that is about no job in the log: a lease, an act; the same again changes nothing."""
 
+    async def papers(self, order_id: str) -> tuple[Envelope, ...]:
+        """What changed an order's numbers here, oldest first: acts, and its return."""
+
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
 
