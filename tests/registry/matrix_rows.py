@@ -87,6 +87,11 @@ def _no_act(things: Things) -> bytes:
     return b'{"act":%s}' % things.order.to_json()
 
 
+def _no_step(things: Things) -> bytes:
+    asked = {"step": "unlock", "nonce": "5a" * 32}
+    return b'{"act":%s,%s' % (things.order.to_json(), json.dumps(asked).encode()[1:])
+
+
 def _no_repin(things: Things) -> bytes:
     shown = {"challenge": "AA" * 21 + "A=", "spki": "AAAA", "signatures": ["A" * 16] * 2}
     return b'{"act":%s,%s' % (things.order.to_json(), json.dumps(shown).encode()[1:])
@@ -169,6 +174,10 @@ ROWS: dict[Operation, Row] = {
     ),
     ("POST", "/v1/devices/{device_id}/challenge"): Row(
         asking=of_device("challenge"), own="200", other="403 device-of-others", people_other="200",
+    ),
+    ("POST", "/v1/devices/{device_id}/authorisations"): Row(
+        asking=of_device("authorisations", _no_step), own="403 statement-invalid", other="403 device-of-others",
+        people_other="403 statement-invalid",
     ),
     ("POST", "/v1/devices/{device_id}/repin"): Row(
         asking=of_device("repin", _no_repin), own="403 statement-invalid", other="403 device-of-others",
