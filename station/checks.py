@@ -41,6 +41,12 @@ def registry_record(root: TrustedRoot, device: DeviceId, record: PinRecord) -> P
     return statement
 
 
+def not_out(registered: PinRecord) -> None:
+    """The registry does not say that the unit is out: it is left untouched then."""
+    if registered.state in {"revoked", "scrapped"}:
+        raise fault("device-scrapped", f"the registry says {registered.state}")
+
+
 def verified(root: TrustedRoot, record: PinRecord) -> PinStatement:
     """The record's pin statement: all signatures of the record verified, the device's proof too.
 
@@ -76,7 +82,7 @@ def _finished(root: TrustedRoot, record: PinRecord) -> None:
     finished = record.completion is not None and record.completion_receipt is not None
     if not finished and (record.completion, record.completion_receipt) != (None, None):
         raise StatementError("a completion without its receipt, or a receipt without its completion")
-    if record.state != ("active" if finished else "provisional"):
+    if record.state not in ({"active", "revoked", "scrapped"} if finished else {"provisional", "scrapped"}):
         raise StatementError(f"the state is {record.state!r}, and a completion is {'there' if finished else 'missing'}")
     if record.completion is not None and record.completion_receipt is not None:
         _require(receipts.problem(root, record.completion, record.completion_receipt))
@@ -206,8 +212,9 @@ def closing_report(
 
 
 def right_order(line: Line, device: DeviceId, registered: PinRecord) -> None:
-    """The registry's record holds, and the unit's pin was made under this very order, which permits it."""
+    """The registry's record holds, the unit is not out, and its pin was made under this order, which permits it."""
     pinned = registry_record(line.root, device, registered)
+    not_out(registered)
     if pinned.order_id != line.work.order_id and registered.completion is not None:
         raise fault("passed-other-order", f"passed under {pinned.order_id}")
     if pinned.order_id != line.work.order_id:

@@ -53,7 +53,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry says; `detail` of a failure, the rest only of a pin whose signatures hold."""
 
-    state: Literal["active", "provisional", "not-pinned", "no-answer", "not-trusted"]
+    state: Literal["active", "provisional", "revoked", "scrapped", "not-pinned", "no-answer", "not-trusted"]
     fingerprint: str = ""
     station: str = ""
     emulated: bool | None = None
@@ -141,9 +141,8 @@ async def _registry(reader: Reader, device: DeviceId) -> RegistryView:
         statement = checks.registry_record(reader.root, device, record)
     except Fault as error:
         return RegistryView(state="not-trusted", detail=str(error))
-    state: Literal["active", "provisional"] = "active" if record.state == "active" else "provisional"
     return RegistryView(
-        state=state,
+        state=record.state,
         fingerprint=statement.fingerprint,
         station=statement.station,
         emulated=statement.declared.emulated,

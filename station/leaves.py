@@ -71,6 +71,7 @@ _SIGNER_CODES = {
     Code.TOKEN_PIN_WRONG: "signer-pin-wrong",
 }
 _CLOUD_CODES = {
+    Code.DEVICE_SCRAPPED: "device-scrapped",
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
     Code.KEY_ON_OTHER_DEVICE: "key-duplicate",
     Code.PINNED_UNDER_OTHER_JOB: "job-conflict",

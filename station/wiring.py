@@ -50,6 +50,7 @@ from station.port import FloorPort
 from station.root import load_root
 from station.rostering import keep_roster
 from station.same_log import require_same_log
+from station.scrapping import carry_scrap
 from station.voice import Voice
 from trust.root import TrustedRoot
 
@@ -78,6 +79,7 @@ async def open_floor(
         await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
         await admitted_order(plan.order, signer, store)
         await keep_leased(status, signer, cloud, plan.root, store)
+        await carry_scrap(status.orders, signer, cloud, plan.root, store)
         await keep_roster(cloud, plan.root, store, stamp_of(plan.config, plan.root), plan.paths.database)
         await require_no_surplus(status.orders, store, await pins_on_record(store))
         voice, stop = Voice(), StopSwitch()

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
+from trust.pin_act import State as PinState
 
 # The statement will never be taken: it is booked as a loss.
 REFUSED_FOR_GOOD = frozenset(
@@ -24,7 +25,7 @@ class CloudUnreachableError(Exception):
 class PinRecord:
     """What the registry holds about a device: pin statement and receipt, and when finished, those of the completion."""
 
-    state: str
+    state: PinState
     statement: Envelope
     receipt: Envelope
     completion: Envelope | None = None

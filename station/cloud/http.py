@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import httpx2
 import msgspec
@@ -37,11 +37,16 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Envelope
 
 
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
-    state: Literal["provisional", "active"]
+    state: Literal["provisional", "active", "revoked", "scrapped"]
     statement: msgspec.Raw
     receipt: msgspec.Raw
     completion: msgspec.Raw
     completion_receipt: msgspec.Raw
+
+
+class _Scrapped(msgspec.Struct, frozen=True, kw_only=True):
+    revocations: tuple[msgspec.Raw, ...]
+    next: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")] | None
 
 
 class _Granted(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +129,20 @@ class HttpCloud:
             raise _refusal(asked, status, answer)
         try:
             return Envelope.from_json(bytes(msgspec.json.decode(answer, type=_Granted).lease))
+        except _UNREADABLE as error:
+            text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+            raise CloudUnreachableError(text) from error
+
+    async def scrapped(self, order_sha256: str, page: str) -> tuple[tuple[Envelope, ...], str | None]:
+        """GET /v1/orders/{order_sha256}/revocations/{page}."""
+        path = f"/v1/orders/{order_sha256}/revocations/{page}"
+        asked = f"GET {self._url}{path}"
+        status, answer = await self._ask(asked, "GET", path, None)
+        if status != _OK:
+            raise _refusal(asked, status, answer)
+        try:
+            told = msgspec.json.decode(answer, type=_Scrapped)
+            return tuple(Envelope.from_json(bytes(each)) for each in told.revocations), told.next
         except _UNREADABLE as error:
             text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
             raise CloudUnreachableError(text) from error

@@ -99,6 +99,7 @@ CAUSES: dict[str, list[Cause]] = {
     "device-scrapped": [
         Cause(lease.scrapped_before_its_signature, {"leases": 5}),
         Cause(lease.scrapped_before_its_completion, {"leases": 5}),
+        Cause(lease.scrapped_says_the_registry),
     ],
     "line-stopped": [Cause(line.line_stopped)],
     "registry-unreachable": [Cause(line.registry_unreachable)],

@@ -6,14 +6,17 @@ verdict of its last insertion.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
+from station.cloud import PinRecord
 from station.events import UnitFinished
 from station.leasing import renew
 from station.order_report import room_left
 from tests.flow.bench import Bench, ShakyCloud
 from tests.flow.plant import REGISTRY, Parties
-from tests.flow.unit_causes import held
+from tests.flow.unit_causes import held, power_failed
 from tests.hsm.software_token import SoftwareToken, sealed
 from trust.lease import Lease
 from trust.revocation import Revocation
@@ -129,3 +132,17 @@ def scrap(bench: Bench, fingerprint: str) -> None:
     )  # fmt: skip
     signed = sealed(SoftwareToken(bench.plant.directory / "cloud"), said, "revocation")
     bench.parties().signer.verbs.import_revocation(signed)  # type: ignore[attr-defined]
+
+
+async def scrapped_says_the_registry(bench: Bench) -> UnitFinished:
+    """Pinned, its power failed, scrapped there, and the signer is not told yet: the unit is left as it is."""
+    assert (await power_failed(bench)).code == "power-failed"
+    steady = bench.parties().cloud
+
+    class Scrapped(ShakyCloud):
+        async def history(self, *args: Any) -> PinRecord | None:
+            found = await steady.history(*args)
+            return None if found is None else dataclasses.replace(found, state="scrapped")
+
+    bench.change(cloud=Scrapped(steady))
+    return await bench.insert()

@@ -314,7 +314,7 @@ NO_ANSWERS = {
     "unknown code": answer(409, error_body("made-up")),
     "error without stored": answer(409, b'{"error":{"code":"not-pinned","message":"no"}}'),
     "stored is nonsense": answer(409, error_body("device-has-other-key", stored={"state": "provisional"})),
-    "unknown state": answer(200, held(state="revoked")),
+    "unknown state": answer(200, held(state="ended")),
     "no receipt": answer(200, held(receipt=None)),
     "envelope is not one": answer(200, held(statement={"payload": "AA=="})),
     "envelope with spaces": answer(200, held().replace(b'"statement":{', b'"statement":{ ')),
