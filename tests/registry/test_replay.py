@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -61,8 +62,13 @@ class Try:
         return "taken"
 
 
+def at_noon() -> datetime:
+    """The clock stands still: what is tried again is never refused for its age."""
+    return datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
 def signed_in(door: Door, made: World) -> StationClient:
-    station = station_of(made)
+    station = station_of(made, now=at_noon().timestamp)
     station.nonce = door.guard._stations.nonce()
     heading = Heading(method="POST", path="/oauth/token", dpop=(station.proof("POST", "/oauth/token"),))
     answer: Any = door.grants[GRANT_TYPE](read_form(FORM, station.form()), heading).answer
@@ -101,7 +107,7 @@ def race(door: Door, tries: list[Try], times: int, threads: int = 32) -> Counter
 
 @pytest.fixture
 def door(database: Database, made: World) -> Door:
-    return open_door(database, made.trusted.root)
+    return open_door(database, made.trusted.root, now=at_noon)
 
 
 @pytest.mark.parametrize(("kind", "code"), KINDS)
@@ -137,7 +143,8 @@ def _digest(proof: Proof) -> bytes:
 
 def test_control_a_registry_that_looks_first_takes_more_than_one(database: Database, made: World, door: Door) -> None:
     tries = a_proof(signed_in(door, made))
-    looking = LooksFirst(database, made.trusted.root, door.guard._stations._nonces)  # type: ignore[attr-defined]
+    nonces = door.guard._stations._nonces  # type: ignore[attr-defined]
+    looking = LooksFirst(database, made.trusted.root, nonces, now=at_noon)
     told = race(Door(guard=Guard(looking, NoPeople()), grants={}), tries, 320)
     assert told["taken"] > 1, told
     assert told["taken"] + told["dpop-invalid"] == 320
@@ -148,7 +155,7 @@ def test_control_a_registry_that_looks_first_takes_more_than_one(database: Datab
 
 def _in_a_process(url: str, root: Root, tries: list[Try], times: int, go: Any, told: Any) -> None:
     database = Database.open(url)
-    door = open_door(database, root)
+    door = open_door(database, root, now=at_noon)
     door.guard._stations.nonce()  # opens the database, as a registry that serves has
     go.wait()
     told.put(dict(race(door, tries, times, 8)))
