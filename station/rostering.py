@@ -66,7 +66,9 @@ async def keep_roster(cloud: Registry, root: TrustedRoot, events: Events, stamp:
         envelope = await cloud.roster()
         roster = rosters.issued(root, envelope)
         await _take_up(envelope, roster, events, stamp, database)
-    except (CloudUnreachableError, CloudRefusedError) as error:
+    except CloudUnreachableError as error:  # the flow says so itself, of each unit that it holds
+        _LOG.info("the roster was not fetched: %s", error)
+    except CloudRefusedError as error:
         _LOG.warning("the roster was not fetched: %s", error)
     except (StatementError, RootError, RosterError) as error:
         _LOG.error("the registry's roster is not taken: %s", error)

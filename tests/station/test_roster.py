@@ -222,7 +222,7 @@ def test_another_keys_roster_is_not_taken(plant: Plant, caplog: pytest.LogCaptur
 
 
 def test_a_registry_that_is_away_stops_nothing(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.INFO)
     plant.give()
     fetched(plant)
     plant.cloud.envelope = None
