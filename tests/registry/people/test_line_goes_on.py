@@ -15,37 +15,19 @@ import pytest
 
 from registry.access.caller import Role
 from registry.access.denied import DeniedError
-from registry.access.opening import open_door
 from registry.app import create_app
 from registry.database import Database
-from registry.leases.service import LeaseService
-from registry.orders.service import OrderService
 from registry.people.accounts import CONSOLE
-from registry.people.roster import RosterService
 from registry.people.service import People
 from registry.people.sessions import Presented
-from registry.pins.batch import PinBatch
-from registry.pins.service import PinService
-from registry.services import Services
 from tests.registry.access import station_of
 from tests.registry.make import Device, World
 from tests.registry.people.crew import CHEAP, HOME, Clock, Member
 from tests.registry.people.guessing import ADDRESSES
-from tests.registry.test_api import STATUS
+from tests.registry.people.served import services_of
 from trust.verifier import PASSWORD, Cost
 
 PINS, GUESSERS = 15, 12
-
-
-def services_of(database: Database, made: World, people: People) -> Services:
-    door, signer = open_door(database, made.trusted.root, people.tokens), made.signer()
-    pins = PinService(database, made.trusted, signer)
-    return Services(
-        pins=pins, batch=PinBatch(database, made.trusted, signer, pins), leases=LeaseService(database, made.trusted, signer),
-        orders=OrderService(database, made.trusted), people=people,
-        rosters=RosterService(database, made.trusted, signer, people.accounts),  # type: ignore[arg-type]
-        status=STATUS, guard=door.guard, grants=door.grants,
-    )  # fmt: skip
 
 
 def member_of(people: People, clock: Clock) -> Member:
@@ -74,7 +56,7 @@ def test_stations_pin_and_people_sign_in_under_guesses(database: Database, made:
     member = member_of(people, clock)
     clock.ahead(30)
     member.device = people.sessions.open(member.shown(address=HOME)).device
-    app = create_app(services_of(database, made, people))
+    app = create_app(services_of(database, made, people, made.signer()))
     stop = threading.Event()
     threads = [threading.Thread(target=guess, args=(people, member, stop, each)) for each in range(GUESSERS)]
     for each in threads:

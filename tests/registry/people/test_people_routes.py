@@ -13,21 +13,15 @@ import httpx2
 import pytest
 
 from registry.access.caller import Role, Scope
-from registry.access.opening import Door, open_door
 from registry.app import create_app
 from registry.database import Database
-from registry.leases.service import LeaseService
-from registry.orders.service import OrderService
-from registry.people.roster import RosterService
 from registry.people.service import People
-from registry.pins.batch import PinBatch
-from registry.pins.service import PinService
 from registry.services import Services
 from tests.registry.access import StationClient, station_of
 from tests.registry.make import World, ec_key, public, world
 from tests.registry.people.crew import Crew, Member
+from tests.registry.people.served import services_of
 from tests.registry.people.test_roster_issued import RosterSigner
-from tests.registry.test_api import STATUS
 from trust.dsse import Envelope
 from trust.root import RegistryKeys
 from trust.roster import issued
@@ -40,7 +34,6 @@ class Desk:
     crew: Crew
     made: World
     services: Services
-    door: Door
 
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str = "", host: str = "192.0.2.10"
@@ -76,16 +69,8 @@ def desk(crew: Crew, database: Database) -> Desk:
     signer = RosterSigner()
     made = world(registry_keys=RegistryKeys(receipt=public(ec_key()).spki, roster=public(signer.key).spki))
     people = People(accounts=crew.accounts, sessions=crew.sessions, tokens=crew.tokens)
-    door = open_door(database, made.trusted.root, crew.tokens)
-    nobody: Any = made.signer()
-    pins = PinService(database, made.trusted, nobody)
-    services = Services(
-        pins=pins, batch=PinBatch(database, made.trusted, nobody, pins), leases=LeaseService(database, made.trusted, nobody),
-        orders=OrderService(database, made.trusted), people=people,
-        rosters=RosterService(database, made.trusted, signer, crew.accounts, now=crew.clock),  # type: ignore[arg-type]
-        status=STATUS, guard=door.guard, grants=door.grants,
-    )  # fmt: skip
-    return Desk(crew, made, services, door)
+    services = services_of(database, made, people, signer, now=crew.clock)
+    return Desk(crew, made, services)
 
 
 def error(answer: httpx2.Response) -> tuple[int, str]:

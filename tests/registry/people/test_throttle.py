@@ -144,7 +144,7 @@ def test_addresses_are_networks_where_hosts_change(crew: Crew) -> None:
 def test_guesses_from_fifty_addresses(crew: Crew) -> None:
     """A slice of the campaign below."""
     campaign = Campaign.make(crew, seed=7)
-    campaign.run(1_000, rounds=4)
+    campaign.run(700, rounds=3)
     campaign.require_bounded()
 
 
@@ -154,7 +154,7 @@ def test_control_without_the_bound_a_user_is_guessed_at_without_end(
     monkeypatch.setattr(throttle, "begin", lambda *_: None)
     monkeypatch.setattr(throttle, "require_may", lambda *_: None)
     campaign = Campaign.make(crew, seed=7)
-    campaign.run(600, rounds=1)
+    campaign.run(500, rounds=1)
     with pytest.raises(AssertionError, match="evaluated"):
         campaign.require_bounded()
 
