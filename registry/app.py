@@ -38,6 +38,7 @@ from registry.telemetry.watching import declared
 from trust.codes import Code
 
 _log = logging.getLogger(__name__)
+_A_DAY_S = 86_400
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
 
 
@@ -138,7 +139,10 @@ def _refused(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RefusedError):
         raise error
     stored: PinRecord | None = error.stored
-    return answered(status_of(error.code), error_answer(error.code, str(error), stored))
+    response = answered(status_of(error.code), error_answer(error.code, str(error), stored))
+    if error.code is Code.TOO_MANY_REQUESTS:  # a count of days, not of seconds as the limits'
+        response.headers["retry-after"] = str(_A_DAY_S)
+    return response
 
 
 def _not_signed(_request: Request, error: Exception) -> Response:
