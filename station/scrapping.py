@@ -49,8 +49,8 @@ async def carry_scrap(
     try:
         for order in orders:
             await _carry(order.order_sha256, signer, cloud, root, papers)
-    except CloudUnreachableError as error:
-        _LOG.warning("scrap was not asked for: %s", error)
+    except CloudUnreachableError as error:  # the flow says so itself, of each unit that it holds
+        _LOG.info("scrap was not asked for: %s", error)
     except StatementError as error:
         raise fault("registry-wrong", f"a revocation: {error}") from error
     except LEAF_ERRORS as error:
