@@ -9,4 +9,4 @@ from trust.root import TrustedRoot
 
 def who(envelope: Envelope, trusted: TrustedRoot, root_sha256: str) -> list[str]:
     """The approvers' names, by the version of the root that the document names; the document has been verified."""
-    return [each.person for each in approvals(envelope, trusted.at(root_sha256).approvers)]
+    return sorted(each.person for each in approvals(envelope, trusted.at(root_sha256).approvers))

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Select, Table, exists, func, or_, select, tuple_
 
+from registry.checking_leases import lease_findings, raise_findings
 from registry.database import Database
 from registry.pins.finding import Finding
 from registry.pins.reading import judged
@@ -26,6 +27,7 @@ from registry.tables import (
     pin_acts,
     pins,
     receipts,
+    reported_pins,
     revocations,
     roots,
     signature_r,
@@ -38,6 +40,7 @@ from trust.statement import StatementError, read
 
 _DEVICES: Final = 200
 _ROWS: Final = 1000
+_REPORTED = (reported_pins.c.station, reported_pins.c.number)
 
 
 def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterator[Finding]:
@@ -48,6 +51,9 @@ def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
         _orders(database),
         *(_strays(database, table, key, known, text) for table, key, known, text in _belonging()),
         _counts(database),
+        lease_findings(database, trusted),
+        raise_findings(database, trusted),
+        _strays(database, reported_pins, _REPORTED, _in_a_lease(), "extra: no lease of this station covers it"),
     )
 
 
@@ -86,6 +92,10 @@ def _belonging() -> list[tuple[Table, tuple[Column[Any], ...], ColumnElement[boo
         (revocations, (revocations.c.act_sha256,), _of_a_pin(revocations), "extra: its device has no pin"),
         (receipts, (receipts.c.statement_sha256,), told, "extra: no statement or act has this hash"),
     ]
+
+
+def _in_a_lease() -> ColumnElement[bool]:
+    return exists().where(leases.c.station == reported_pins.c.station, leases.c.signed >= reported_pins.c.number)
 
 
 def _of_a_pin(table: Table) -> ColumnElement[bool]:

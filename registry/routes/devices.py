@@ -6,6 +6,8 @@ sees and brings devices of the orders that name it. Never decides what an act do
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from starlette.responses import Response
 
@@ -37,6 +39,7 @@ from trust.pin_act import PinActKind
 
 _CARRIERS = (Role.LEAD, Role.ENGINEER)
 _FIRST = "first"
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def get_device(services: Services, asked: Asked) -> Response:
@@ -98,6 +101,8 @@ def post_unscrap(services: Services, asked: Asked) -> Response:
 def post_proposal(services: Services, asked: Asked) -> Response:
     """Propose an act on a device to those who may approve one. Changes nothing."""
     request = read_request(asked.body, ProposalRequest)
+    if not request.reason.isprintable():
+        raise RefusedError(Code.MALFORMED, "reason: one line of plain text, please")
     assert isinstance(asked.caller, PersonCaller)  # noqa: S101 - by the route's access
     made = services.proposals.propose(
         asked.device, request.kind, request.reason, proposer=asked.caller.user_id, source="api", spki=request.spki
@@ -113,8 +118,10 @@ def get_proposals(services: Services, asked: Asked) -> Response:
 
 def get_revocations(services: Services, asked: Asked) -> Response:
     """Revocations of the devices scrapped under an order, page by page: the first one is `first`."""
-    after = asked.path["page"]
-    order, found, last = services.acts.scrapped_under(asked.path["order_sha256"], "" if after == _FIRST else after)
+    order_sha256, page_name = asked.path["order_sha256"], asked.path["page"]
+    if not _HASH.fullmatch(order_sha256) or not (page_name == _FIRST or _HASH.fullmatch(page_name)):
+        raise RefusedError(Code.MALFORMED, "an order is named by 64 hex digits, a page by the answer before it")
+    order, found, last = services.acts.scrapped_under(order_sha256, "" if page_name == _FIRST else page_name)
     if isinstance(asked.caller, StationCaller) and asked.caller.name not in order.stations:
         raise RefusedError(Code.NOT_AUTHORISED, f"the order does not name station {asked.caller.name}")
     page = RevocationsAnswer(revocations=tuple(raw(each) for each in found), next=last)
@@ -188,6 +195,6 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/orders/{order_sha256}/revocations/{page}", work=get_revocations,
-        access=either(Scope.PINS_READ, *_CARRIERS, Role.AUDITOR), answer=RevocationsAnswer, refusals=(403, 404),
+        access=either(Scope.PINS_READ, *_CARRIERS, Role.AUDITOR), answer=RevocationsAnswer, refusals=(400, 403, 404),
     ),
 )  # fmt: skip

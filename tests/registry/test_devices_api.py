@@ -182,6 +182,7 @@ def test_proposals_change_nothing(site: Living, api: Api) -> None:
         "scrap", "repin",
     ]  # fmt: skip
     assert api.ask("GET", path(device)).content == before
+    assert error(post(api, device, "/proposals", kind="scrap", reason="eight and a \x00")) == (400, "malformed")
     wrong = base64.b64encode(b"no key").decode()
     assert error(post(api, device, "/proposals", kind="repin", reason="for a test", spki=wrong)) == (
         403, "statement-invalid",
@@ -216,6 +217,8 @@ def test_revocations_of_an_order_page_by_page(site: Living, api: Api, monkeypatc
     told = [revoked(site.made.trusted, each) for each in found]
     assert sorted(each.device_id for each in told) == sorted(str(each.device_id) for each in devices)
     assert error(api.ask("GET", f"/v1/orders/{'ab' * 32}/revocations/first")) == (404, "order-unknown")
+    for odd in (f"/v1/orders/{order}/revocations/%00", "/v1/orders/%00/revocations/first"):
+        assert error(api.ask("GET", odd)) == (400, "malformed")
 
 
 def test_a_record_that_does_not_verify_is_not_told(site: Living, api: Api) -> None:

@@ -133,7 +133,7 @@ def other(value: Any, *, blob: bool) -> Any:
         case str() if value in {"active", "scrapped"}:
             return "revoked"
         case str() if value.endswith("Z"):
-            return value.replace("2026-12-", "2026-11-")
+            return value.replace("2026-", "2025-")
         case _:
             return ("1" if value[0] != "1" else "2") + value[1:]
 
