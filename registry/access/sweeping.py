@@ -50,12 +50,12 @@ def sweep(connection: Connection, now_s: int) -> int:
     return gone + sum(connection.execute(each, {"now": now_s}).rowcount for each in (_OLD_TOKENS, _OLD_USED))
 
 
-def _old(table: Table) -> Delete:
+def _old(table: Table, most: int = MOST) -> Delete:
     key = next(iter(table.primary_key))
     over = (
         select(key)
         .where(table.c.expires_at < bindparam("now"))
-        .limit(MOST)
+        .limit(most)
         .with_for_update(skip_locked=True)  # PostgreSQL: another process sweeps these; SQLite has one writer
     )
     return delete(table).where(key.in_(over))
