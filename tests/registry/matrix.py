@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from registry.access.caller import Access, StationCaller
+from registry.access.caller import STATION_SCOPES, Access, StationCaller
 from registry.routes import ROUTES
 from registry.routes.route import Route
 from registry.settings import Home
@@ -102,9 +102,7 @@ def cells(
     access = {(each.method, each.path): each.access for each in declared}
 
     async def ask(client: httpx2.AsyncClient) -> list[Cell]:
-        known = station_of(cast.made)
-        await known.sign_in(client)
-        cast.nonce = known.nonce or ""
+        await _know(client, cast)
         return [
             await _cell(client, cast, operation, row, access[operation], who, mine)
             for operation, row in rows.items() for who in cast.all() for mine in (True, False)
@@ -134,11 +132,20 @@ def _word(response: httpx2.Response) -> str:
     return f"{response.status_code} {error if isinstance(error, str) else error['code']}"
 
 
+async def _know(client: httpx2.AsyncClient, cast: Cast) -> None:
+    """A nonce for proofs, as any station gets one."""
+    known = station_of(cast.made)
+    await known.sign_in(client)
+    cast.nonce = known.nonce or ""
+
+
 async def _pin(client: httpx2.AsyncClient, cast: Cast) -> None:
     """Each station's device, so that there is an object to ask for."""
+    await _know(client, cast)
     for station, things in cast.things.items():
         path, body = f"/v1/pins/{things.pinned.device_id}", pin_body(things.statement, things.order)
-        response = await station_of(cast.made, station).ask(client, "PUT", path, body)
+        headers = cast.station(station, STATION_SCOPES).headers("PUT", path)
+        response = await client.put(path, content=body, headers=headers)
         assert response.status_code == 200, response.text
 
 
@@ -150,11 +157,11 @@ def operations(registry: Registry) -> set[Operation]:
 
 
 @contextmanager
-def opened(place: Path) -> Iterator[tuple[Registry, Cast]]:
+def opened(place: Path, rate_factor: float = 0.0) -> Iterator[tuple[Registry, Cast]]:
     """A registry whose root names people, and everybody at its door."""
     plant = make_plant(place, approved_world)
     config = plant.directory / "registry.toml"
-    config.write_text(config.read_text().replace("rate_factor = 1.0", "rate_factor = 0.0"))
+    config.write_text(config.read_text().replace("rate_factor = 1.0", f"rate_factor = {rate_factor}"))
     ready = open_registry(Home.load(plant.directory), plant.made.trusted, plant.made.signer())
     ready.health.look()
     registry, cast = Registry(ready.app, plant.made), Cast.over(ready.database, plant.made)

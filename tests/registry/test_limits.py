@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from registry.access.caller import STATION_SCOPES, Role
 from registry.limits.buckets import Buckets, Rate
 from registry.limits.rates import ADDRESS, CALLER, Limits, RouteClass
 from registry.limits.requests import AddressLimit, too_many
+from tests.registry.cast import Cast, Who
+from tests.registry.fuzzing import quick_place
+from tests.registry.matrix import opened
 
 
 @dataclass(slots=True)
@@ -234,3 +239,26 @@ def test_hidden_addresses_are_not_counted() -> None:
         counted.strike("10.0.0.1", RouteClass.SECRET)
     assert not any(counted.address("10.0.0.1") + counted.stranger(RouteClass.SECRET, "10.0.0.1") for _ in range(5000))
     assert len(counted.strangers) == 0
+
+
+@pytest.mark.parametrize("factor", [0.02, 0.0], ids=["limited", "control: limits off"])
+def test_a_caller_who_asks_too_often_is_known_at_the_real_door(factor: float) -> None:
+    """Real credentials at the application as it is served: one station is told to wait, the other and a person are not."""
+
+    async def ask(client: httpx2.AsyncClient, cast: Cast, who: Who) -> httpx2.Response:
+        path = f"/v1/pins/{cast.things[who.station or 'station-01'].pinned.device_id}"
+        return await client.get(path, headers=who.headers("GET", path))
+
+    async def run(client: httpx2.AsyncClient, cast: Cast) -> list[httpx2.Response]:
+        first, second = (cast.station(name, STATION_SCOPES) for name in ("station-01", "station-02"))
+        found: list[httpx2.Response] = []
+        while len(found) < 100 and (not found or found[-1].status_code == 200):
+            found.append(await ask(client, cast, first))
+        return [*found, await ask(client, cast, second), await ask(client, cast, cast.session(Role.AUDITOR))]
+
+    with quick_place() as place, opened(place, factor) as (registry, cast):
+        *asked, second, person = asyncio.run(registry.with_client(lambda client: run(client, cast)))
+    assert (second.status_code, person.status_code) == (200, 200)
+    assert [each.status_code for each in asked[:-1]] == [200] * (len(asked) - 1) and len(asked) > 20
+    assert asked[-1].status_code == (429 if factor else 200)
+    assert factor == 0.0 or int(asked[-1].headers["retry-after"]) >= 1
