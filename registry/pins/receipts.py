@@ -20,6 +20,7 @@ from registry.pins import store
 from registry.pins.record import Entry, PinRecord
 from registry.pins.store import Stored, StoredPin
 from trust.dsse import Envelope
+from trust.keys import PublicKey
 from trust.pin_act import State
 from trust.root import TrustedRoot
 from trust.statement import Receipt, StatementError, verify
@@ -66,21 +67,12 @@ class Receipts:
         except (SignerUnavailableError, SignerError) as error:
             _log.warning("receipts are not signed", exc_info=error, extra={"part": "signer"})
             return dict.fromkeys(due, _unavailable(error))
+        key = self.trusted.root.receipt_key  # read once: each look at the root decodes it
         found = {
-            each.statement_sha256: self._checked(each, got) for each, got in zip(due.values(), answers, strict=True)
+            each.statement_sha256: _checked(each, got, key) for each, got in zip(due.values(), answers, strict=True)
         }
         signed = {sha256: each for sha256, each in found.items() if isinstance(each, Envelope)}
         return {**found, **self._keep_all(signed)}
-
-    def _checked(self, receipt: Receipt, answer: Envelope | SignerError) -> Envelope | ReceiptUnavailableError:
-        try:
-            if isinstance(answer, SignerError):
-                raise answer
-            _require_same(receipt, verify(answer, Receipt, self.trusted.root.receipt_key))
-        except (SignerError, StatementError) as error:
-            _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})
-            return _unavailable(error)
-        return answer
 
     def _keep_all(self, signed: Mapping[str, Envelope]) -> Mapping[str, Envelope]:
         if not signed:
@@ -145,6 +137,17 @@ def _record(
     ]
     completion = entries[1] if len(entries) > 1 else None
     return PinRecord(device=pin.device, pin=entries[0], completion=completion, life=pin.life)
+
+
+def _checked(receipt: Receipt, answer: Envelope | SignerError, key: PublicKey) -> Envelope | ReceiptUnavailableError:
+    try:
+        if isinstance(answer, SignerError):
+            raise answer
+        _require_same(receipt, verify(answer, Receipt, key))
+    except (SignerError, StatementError) as error:
+        _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})
+        return _unavailable(error)
+    return answer
 
 
 def _unavailable(error: Exception) -> ReceiptUnavailableError:
