@@ -16,7 +16,6 @@ _ROLLED_BACK = frozenset({"40001", "40P01"})  # serialization failure, deadlock 
 _GOING_OR_COMING = frozenset({"57P01", "57P02", "57P03"})  # shut down, crashed beside us, starting up
 _CONNECTION = "08"  # the class of connection failures
 _PAUSES_S = (0.05, 0.2, 0.5)  # a server that starts again after a crash is back in about so long
-RETRY_AFTER_S = 1
 
 
 class DatabaseError(Exception):

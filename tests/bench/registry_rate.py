@@ -201,7 +201,7 @@ def signer(place: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def serving(directory: Path, root: Path) -> Iterator[None]:
+def serving(directory: Path, root: Path) -> Iterator[int]:
     argv = (sys.executable, "-m", "hsm", "serve", "--dir", str(directory), "--root", str(root))
     process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -209,7 +209,7 @@ def serving(directory: Path, root: Path) -> Iterator[None]:
         for text in process.stderr:
             if text.startswith("ready"):
                 break
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.communicate(timeout=10)
@@ -226,26 +226,58 @@ def measure(server: Server, place: Path, given: argparse.Namespace, token: Path 
         work = batches(work, given.batch)
     stored(server, name, fleet, given.stored)
 
-    def run() -> None:
+    def run(signer_pid: int) -> None:
         with running(fleet):
             send = many if given.batch else one
-            drive(fleet, work[:WARM], 60, send)
-            found = drive(fleet, work[WARM:] if not given.batch else work[STATIONS:], given.seconds, send)
+            drive(fleet, work[:STATIONS] if given.batch else work[:WARM], 60, send)
+            parties = parties_of(fleet, server, signer_pid)
+            before = {name: cpu_s(pids()) for name, pids in parties.items()}
+            found = drive(fleet, work[STATIONS:] if given.batch else work[WARM:], given.seconds, send)
+            after = {name: cpu_s(pids()) for name, pids in parties.items()}
             bare = bare_inserts(server, 8 * given.processes, 4096)
             size = f", {given.stored} devices stored" if given.stored else ""
             how = f"batches of {given.batch}" if given.batch else "single pins"
-            sys.stdout.write(
-                found.line(f"{how}, {given.processes} processes, receipts from {given.signer}{size}") + "\n"
-            )
-            sys.stdout.write(f"  bare INSERT with commit: {bare:.0f}/s; ratio {bare * found.took_s / found.pins:.1f}\n")
+            say(found.line(f"{how}, {given.processes} processes, receipts from {given.signer}{size}"))
+            say(f"  bare INSERT with commit: {bare:.0f}/s; ratio {bare * found.took_s / found.pins:.1f}")
+            used = {name: 1000 * (after[name] - before[name]) / found.pins for name in before}
+            say("  processor ms a pin: " + ", ".join(f"{name} {ms:.2f}" for name, ms in used.items()))
             for each in found.errors[:3]:
-                sys.stdout.write(f"  {each[:300]}\n")
+                say(f"  {each[:300]}")
 
     if token is None:
-        run()
+        run(0)
     else:
-        with serving(token, place / "fleet" / "root.json"):
-            run()
+        with serving(token, place / "fleet" / "root.json") as pid:
+            run(pid)
+
+
+def parties_of(fleet: Fleet, server: Server, signer_pid: int) -> dict[str, Callable[[], list[int]]]:
+    """Whose processor time is told apart."""
+    postmaster = server.process.pid if server.process is not None else 0
+    return {
+        "registry": lambda: [each.process.pid for each in fleet.processes if each.process is not None],
+        "database": lambda: [postmaster, *children(postmaster)],
+        "signer": lambda: [signer_pid] if signer_pid else [],
+        "clients": lambda: [os.getpid()],
+    }
+
+
+def children(parent: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Processor seconds that these processes have used, and children of theirs that are gone."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
