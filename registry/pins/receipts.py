@@ -35,8 +35,8 @@ class Receipts:
     database: Database
     trusted: TrustedRoot
     signer: ReceiptSigner
-    sign_one: Callable[[Receipt], Envelope] | None = None
-    """By what a single receipt is signed, if not by the signer's own verb."""
+    together: Callable[[Receipt], Envelope] | None = None
+    """Makes a receipt beside others that are wanted at this moment (`registry.pins.together`)."""
 
     def complete(self, stored: StoredPin) -> PinRecord:
         """The record with every receipt it is due; ReceiptUnavailableError if one is missing and cannot be signed."""
@@ -53,6 +53,16 @@ class Receipts:
         due = {each.statement_sha256: each for pin in stored for each in self._missing(pin)}
         made = self._made(due) if due else {}
         return [_record(pin, made) for pin in stored]
+
+    def make(self, receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
+        """Each receipt, signed and kept; or the ReceiptUnavailableError that says why there is none."""
+        if len(receipts) > 1:
+            made = self._made({each.statement_sha256: each for each in receipts})
+            return [made[each.statement_sha256] for each in receipts]
+        try:
+            return [self._sign(receipts[0])]
+        except ReceiptUnavailableError as error:
+            return [error]
 
     def _missing(self, pin: StoredPin) -> Iterator[Receipt]:
         if pin.pin.receipt is None:
@@ -84,7 +94,7 @@ class Receipts:
         return signed
 
     def _entry(self, pin: StoredPin, each: Stored, subject: Literal["pin", "completion"], state: State) -> Entry:
-        receipt = each.receipt or self._sign(self._due(pin, each, subject, state))
+        receipt = each.receipt or (self.together or self._sign)(self._due(pin, each, subject, state))
         return Entry(statement=each.statement, registered_at=each.registered_at, receipt=receipt)
 
     def _due(self, pin: StoredPin, each: Stored, subject: Literal["pin", "completion"], state: State) -> Receipt:
@@ -104,7 +114,7 @@ class Receipts:
 
     def _sign(self, receipt: Receipt) -> Envelope:
         try:
-            signed = (self.sign_one or self.signer.sign_receipt)(receipt)
+            signed = self.signer.sign_receipt(receipt)
             _require_same(receipt, verify(signed, Receipt, self.trusted.root.receipt_key))
         except (SignerUnavailableError, SignerError, StatementError) as error:
             _log.warning("a receipt is not signed", exc_info=error, extra={"part": "signer"})

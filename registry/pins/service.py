@@ -38,9 +38,8 @@ class PinService:
     ) -> None:
         self._database = database
         self._trusted = trusted
-        self._receipts = Receipts(
-            database=database, trusted=trusted, signer=signer, sign_one=Together(signer).sign_receipt
-        )
+        receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        self._receipts = replace(receipts, together=Together(receipts.make).receipt)
         self._intake = Intake(trusted)
         self._now = now
 

@@ -7,20 +7,23 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
-from hsm.signer import SignerError, SignerUnavailableError
+from hsm.signer import ReceiptSigner, SignerError
+from registry.database import Database
+from registry.errors import ReceiptUnavailableError
+from registry.pins.service import PinService
 from registry.pins.together import Together
-from tests.registry.make import SoftwareReceiptSigner, World, world
-from trust.codes import Code
+from tests.registry.make import Device, SoftwareReceiptSigner, World, world
 from trust.dsse import Envelope
 from trust.statement import Receipt, read
 
 THREADS = 24
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def made() -> World:
     return world()
 
@@ -34,40 +37,33 @@ def receipt(made: World, number: int) -> Receipt:
 
 
 @dataclass(slots=True)
-class Slow(SoftwareReceiptSigner):
-    """A signer that takes its time for a request, however many receipts it holds, and refuses one of them."""
+class Slow:
+    """Takes its time for a turn, however many receipts it holds, and refuses one of them."""
 
-    requests: list[int] = field(default_factory=list)
+    signer: SoftwareReceiptSigner
+    turns: list[int] = field(default_factory=list)
     refused: int = -1
     at_once: int = 0
-    bug: bool = False
+    fault: Exception | None = None
 
-    def sign_receipt(self, receipt: Receipt) -> Envelope:
-        (answer,) = self.sign_receipts([receipt])
-        if isinstance(answer, SignerError):
-            raise answer
-        return answer
-
-    def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+    def make(self, receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
         self.at_once += 1
-        assert self.at_once == 1, "two requests at once"
-        self.requests.append(len(receipts))
+        assert self.at_once == 1, "two turns at once"
+        self.turns.append(len(receipts))
         time.sleep(0.05)
         self.at_once -= 1
-        if self.bug:
-            raise ZeroDivisionError
         if self.fault is not None:
             raise self.fault
         return [
-            SignerError(Code.STATEMENT_INVALID, "planted") if int(each.statement_sha256, 16) == self.refused
-            else SoftwareReceiptSigner.sign_receipt(self, each)
+            ReceiptUnavailableError("planted") if int(each.statement_sha256, 16) == self.refused
+            else self.signer.sign_receipt(each)
             for each in receipts
         ]  # fmt: skip
 
 
 @pytest.fixture
 def slow(made: World) -> Slow:
-    return Slow(made.trusted, made.receipt_key)
+    return Slow(SoftwareReceiptSigner(made.trusted, made.receipt_key))
 
 
 def all_at_once(sign: Callable[[Receipt], Envelope], made: World) -> list[Envelope | Exception]:
@@ -77,7 +73,7 @@ def all_at_once(sign: Callable[[Receipt], Envelope], made: World) -> list[Envelo
         start.wait()
         try:
             return sign(receipt(made, number))
-        except (SignerError, SignerUnavailableError, ZeroDivisionError) as error:
+        except (ReceiptUnavailableError, ZeroDivisionError) as error:
             return error
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -85,10 +81,10 @@ def all_at_once(sign: Callable[[Receipt], Envelope], made: World) -> list[Envelo
 
 
 def test_many_are_signed_in_few_requests_and_each_gets_its_own(made: World, slow: Slow) -> None:
-    found = all_at_once(Together(slow).sign_receipt, made)
+    found = all_at_once(Together(slow.make).receipt, made)
     for number, each in enumerate(found):
         assert isinstance(each, Envelope) and read(each, Receipt) == receipt(made, number)
-    assert len(slow.requests) <= 4 and sum(slow.requests) == THREADS
+    assert len(slow.turns) <= 4 and sum(slow.turns) == THREADS
 
 
 def test_control_alone_each_is_a_request(made: World, slow: Slow) -> None:
@@ -96,34 +92,62 @@ def test_control_alone_each_is_a_request(made: World, slow: Slow) -> None:
 
     def sign(wanted: Receipt) -> Envelope:
         with turn:
-            return slow.sign_receipt(wanted)
+            (answer,) = slow.make([wanted])
+        assert isinstance(answer, Envelope)
+        return answer
 
     all_at_once(sign, made)
-    assert len(slow.requests) == THREADS
+    assert len(slow.turns) == THREADS
 
 
 def test_no_request_holds_more_than_a_frame(made: World, slow: Slow) -> None:
-    all_at_once(Together(slow, most=5).sign_receipt, made)
-    assert max(slow.requests) <= 5 and sum(slow.requests) == THREADS
+    all_at_once(Together(slow.make, most=5).receipt, made)
+    assert max(slow.turns) <= 5 and sum(slow.turns) == THREADS
 
 
 def test_one_that_is_refused_harms_none_beside_it(made: World, slow: Slow) -> None:
     slow.refused = 7
-    found = all_at_once(Together(slow).sign_receipt, made)
+    found = all_at_once(Together(slow.make).receipt, made)
     assert [number for number, each in enumerate(found) if not isinstance(each, Envelope)] == [7]
 
 
-@pytest.mark.parametrize("bug", [False, True], ids=["away", "bug"])
-def test_when_the_signer_fails_everybody_is_told_and_the_next_is_signed(bug: bool, made: World, slow: Slow) -> None:
-    slow.fault, slow.bug = SignerUnavailableError("planted"), bug
-    together = Together(slow)
-    wanted = ZeroDivisionError if bug else SignerUnavailableError
-    assert {type(each) for each in all_at_once(together.sign_receipt, made)} == {wanted}
-    slow.fault, slow.bug = None, False
-    assert read(together.sign_receipt(receipt(made, 1)), Receipt).device_id == f"{1:024x}"
+def test_when_a_turn_fails_everybody_in_it_is_told_and_the_next_is_made(made: World, slow: Slow) -> None:
+    slow.fault = ZeroDivisionError("planted")
+    together = Together(slow.make)
+    assert {type(each) for each in all_at_once(together.receipt, made)} == {ZeroDivisionError}
+    slow.fault = None
+    assert read(together.receipt(receipt(made, 1)), Receipt).device_id == f"{1:024x}"
 
 
-def test_alone_it_goes_by_the_verb_for_one(made: World) -> None:
-    signer = SoftwareReceiptSigner(made.trusted, made.receipt_key)
-    signed = Together(signer).sign_receipt(receipt(made, 3))
-    assert read(signed, Receipt) == receipt(made, 3)
+def test_pins_at_one_moment_cost_signer_and_database_fewer_turns_than_pins(
+    database: Database, made: World, signer: SoftwareReceiptSigner
+) -> None:
+    """With the real service; each of them has its own receipt, kept, and the signer was asked for many at once."""
+    asked: list[int] = []
+    many, one = signer.sign_receipts, signer.sign_receipt
+
+    class Counting:
+        def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
+            asked.append(len(receipts))
+            time.sleep(0.02)
+            return many(receipts)
+
+        def sign_receipt(self, wanted: Receipt) -> Envelope:
+            asked.append(1)
+            time.sleep(0.02)
+            return one(wanted)
+
+    service = PinService(database, made.trusted, cast("ReceiptSigner", Counting()))
+    devices = [Device() for _ in range(THREADS)]
+    bodies = [made.pin(each) for each in devices]
+    with ThreadPoolExecutor(THREADS) as pool:
+        pinned = list(
+            pool.map(
+                lambda each: service.pin(each[0].device_id, each[1], made.order_envelope),
+                zip(devices, bodies, strict=True),
+            )
+        )
+    for body, record in zip(bodies, pinned, strict=True):
+        assert read(record.pin.receipt, Receipt).statement_sha256 == body.payload_sha256
+        assert service.find(record.device) == record
+    assert sum(asked) == THREADS and len(asked) < THREADS
