@@ -17,7 +17,7 @@ from sqlalchemy import LargeBinary
 from registry.checking import findings
 from registry.database import Database, sqlite_url
 from registry.pins.reading import UntrustedError, current
-from registry.pins.rows import of_device
+from registry.pins.rows import of_device, of_devices
 from registry.tables import completions, metadata, orders, pin_acts, pins, receipts, revocations, signature_r
 from tests.registry.living import WHO, Living, living
 from tests.registry.make import Device, ec_key
@@ -210,3 +210,23 @@ def test_an_act_that_too_few_have_signed_is_no_act_however_it_came_into_the_tabl
 
 def site_device(filled: Filled, number: int) -> Device:
     return filled.site.devices[filled.devices[number]]
+
+
+def test_the_check_holds_few_devices_at_a_time_and_misses_none(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def counted(connection: Any, ids: Any) -> Any:
+        held.append(len(ids))
+        return of_devices(connection, ids)
+
+    monkeypatch.setattr("registry.checking.of_devices", counted)
+    monkeypatch.setattr("registry.checking._DEVICES", 1)
+    monkeypatch.setattr("registry.checking._ROWS", 2)
+    monkeypatch.setattr("registry.checking_leases._CHUNK", 1)
+    for device in filled.devices:
+        edit = ("UPDATE pins SET registered_at = '2025-01-01T00:00:00.000Z' WHERE device_id = ?", (device,))
+        with edited(filled, tmp_path, edit) as copy:
+            assert [each.key for each in findings(copy, filled.site.made.trusted, NOW)] == [device]
+    assert max(held) == 1
