@@ -82,7 +82,8 @@ def _receipts(connection: Connection, rows: Iterable[Row]) -> dict[str, bytes]:
 def _rows(connection: Connection, table: Table, key: Column[Any], values: Sequence[str]) -> list[Row]:
     if not values:
         return []
-    return [dict(row) for row in connection.execute(select(table).where(key.in_(values))).mappings()]
+    among = key == values[0] if len(values) == 1 else key.in_(values)  # IN is spelt anew for each number of values
+    return [dict(row) for row in connection.execute(select(table).where(among)).mappings()]
 
 
 def _grouped(rows: Iterable[Row], key: str) -> defaultdict[str, list[Row]]:

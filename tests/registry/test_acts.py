@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -21,12 +22,14 @@ from registry.rights import grant
 from tests.registry.living import TWO, WHO, Living, living
 from tests.registry.make import Device, PrivateKey, ec_key, public, rsa_key
 from tests.registry.postgres import Server
+from tests.trust.people import approved_by, approvers, file_of, next_root, person
 from tests.trust.pin_acts import NOW, utc
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.pin_life import Life
 from trust.rekey import Step
 from trust.revocation import revoked
+from trust.root_file import parse, wrap
 
 pytestmark = pytest.mark.both_databases
 ENDS = utc(NOW + timedelta(days=7))
@@ -295,6 +298,28 @@ def _other_key(site: Living, act: Envelope) -> Envelope:
     from trust.rekey import Authorisation
 
     return site.leave_of(Authorisation.parse(site.leave(act).payload), ec_key())
+
+
+# ---- years later
+
+
+def test_what_was_approved_stays_so_when_an_approver_leaves_and_nothing_new_is(site: Living) -> None:
+    device, new = site.device(), ec_key()
+    early = site.act(device, "revoke")
+    site.repinned(device, new, ends_at=ENDS)
+    before = site.read(device)
+    first, nora = site.made.trusted.root, person("nora", "product-owner")
+    who = {name: each for name, each in WHO.items() if name != "pia"} | {"nora": nora}
+    line = approved_by(wrap(first), WHO["ada"], WHO["ben"])
+    following = approved_by(wrap(next_root(first, line, approvers=approvers(who.values()))), WHO["ada"], WHO["ben"])
+    site.made = replace(site.made, trusted=parse(file_of(line, following)))
+    site.signer.trusted = site.made.trusted
+    assert site.read(device) == before
+    renewed = Device(key=new, device_id=device.device_id, job=device.job)
+    assert refused(site, device, early, "revoke") is Code.ACT_NOT_APPROVED
+    assert refused(site, device, site.act(renewed, "revoke"), "revoke") is Code.ACT_NOT_APPROVED
+    by_nora = site.act(renewed, "revoke", nora, WHO["quinn"])
+    assert site.acts.do(device.device_id, "revoke", by_nora).state == "revoked"
 
 
 # ---- the database decides
