@@ -1,6 +1,6 @@
 """The registry over HTTPS. The one importer of `httpx2`; knows the API of docs/statements.md and nothing of the flow.
 
-Trusts one TLS root, the trust root's, and no proxy but the one given. What an answer means says `station.cloud.answers`.
+Trusts one TLS root, the trust root's, and no proxy but the one given. What answers mean says `station.cloud.answers`.
 Never follows a redirect.
 """
 
