@@ -201,7 +201,7 @@ class Load:
 
 def judge(database_url: str, told: Told) -> list[str]:
     """Everything that the database does not hold as the stations were told; and what it holds twice."""
-    wrong = list(told.violations)
+    wrong, given = list(told.violations), dict(told.receipts)  # before the database is asked: the load may still run
     with connected(database_url) as connection:
         rows = connection.execute(
             "SELECT pins.device_id, receipts.envelope FROM pins LEFT JOIN receipts USING (statement_sha256)"
@@ -212,9 +212,9 @@ def judge(database_url: str, told: Told) -> list[str]:
         ).fetchone()
         counted = connection.execute("SELECT coalesce(sum(pins), 0) FROM order_counts").fetchone()
     held = {device: None if receipt is None else bytes(receipt).decode() for device, receipt in rows}
-    lost = [device for device in told.receipts if device not in held]
+    lost = [device for device in given if device not in held]
     wrong += [f"{len(lost)} acknowledged pins are lost, one is {lost[0]}"] if lost else []
-    other = [device for device, receipt in told.receipts.items() if device in held and held[device] != receipt]
+    other = [device for device, receipt in given.items() if device in held and held[device] != receipt]
     wrong += [f"{len(other)} receipts are not the one that was given, one is of {other[0]}"] if other else []
     if twice != (0, 0, 0):
         wrong.append(f"devices, keys, statements that are there twice: {twice}")

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registry import postgres as module
 from registry import rights, setup
+from registry.alone import alone
 from registry.cli import cli
 from registry.database import Database
 from registry.failures import DatabaseError
@@ -233,6 +234,22 @@ def test_migrating_again_takes_away_what_was_granted_by_hand(
     setup.migrate(home(tmp_path, served), postgres.url(name))
     assert beyond(served) == []
     assert "pins" in beyond(postgres.url(name, OWNER))
+
+
+def test_a_role_that_may_more_is_served_with_a_warning(served: str, postgres: Server, name: str) -> None:
+    for url, warned in ((served, False), (postgres.url(name), True)):
+        database = Database.open(url)
+        said = rights.warning(database.engine)
+        database.close()
+        assert bool(said) is warned
+        assert not warned or (f"role {OWNER} may change or remove" in said and "migrate --owner" in said)
+
+
+def test_as_many_processes_as_one_likes_serve_one_directory_of_a_server(postgres: Server, tmp_path: Path) -> None:
+    """With SQLite a second one is refused: test_serving.py::test_a_second_server_of_a_directory_is_refused."""
+    place = home(tmp_path, postgres.url("postgres"))
+    with alone(place), alone(place):
+        assert not (tmp_path / "serving.lock").exists()
 
 
 def beyond(url: str) -> list[str]:
