@@ -31,6 +31,7 @@ from registry.messages import error_answer
 from registry.pins.reading import UntrustedError
 from registry.pins.record import PinRecord
 from registry.routes import ROUTES
+from registry.routes.particle import with_particle
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
 from registry.statuses import status_of
@@ -60,20 +61,21 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.router.route_class = _BytesRoute
-    larger = {each.path: each.max_body_bytes for each in ROUTES if each.max_body_bytes > MAX_BODY_BYTES}
+    routes = ROUTES if services.particle is None else with_particle(ROUTES)
+    larger = {each.path: each.max_body_bytes for each in routes if each.max_body_bytes > MAX_BODY_BYTES}
     app.add_middleware(BodyLimit, larger=larger)
     if services.limits is not None:
         secret = {each.path for each in ROUTES if each.route_class is RouteClass.SECRET}
         app.add_middleware(AddressLimit, limits=services.limits, secret=secret)  # the last one added is asked first
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    for each in ROUTES:
+    for each in routes:
         app.add_api_route(
             each.path, _endpoint(each, services, threads), methods=[each.method],
             name=each.work.__name__, description=each.work.__doc__,
             openapi_extra=openapi.of(each), responses=openapi.answers(each),
         )  # fmt: skip
     _add_refusals(app)
-    openapi.install(app, ROUTES)
+    openapi.install(app, routes)
     return app
 
 
@@ -99,7 +101,7 @@ def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Respon
     admitted = services.guard.admit(route.access, asked.heading)
     if limits is not None and admitted.caller and (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
         return too_many(wait_s)
-    response = route.work(services, replace(asked, caller=admitted.caller, address=host))
+    response = route.work(services, replace(asked, caller=admitted.caller))
     for name, value in admitted.headers:
         response.headers.append(name, value)
     return response
@@ -111,6 +113,7 @@ def _heading(request: Request) -> Heading:
         path=request.scope["raw_path"].decode("latin-1"),
         authorization=tuple(request.headers.getlist("authorization")),
         dpop=tuple(request.headers.getlist("dpop")),
+        address=client_host(request.scope),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from registry.access.oauth import CONTENT_TYPE as FORM
 from registry.messages import ErrorAnswer
 from registry.routes.route import Route
 from trust.dsse import Envelope
@@ -51,27 +52,24 @@ def of(route: Route) -> dict[str, Any]:
     ]
     body = {}
     if route.body is not None:
-        body = {
-            "requestBody": {
-                "required": True,
-                "content": content(route.body, media=_LINES if route.lines else route.content_type),
-            }
-        }
+        medias = [_LINES if route.lines else route.content_type, *([FORM] if route.or_form else [])]
+        described = {media: each for wanted in medias for media, each in content(route.body, media=wanted).items()}
+        body = {"requestBody": {"required": True, "content": described}}
     security: list[dict[str, list[str]]] = [{"dpop": []}] if route.access.stations else []
     security += [{"bearer": []}] if route.access.roles else []
     return {**({"parameters": found} if found else {}), **body, "security": security}
 
 
 def answers(route: Route) -> dict[int | str, dict[str, Any]]:
-    """The responses part of an operation, all of them: 200, its refusals, those of its guard, and those of any."""
+    """The responses part of an operation, all of them: answers, refusals, those of its guard, and those of any."""
     kinds = [ErrorAnswer] if route.refused is ErrorAnswer else [route.refused, ErrorAnswer]
     statuses = sorted({*route.refusals, *(() if route.access.public else _GUARDED), *_FROM_ANY})
     refused: dict[int | str, dict[str, Any]] = {
         status: {"description": "refused", "content": content(*kinds), "headers": _HEADERS.get(status, {})}
         for status in statuses
     }
-    media = _LINES if route.lines else _JSON
-    return {200: {"description": "held", "content": content(route.answer, media=media)}, **refused}
+    held = content(route.answer, media=_LINES if route.lines else _JSON)
+    return {**{status: {"description": "held", "content": held} for status in route.statuses}, **refused}
 
 
 def install(app: FastAPI, routes: Sequence[Route]) -> None:

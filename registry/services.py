@@ -11,6 +11,7 @@ from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.orders.service import OrderService
+from registry.particle.proposing import DoorProposals
 from registry.people.roster import RosterService
 from registry.people.service import People
 from registry.pins.acts import ActService
@@ -25,7 +26,7 @@ from registry.telemetry.health import Health
 class Services:
     """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts.
 
-    `health` None: nobody looks.
+    `health` None: nobody looks; `particle` None: the Particle-compatible door is closed, and its routes are not there.
     """
 
     pins: PinService
@@ -42,3 +43,4 @@ class Services:
     signing: Signing | None = None
     limits: Limits | None = None
     health: Health | None = None
+    particle: DoorProposals | None = None

@@ -30,7 +30,7 @@ class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL.
 
     `rate_factor` is for all rate limits, 0 for none; each process counts for itself. `address_limits` is false behind a
-    balancer that hides addresses: all clients would be one.
+    balancer that hides addresses: all clients would be one. `particle_door` lets Particle's tools propose keys.
     """
 
     name: Name
@@ -39,6 +39,7 @@ class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     signer_socket: str = "../signer-cloud/run/signer.sock"
     rate_factor: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
     address_limits: bool = True
+    particle_door: bool = False
 
 
 @dataclass(frozen=True, slots=True)

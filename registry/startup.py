@@ -5,7 +5,7 @@ Refuses to start on the first disagreement, each with its remedy. Never mends on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
 from registry.opening import open_database
 from registry.orders.service import OrderService
+from registry.particle.door import with_particle
+from registry.particle.keeping import KeptProposals
+from registry.particle.translating import Translating
 from registry.people.roster import RosterService
 from registry.people.service import People, issuer_of
 from registry.pins.acts import ActService
@@ -107,9 +110,16 @@ def open_registry(
         limits=limits_of(home.config),
         health=health,
     )
+    services = _with_particle(services, database) if home.config.particle_door else services
     _tell(metrics, health, services.limits)
-    app = Watching(create_app(services), metrics)
+    app = Watching(Translating(create_app(services)), metrics)
     return Ready(app=app, database=database, status=status, health=health, metrics=metrics)
+
+
+def _with_particle(services: Services, database: Database) -> Services:
+    """The same with the Particle-compatible door open."""
+    kept = KeptProposals(database=database, acts=services.acts, book=services.proposals)
+    return replace(services, grants=with_particle(services.grants, database, services.people), particle=kept)
 
 
 def _tell(metrics: Metrics, health: Health, limits: Limits | None) -> None:

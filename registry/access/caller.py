@@ -27,6 +27,7 @@ class Scope(StrEnum):
     PINS_READ = "pins:read"
     LEASES_WRITE = "leases:write"
     ROSTER_READ = "roster:read"
+    KEYS_PROPOSE = "keys:propose"
 
 
 STATION_SCOPES = frozenset({Scope.PINS_WRITE, Scope.PINS_READ, Scope.LEASES_WRITE, Scope.ROSTER_READ})

@@ -19,12 +19,16 @@ _FRESH_S = 300  # what a person is told in RFC 9470's max_age
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """What of a request tells who asks. `path` as it was sent, without query; header values in their order."""
+    """What of a request tells who asks. `path` as it was sent, without query; header values in their order.
+
+    `address`: from where, as far as the server knows.
+    """
 
     method: str
     path: str
     authorization: tuple[str, ...] = ()
     dpop: tuple[str, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ CONTENT_TYPE = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 32
 OAuthCode = Literal[
     "invalid_request", "invalid_client", "invalid_grant", "invalid_scope", "unauthorized_client",
-    "unsupported_grant_type", "invalid_dpop_proof", "use_dpop_nonce",
+    "unsupported_grant_type", "invalid_dpop_proof", "use_dpop_nonce", "mfa_required", "slow_down",
 ]  # fmt: skip
 
 
@@ -41,13 +41,17 @@ class OAuthRefusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OAuthError(Exception):
-    """No token. RFC 6749 §5.2 forbids quotes and other characters than ASCII in the text; `refusal` leaves them out."""
+    """No token. RFC 6749 §5.2 forbids quotes and other characters than ASCII in the text; `refusal` leaves them out.
 
-    def __init__(self, error: OAuthCode, code: Code, message: str, headers: Headers = ()) -> None:
+    `status` is 400 but for what that clause, or Particle's clients, want otherwise.
+    """
+
+    def __init__(self, error: OAuthCode, code: Code, message: str, headers: Headers = (), *, status: int = 400) -> None:
         super().__init__(message)
         self.error: OAuthCode = error
         self.code = code
         self.headers = headers
+        self.status = status
 
     @property
     def refusal(self) -> OAuthRefusal:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from registry.access.denied import DeniedError, bearer_challenge, unknown
@@ -28,6 +29,8 @@ from trust.codes import Code
 
 _DEVICE_BYTES: Final = 24
 _NOBODYS_ID: Final = ""
+Opening = Callable[[Connection, State], Issued]
+"""What a sign-in opens, inside the transaction that uses the code up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +90,17 @@ class Sessions:
         if not good or weighed.state is None:
             raise refused()
 
-    def open_by_code(self, shown: Presented) -> Opened:
-        """The second half alone, for whoever has shown the password, or a session; DeniedError as `open`."""
+    def open_by_code(self, shown: Presented, opening: Opening | None = None) -> Opened:
+        """The second half alone, for whoever has shown the password, or a session; DeniedError as `open`.
+
+        `opening` makes something narrower than a session.
+        """
         weighed = self._weighed(shown)
         throttle.begin(self._database, weighed.tried, self._now_s())
         step = self._step(weighed, shown.code)
         if step is None or weighed.state is None:
             raise refused()
-        return self._opened(shown, weighed, step)
+        return self._opened(shown, weighed, step, opening)
 
     def _password(self, shown: Presented) -> tuple[_Weighed, bool]:
         weighed = self._weighed(shown)
@@ -118,7 +124,7 @@ class Sessions:
     def _step(self, weighed: _Weighed, code: str) -> int | None:
         return totp.step_of(weighed.credentials.totp_secret, code, now_s=self._now().timestamp())
 
-    def _opened(self, shown: Presented, weighed: _Weighed, step: int) -> Opened:
+    def _opened(self, shown: Presented, weighed: _Weighed, step: int, opening: Opening | None = None) -> Opened:
         known = shown.device and weighed.tried.origin == throttle.device_of(shown.user_id, shown.device)
         device = shown.device if known else secrets.token_urlsafe(_DEVICE_BYTES)
         try:
@@ -129,7 +135,7 @@ class Sessions:
                 if not used or state != weighed.state or state is None:
                     raise refused()
                 throttle.succeeded(connection, weighed.tried, _places(shown, device), self._now_s())
-                return Opened(session=self._tokens.open_session(connection, state), device=device)
+                return Opened(session=(opening or self._tokens.open_session)(connection, state), device=device)
         except IntegrityError as error:  # signed in twice at once from the same new place: one of them was first
             raise refused() from error
 

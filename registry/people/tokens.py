@@ -87,14 +87,20 @@ class Tokens:
             state = store.state(connection, user_id)
             if state is None or not state.enabled:
                 raise RefusedError(Code.USER_UNKNOWN, f"no user {user_id} who may sign in")
-            if not scopes or not scopes <= GRANTS[state.role]:
-                may = ", ".join(sorted(GRANTS[state.role]))
-                raise RefusedError(Code.SCOPE_MISSING, f"a token of role {state.role} has one or more of: {may}")
-            if not timedelta() < lifetime <= LONGEST:
-                raise RefusedError(Code.MALFORMED, f"a token holds for at most {LONGEST.days} days")
-            if self._count(connection, user_id) >= MOST:
-                raise RefusedError(Code.USER_CONFLICT, f"{user_id} has {MOST} API tokens: withdraw one first")
-            return self._issue(connection, state, "api", name=name, scopes=scopes, lifetime=lifetime)
+            return self.issue_in(connection, state, name, scopes, lifetime)
+
+    def issue_in(
+        self, connection: Connection, state: State, name: str, scopes: frozenset[Scope], lifetime: timedelta
+    ) -> Issued:
+        """As `issue`, inside a transaction that has seen who the user is now."""
+        if not scopes or not scopes <= GRANTS[state.role]:
+            may = ", ".join(sorted(GRANTS[state.role]))
+            raise RefusedError(Code.SCOPE_MISSING, f"a token of role {state.role} has one or more of: {may}")
+        if not timedelta() < lifetime <= LONGEST:
+            raise RefusedError(Code.MALFORMED, f"a token holds for at most {LONGEST.days} days")
+        if self._count(connection, state.user_id) >= MOST:
+            raise RefusedError(Code.USER_CONFLICT, f"{state.user_id} has {MOST} API tokens: withdraw one first")
+        return self._issue(connection, state, "api", name=name, scopes=scopes, lifetime=lifetime)
 
     def of_user(self, user_id: str) -> list[ApiToken]:
         """A user's API tokens that hold now, oldest first."""

@@ -15,7 +15,7 @@ from registry.limits.rates import RouteClass
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
 
-_OK, _REFUSED = 200, 400
+_OK = 200
 
 
 class TokenForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ def post_token(services: Services, asked: Asked) -> Response:
         form = read_form(asked.content_type, asked.body)
         granted = grant_of(services.grants, form)(form, asked.heading)
     except OAuthError as error:
-        return _said(_REFUSED, error.refusal, error.headers)
+        return _said(error.status, error.refusal, error.headers)
     return _said(_OK, granted.answer, granted.headers)
 
 

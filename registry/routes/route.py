@@ -25,8 +25,7 @@ from trust.identity import DeviceId
 class Asked:
     """A request as a route's function sees it: the path's parameters, the whole body, and who asks.
 
-    `caller` None: nobody was asked who he is, as the route is open to anybody. `heading` is what he would have shown,
-    `address` where he asks from.
+    `caller` None: nobody was asked who he is, as the route is open to anybody. `heading` is what he would have shown.
     """
 
     path: Mapping[str, str]
@@ -34,7 +33,11 @@ class Asked:
     heading: Heading
     content_type: str = ""
     caller: Caller | None = None
-    address: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where it is asked from."""
+        return self.heading.address
 
     @property
     def device(self) -> DeviceId:
@@ -61,6 +64,8 @@ class Route:
     body: type[msgspec.Struct] | None = None
     refusals: tuple[int, ...] = ()
     content_type: str = "application/json"
+    or_form: bool = False  # the body may come as a form, too
+    statuses: tuple[int, ...] = (200,)  # of answers
     refused: type[msgspec.Struct] = ErrorAnswer
     rate: RouteClass | None = None  # None: by its method
     max_body_bytes: int = MAX_BODY_BYTES

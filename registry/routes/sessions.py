@@ -40,13 +40,13 @@ def post_second_factor(services: Services, asked: Asked) -> Response:
         user_id=person(asked).user_id, password="", code=said.code, device=said.device, address=asked.address
     )
     opened = services.people.sessions.open_by_code(shown)
-    services.people.tokens.end(_token(asked))
+    services.people.tokens.end(shown_token(asked))
     return secret(session(opened))
 
 
 def delete_session(services: Services, asked: Asked) -> Response:
     """Sign out: this session, or this API token, is good for nothing any more."""
-    services.people.tokens.end(_token(asked))
+    services.people.tokens.end(shown_token(asked))
     return plain(DoneAnswer())
 
 
@@ -62,7 +62,7 @@ def person(asked: Asked) -> PersonCaller:
     return asked.caller
 
 
-def _token(asked: Asked) -> str:
+def shown_token(asked: Asked) -> str:
     """What the caller has shown; the guard has found it good."""
     return asked.heading.authorization[0].partition(" ")[2]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,13 @@ class _Detail(msgspec.Struct, frozen=True):
 
 class _Refusal(msgspec.Struct, frozen=True):
     error: _Detail
+
+
+class _Worded(msgspec.Struct, frozen=True):
+    """OAuth's form, and the Particle-compatible door's: `error` is theirs."""
+
+    error: str
+    code: Code
 
 
 class Watching:
@@ -88,7 +96,8 @@ def declared(scope: Scope) -> str:
 
 
 def _code(body: bytes) -> Code | None:
-    try:
+    with suppress(msgspec.DecodeError):
         return msgspec.json.decode(body, type=_Refusal).error.code
-    except msgspec.DecodeError:
-        return None
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(body, type=_Worded).code
+    return None

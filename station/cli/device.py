@@ -13,6 +13,7 @@ import msgspec
 from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data, note
+from station.cli.propose import propose
 from station.exits import Exit
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @click.group()
 def device() -> None:
     """What is known about a device."""
+
+
+device.add_command(propose)
 
 
 @device.command(short_help="Jobs, statements and pin state of a device.")

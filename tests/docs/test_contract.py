@@ -171,6 +171,7 @@ def test_routes_are_the_registrys() -> None:
             status=STATUS,
             guard=None,
             grants={},
+            particle=object(),  # its door is open
         )
     ).openapi()
     assert told == {(method.upper(), path) for path, each in document["paths"].items() for method in each}
