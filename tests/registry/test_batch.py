@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
@@ -154,6 +156,16 @@ def test_as_many_as_the_order_has_left_are_taken_and_the_rest_is_told_so(
     found = bench.batch.settle(bench.pins(*[Device() for _ in range(9)], made=limited))
     assert Counter(codes(found)) == {"provisional": 4, "order-exhausted": 5}
     assert rows("pins") == rows("receipts") == 4
+
+
+def test_control_without_savepoints_what_was_refused_would_stay(
+    bench: Bench, rows: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = few(bench.made, station_01=(3, 1))
+    monkeypatch.setattr(Connection, "begin_nested", lambda _: nullcontext())
+    found = bench.batch.settle(bench.pins(*[Device() for _ in range(9)], made=limited))
+    assert Counter(codes(found)) == {"provisional": 4, "order-exhausted": 5}
+    assert rows("pins") == 9, "refused, and stored all the same"
 
 
 def test_completions_beyond_the_quantity(bench: Bench) -> None:
