@@ -28,6 +28,7 @@ from registry.access.opening import open_door
 from registry.app import create_app
 from registry.database import Database, sqlite_url
 from registry.messages import StatusAnswer
+from registry.pins.acts import ActService
 from registry.pins.service import PinService
 from registry.services import Services
 from tests.registry.access import StationClient, b64, part, station_of
@@ -65,6 +66,7 @@ class Registry:
         door = open_door(self.database, trusted.root, now=lambda: self.now)
         asked: dict[str, Any] = {
             "pins": PinService(self.database, trusted, self.made.signer()),
+            "acts": ActService(self.database, trusted, self.made.signer()),
             "guard": door.guard,
             "grants": door.grants,
             "status": STATUS,
