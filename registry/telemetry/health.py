@@ -18,7 +18,7 @@ from trust.codes import Code
 _log = logging.getLogger(__name__)
 _EVERY_S = 2.0
 _STALE_S = 6.0
-_END_S = 0.5
+_END_S = 0.2
 Question = Callable[[], bool]
 """Whether one part is well. Blocks as long as that part; raises nothing."""
 
