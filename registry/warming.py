@@ -1,6 +1,7 @@
 """One look-up that the registry asks of itself before it says that it is ready: what is made at first use is made then.
 
-Routes and their middleware, the first thread, the database connection, the compiled statement. Never over the network.
+Routes and their middleware, the first thread, the guard, the database connection. The guard's no is answer enough: the
+registry has no token of its own. Never over the network.
 """
 
 from __future__ import annotations
