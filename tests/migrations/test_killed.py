@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,15 +18,16 @@ from typing import Any
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, inspect, make_url
 
 from registry import schema
-from registry.database import Database, sqlite_url
+from registry.database import Database, Turn, sqlite_url, take_turn
 from registry.tables import metadata
 from tests.registry.postgres import Server
 
 pytestmark = pytest.mark.timeout(120)
-FROM = ["base", "0001", "0002"]
+REVISIONS = [each.revision for each in ScriptDirectory.from_config(schema._config()).walk_revisions()][::-1]
 
 
 Place = Callable[[str], str]
@@ -49,7 +51,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def _file(place: Path, revision: str) -> str:
-    path = place / f"{len(list(place.iterdir()))}.db"
+    path = Path(tempfile.mkdtemp(dir=place)) / "registry.db"
     upgrade(sqlite_url(path), revision)
     return sqlite_url(path)
 
@@ -59,22 +61,28 @@ def upgrade(url: str, revision: str) -> None:
     if revision == "base":
         return
     database = Database.open(url)
-    with database.write() as connection:
-        command.upgrade(schema._config(connection), revision)
+    migrate(database, revision)
     database.close()
 
 
-def statements(url: str) -> list[str]:
-    """What a migration of this database to the end executes, in order."""
+def statements(url: str, target: str = "head") -> list[str]:
+    """What a migration of this database to there executes, in order."""
     found: list[str] = []
     database = Database.open(url)
     event.listen(database.engine, "before_cursor_execute", lambda *args: found.append(args[2]))
-    schema.upgrade(database)
+    migrate(database, target)
     database.close()
     return found
 
 
-def migrate_and_be_killed(url: str, number: int, *, commits: bool = False) -> None:
+def migrate(database: Database, target: str) -> None:
+    """As `schema.upgrade` does it, and no further than there."""
+    with database.write() as connection:
+        take_turn(connection, Turn.MIGRATE)
+        command.upgrade(schema._config(connection), target)
+
+
+def migrate_and_be_killed(url: str, number: int, target: str = "head", *, commits: bool = False) -> None:
     """In a child: migrate, and be killed before statement `number`; after the last one, before the commit."""
     child = os.fork()
     if child:
@@ -92,7 +100,7 @@ def migrate_and_be_killed(url: str, number: int, *, commits: bool = False) -> No
         database = Database.open(url)
         event.listen(database.engine, "before_cursor_execute", reached)
         event.listen(database.engine, "commit", reached)
-        schema.upgrade(database)
+        migrate(database, target)
     finally:
         os._exit(3)
 
@@ -131,19 +139,32 @@ def everything(url: str) -> Iterator[object]:
     database.close()
 
 
-@pytest.mark.parametrize("revision", FROM)
+@pytest.mark.parametrize("revision", ["base", *REVISIONS[:-1]])
 def test_killed_at_each_statement_it_is_as_before_and_goes_on(revision: str, place: Place) -> None:
-    whole = place(revision)
-    number_of = len(statements(whole))
+    """Of the revision that follows; that several are one transaction is the next test's."""
+    target = [*REVISIONS, "head"][0 if revision == "base" else REVISIONS.index(revision) + 1]
+    number_of = len(statements(place(revision), target))
+    whole = place("base")
+    upgrade(whole, "head")
     wanted = [str(each) for each in everything(whole)]
-    assert number_of > 10
+    assert number_of > 3
     url = place(revision)
     before = state(url)
     for number in range(number_of + 1):  # each goes on from what the one before has left
-        migrate_and_be_killed(url, number)
+        migrate_and_be_killed(url, number, target)
         assert state(url) == before, f"statement {number}"
     upgrade(url, "head")
     assert [str(each) for each in everything(url)] == wanted
+
+
+def test_killed_anywhere_between_nothing_and_now_there_is_nothing(place: Place) -> None:
+    url = place("base")
+    number_of = len(statements(place("base")))
+    for number in (*range(0, number_of, 17), number_of):
+        migrate_and_be_killed(url, number)
+        assert state(url) == ("base", ()), f"statement {number}"
+    upgrade(url, "head")
+    assert list(everything(url))
 
 
 def test_control_a_migration_that_commits_on_its_way_leaves_neither(place: Place) -> None:
