@@ -20,6 +20,7 @@ from registry.access.caller import STATION_SCOPES, Caller, PersonCaller, Role, S
 from registry.clock import utc_now
 from registry.database import Database
 from registry.people import store
+from registry.people.roles import GRANTS
 from registry.people.service import People
 from registry.people.tokens import Tokens
 from registry.tables import access_tokens
@@ -127,7 +128,8 @@ class Cast:
         for role in Role:
             yield self.session(role)
             yield self.session(role, age=timedelta(minutes=6))
-            yield self.api_token(role)
+            for scope in sorted(GRANTS[role]):
+                yield self.api_token(role, scope)
         over = self.session(Role.ADMINISTRATOR, age=LONG_AGO)
         yield Who("administrator, session over", over.headers, None)
 
@@ -144,9 +146,9 @@ class Cast:
         caller = PersonCaller(user_id=user, role=role, second_factor=fresh)
         return Who(f"{role}, {'fresh' if fresh else 'stale'} session", headers, caller, user=user)
 
-    def api_token(self, role: Role) -> Who:
-        """With all that the role may give."""
-        user, scopes = self.users[role], frozenset({Scope.PINS_READ})
+    def api_token(self, role: Role, scope: Scope) -> Who:
+        """With one scope that the role may give."""
+        user, scopes = self.users[role], frozenset({scope})
         tokens = Tokens(self.database)
 
         def headers(_method: str, _path: str) -> dict[str, str]:
@@ -156,7 +158,7 @@ class Cast:
             return {"authorization": f"Bearer {token}"}
 
         caller = PersonCaller(user_id=user, role=role, second_factor=False, scopes=scopes)
-        return Who(f"{role}, API token for pins:read", headers, caller, user=user)
+        return Who(f"{role}, API token for {scope}", headers, caller, user=user)
 
     def token_of(self, user: str) -> str:
         """The SHA-256 of an API token of this user: the only one that holds."""

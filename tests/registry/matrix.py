@@ -128,8 +128,9 @@ def _word(response: httpx2.Response) -> str:
         return f"{response.status_code} {response.json()['status']} {error['code']}"
     if response.status_code < 400:
         return str(response.status_code)
-    error = response.json()["error"]
-    return f"{response.status_code} {error if isinstance(error, str) else error['code']}"
+    said = response.json()
+    code = said["error"]["code"] if isinstance(said["error"], dict) else said.get("code", said["error"])
+    return f"{response.status_code} {code}"
 
 
 async def _know(client: httpx2.AsyncClient, cast: Cast) -> None:
@@ -157,11 +158,15 @@ def operations(registry: Registry) -> set[Operation]:
 
 
 @contextmanager
-def opened(place: Path, rate_factor: float = 0.0) -> Iterator[tuple[Registry, Cast]]:
+def opened(place: Path, rate_factor: float = 0.0, *, door: bool = False) -> Iterator[tuple[Registry, Cast]]:
     """A registry whose root names people, and everybody at its door."""
     plant = make_plant(place, approved_world)
     config = plant.directory / "registry.toml"
-    config.write_text(config.read_text().replace("rate_factor = 1.0", f"rate_factor = {rate_factor}"))
+    config.write_text(
+        config.read_text()
+        .replace("rate_factor = 1.0", f"rate_factor = {rate_factor}")
+        .replace("particle_door = false", f"particle_door = {str(door).lower()}")
+    )
     ready = open_registry(Home.load(plant.directory), plant.made.trusted, plant.made.signer())
     ready.health.look()
     registry, cast = Registry(ready.app, plant.made), Cast.over(ready.database, plant.made)

@@ -113,7 +113,7 @@ ROWS: dict[Operation, Row] = {
         asking=lambda _cast, _who, _mine: Asking(
             path="/oauth/token", body=_FORM, content_type="application/x-www-form-urlencoded"
         ),
-        own="400 invalid_dpop_proof", other="400 invalid_dpop_proof",
+        own="400 dpop-invalid", other="400 dpop-invalid",
     ),
     ("PUT", "/v1/pins/{device_id}"): Row(asking=of_station(_pin), own="200", other="403 not-authorised"),
     ("PUT", "/v1/pins/{device_id}/completion"): Row(  # let through, and refused by its own rules: its receipt is none
@@ -201,4 +201,18 @@ ROWS: dict[Operation, Row] = {
         ),
         own="200", other="403 not-authorised", people_other="200",
     ),
+}  # fmt: skip
+
+# Of the Particle-compatible door, where it is opened: devices are nobody's in particular to people who may propose.
+_PROVISIONING = "/v1/provisioning/{device_id}"
+DOOR_ROWS: dict[Operation, Row] = {
+    ("POST", _PROVISIONING): Row(
+        asking=of_station(lambda things: Asking(path=f"/v1/provisioning/{things.pinned.device_id}", body=_NOTHING)),
+        own="400 malformed", other="400 malformed",
+    ),
+    ("GET", _PROVISIONING): Row(
+        asking=of_station(lambda things: Asking(path=f"/v1/provisioning/{things.pinned.device_id}")),
+        own="200", other="200",
+    ),
+    ("DELETE", "/v1/access_tokens/current"): Row(asking=plain("/v1/access_tokens/current"), own="200", other="200"),
 }  # fmt: skip

@@ -10,10 +10,11 @@ import pytest
 from registry.access.caller import PUBLIC, Role, Scope, either
 from registry.access.guard import Guard
 from registry.routes import ROUTES
+from registry.routes.particle import with_particle
 from tests.registry.cast import Cast
 from tests.registry.fuzzing import Registry, quick_place
 from tests.registry.matrix import cells, opened, operations
-from tests.registry.matrix_rows import ROWS
+from tests.registry.matrix_rows import DOOR_ROWS, ROWS
 
 PIN = ("GET", "/v1/pins/{device_id}")
 
@@ -39,6 +40,14 @@ def test_everybody_may_do_what_is_declared_and_nothing_else(there: tuple[Registr
     assert [str(each) for each in found if not each.right] == []
     told = {each.found for each in found}
     assert told >= {"200", "403 not-authorised", "403 scope-missing", "403 device-of-others"}
+
+
+def test_the_particle_door_has_its_cells_too() -> None:
+    with quick_place() as place, opened(place, door=True) as (registry, cast):
+        assert operations(registry) == {*ROWS, *DOOR_ROWS}
+        found = cells(registry, cast, DOOR_ROWS, with_particle(ROUTES))
+    assert [str(each) for each in found if not each.right] == []
+    assert {each.found for each in found} >= {"200", "403 not-authorised", "403 scope-missing"}
 
 
 def wrong(there: tuple[Registry, Cast], **changes: object) -> list[str]:
