@@ -143,8 +143,8 @@ def quick_place() -> Iterator[Path]:
 
 
 @contextmanager
-def opened(place: Path) -> Iterator[Registry]:
-    """A registry as `serve` opens it; nobody is counted, as all would be one client."""
+def opened(place: Path, *, particle: bool = False) -> Iterator[Registry]:
+    """A registry as `serve` opens it; nobody is counted, as all would be one client. `particle`: that door is open."""
     worlds: list[Living] = []
 
     def made(**changes: Any) -> World:
@@ -153,7 +153,8 @@ def opened(place: Path) -> Iterator[Registry]:
 
     plant = make_plant(place, made)
     config = plant.directory / "registry.toml"
-    config.write_text(config.read_text().replace("rate_factor = 1.0", "rate_factor = 0.0"))
+    text = config.read_text().replace("rate_factor = 1.0", "rate_factor = 0.0")
+    config.write_text(text.replace("particle_door = false", f"particle_door = {str(particle).lower()}"))
     ready = open_registry(Home.load(plant.directory), plant.made.trusted, worlds[0].signer)
     ready.health.watch()
     ready.health.look()

@@ -23,6 +23,7 @@ from station.cloud.particle import (
 from station.proposing import OutcomeUnknownError
 from tests.registry.make import ec_key, public, rsa_key
 from tests.station.particle_cloud import HTML, Answer, Certificate, Liar, served
+from tests.station.proxies import Proxy, serving
 from trust.identity import DeviceId
 
 DEVICE = "e00fce6800000000000000ab"
@@ -157,6 +158,18 @@ def test_a_token_from_signing_in_is_ended_whatever_happens(own: Certificate, tmp
     assert parse_qs(liar.asked[0][2].decode())["password"] == ["p w&x"]
     assert parse_qs(liar.asked[1][2].decode())["otp"] == ["123456"]
     assert "T0" not in repr(Token("T0")) + repr(SecondFactorWanted("T0"))
+
+
+def test_it_goes_by_the_proxy_that_is_given_and_by_no_other(own: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    liar = Liar({("POST", PATH): OK})
+    assert ask(own, liar, lambda cloud: cloud.propose(PROPOSAL, Token("T0"))) == "taken"
+    with serving(Proxy()) as proxy:
+        assert ask(own, liar, lambda cloud: cloud.propose(PROPOSAL, Token("T0")), proxy=proxy.url) == "taken"
+    assert [each.split()[0] for each in proxy.asked] == ["CONNECT"]
+    with serving(Proxy(status="403 Forbidden")) as proxy, pytest.raises(ParticleUnreachableError, match="403"):
+        ask(own, liar, lambda cloud: cloud.propose(PROPOSAL, Token("T0")), proxy=proxy.url)
+    assert "T0" not in "".join(proxy.asked)
 
 
 def test_only_https_and_only_the_certificate_that_is_trusted(own: Certificate) -> None:

@@ -42,6 +42,8 @@ def test_a_key_is_proposed_read_back_and_nothing_is_left_behind(door: DoorPlant,
     assert (proposal.key, proposal.proposer) == (public(new), who.user_id)
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".db"]
     assert who.password not in "".join(path.read_text(errors="replace") for path in left)
+    again = door.station(config, str(pem), "--client", who.user_id, said="not its secret\n")
+    assert (again.returncode, "invalid_client" in again.stderr) == (1, True)
     bad = door.station(config, str(pem), "--jsonl", said="not-a-token\n")
     assert bad.returncode == 1
     assert "refused: invalid_token" in bad.stderr
