@@ -36,8 +36,9 @@ def import_revocation(signatory: Signatory, envelope: Envelope) -> None:
         pinned = counters.pin_of_device(said.device_id)
         if counters.order(said.order_id) is None:
             raise SignerError(Code.ORDER_UNKNOWN, f"order {said.order_id!r} of the revocation is not known here")
-        if pinned is not None and (pinned.order_id, pinned.fingerprint) != (said.order_id, said.fingerprint):
-            text = f"device {said.device_id} was signed for under order {pinned.order_id} with another key or order"
+        # By its job, not its key: a device may have got another one since, and this signer does not learn of that.
+        if pinned is not None and (pinned.order_id, pinned.job) != (said.order_id, said.job):
+            text = f"device {said.device_id} was signed for under order {pinned.order_id} with another job or order"
             raise SignerError(Code.STATEMENT_INVALID, f"{text} than the revocation names: ask the registry")
         signatory.see_time(moment(said.revoked_at), "the revocation")
         counters.scrap(said.device_id, said.order_id, envelope.to_json())

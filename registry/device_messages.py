@@ -37,7 +37,7 @@ class RepinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     spki: Spki
     signatures: Two
     old_signatures: Two | None = None
-    authorisation: RawEnvelope | None = None
+    authorisation: RawEnvelope | msgspec.UnsetType = msgspec.UNSET
 
 
 class AuthorisationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from station import checks
+from station.disposition import Disposition
 from station.events import Step
 from station.evidence import Identified
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 from station.faults import Fault, fault
 from station.intents import may_be_signed
 from station.jobs import OnRecord, RecordKind

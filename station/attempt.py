@@ -7,8 +7,8 @@ import logging
 from msgspec.structs import replace
 
 from fixtures.slot import Slot
+from station.disposition import VERDICTS, Disposition
 from station.events import Step, UnitFinished, Verdict
-from station.fault_table import Disposition
 from station.faults import Fault, fault
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
@@ -16,14 +16,6 @@ from station.line import Line
 from station.provision import Provisioning
 from station.statements import event, turned_away
 
-_VERDICTS = {
-    Disposition.RETRY: Verdict.FAIL,
-    Disposition.NOT_HERE: Verdict.FAIL,
-    Disposition.HOLD: Verdict.HELD,
-    Disposition.QUARANTINE: Verdict.QUARANTINE,
-    Disposition.LINE_STOP: Verdict.FAIL,
-    Disposition.SETUP: Verdict.FAIL,
-}
 _WOULD_GO_ON = {Disposition.RETRY, Disposition.NOT_HERE, Disposition.HOLD}
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +46,7 @@ class Attempt:
         Waits for the end of a write that was begun. A ledger that does not take the verdict stops the line.
         """
         found = self._graver(found, await self._flow.unit.settle())
-        verdict = _VERDICTS[found.row.disposition]
+        verdict = VERDICTS[found.row.disposition]
         try:
             await self._record(verdict, found)
         except (LedgerError, RecordConflictError) as error:

@@ -168,6 +168,47 @@ class Rehearsed(FloorEvent, frozen=True, kw_only=True, tag="rehearsed"):
     slots: tuple[str, ...]
 
 
+class ReworkStep(StrEnum):
+    """The steps of changing a locked unit, in their order (docs/flow.md)."""
+
+    MET = "met"
+    ASKED = "asked"
+    KEY_MADE = "key-made"
+    PINNED = "pinned"
+    COMMITTED = "committed"
+    ANCHORED = "anchored"
+    UNLOCKED = "unlocked"
+    VERIFIED = "verified"
+    OLD_KEY_ENDED = "old-key-ended"
+
+
+class ReworkWent(FloorEvent, frozen=True, kw_only=True, tag="rework-step"):
+    """A step of a rework begins, or is done."""
+
+    step: ReworkStep
+    done: bool
+    seconds: float = 0.0
+
+
+class ReworkFinished(FloorEvent, frozen=True, kw_only=True, tag="rework-finished"):
+    """The end of a rework. For a PASS, `already`: nothing had to be done; `old_key_until`: give the act again then."""
+
+    verdict: Verdict
+    device_id: str
+    act_sha256: str
+    change: str
+    fingerprint: str = ""
+    old_key_until: str = ""
+    already: bool = False
+    step: ReworkStep | None = None
+    code: str = ""
+    sentence: str = ""
+    remedy: str = ""
+    detail: str = ""
+    emulated: bool = False
+    exit_code: int = 0
+
+
 AnyEvent = (
     AttemptBegan
     | StepBegan
@@ -181,4 +222,6 @@ AnyEvent = (
     | OutboxSent
     | BatchFinished
     | Rehearsed
+    | ReworkWent
+    | ReworkFinished
 )

@@ -5,39 +5,11 @@ Which leaf error is which fault is in `station.leaves`. Never raises and never p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 
+from station.disposition import Disposition, Row
 from station.exits import Exit
-
-
-class Disposition(StrEnum):
-    """What happens to the unit, or to the line."""
-
-    RETRY = "retry"
-    NOT_HERE = "not-here"
-    HOLD = "hold"
-    QUARANTINE = "quarantine"
-    LINE_STOP = "line-stop"
-    SETUP = "setup"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One kind of fault: how it is shown and what it does to the exit code."""
-
-    disposition: Disposition
-    sentence: str
-    remedy: str
-    exit_code: Exit | None = None
-
-    @property
-    def exit(self) -> Exit:
-        """The exit code that this fault asks for; a quarantined unit is 3 unless the row says more."""
-        default = Exit.QUARANTINED if self.disposition is Disposition.QUARANTINE else Exit.UNIT_FAILED
-        return default if self.exit_code is None else self.exit_code
-
+from station.rework_faults import ROWS
 
 _R, _N, _H, _Q, _L, _S = Disposition
 _WEAK, _ORDER = Exit.WEAK_KEY, Exit.ORDER_EXHAUSTED
@@ -156,6 +128,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         ),
         "unit-not-signed": Row(_Q, "The signer does not take this unit's statement.", _ENGINEER),
         "signed-otherwise": Row(_Q, "The signer has already signed something else for this unit.", _ENGINEER),
+        **ROWS,
         # the line
         "key-duplicate": Row(
             _L,

@@ -5,7 +5,8 @@ Never prints and never retries.
 
 from __future__ import annotations
 
-from station.fault_table import TABLE, Disposition, Row
+from station.disposition import Disposition, Row
+from station.fault_table import TABLE
 
 
 class Fault(Exception):  # noqa: N818 - the trade says fault

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
 from station.attempt import Attempt
+from station.disposition import Disposition
 from station.events import AnyEvent, AttemptBegan, BatchFinished, LineStopped, UnitFinished, Verdict
 from station.exits import Exit, worst
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 from station.faults import Fault, LineStop, fault
 from station.held import finish_me, to_quarantine
 from station.jobs import LedgerError

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from station.disposition import Disposition
 from station.events import Step, Verdict
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 from station.jobs import Jobs, OnRecord, RecordKind
 from trust.identity import DeviceId
 from trust.statement import Event

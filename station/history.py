@@ -16,11 +16,12 @@ from station.faults import Fault, fault
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
 from station.jobs.store import JobStore
+from station.rework_bench import ENDED
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey
 from trust.root import RootError, TrustedRoot
-from trust.statement import Completion, PinStatement, StatementError, read
+from trust.statement import Completion, Event, PinStatement, StatementError, read
 
 _RECEIPTS = {RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_RECEIPT}
 
@@ -50,6 +51,18 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[RecordView, ...]
 
 
+class ReworkView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rework ended, as the ledger tells it."""
+
+    at: str
+    act_sha256: str
+    change: str
+    verdict: str
+    fingerprint: str
+    old_key_until: str
+    code: str
+
+
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry says; `detail` of a failure, the rest only of a pin whose signatures hold."""
 
@@ -77,6 +90,7 @@ class DeviceHistory:
     known: bool
     registry: RegistryView
     jobs: tuple[JobView, ...]
+    reworks: tuple[ReworkView, ...]
     signed: tuple[tuple[str, Envelope, PublicKey], ...]
 
     @property
@@ -87,7 +101,8 @@ class DeviceHistory:
     @property
     def view(self) -> dict[str, object]:
         """What a script gets: no key objects."""
-        return {"device_id": self.device_id, "known": self.known, "registry": self.registry, "jobs": self.jobs}
+        names = ("device_id", "known", "registry", "jobs", "reworks")
+        return {name: getattr(self, name) for name in names}
 
     def save(self, directory: Path) -> Sequence[Path]:
         """Write each signed statement as openssl wants it: NAME.pae (signed bytes), NAME.sig (DER), NAME.pem (key).
@@ -126,8 +141,16 @@ async def device_history(reader: Reader, device: DeviceId) -> DeviceHistory:
     signed: list[tuple[str, Envelope, PublicKey]] = []
     jobs = [await _job(reader, each, signed) for each in await reader.jobs.of_device(device)]
     registry = await _registry(reader, device)
-    known = bool(jobs) or registry.state not in {"not-pinned", "no-answer"}
-    return DeviceHistory(device_id=str(device), known=known, registry=registry, jobs=tuple(jobs), signed=tuple(signed))
+    reworks = tuple(map(_rework, await reader.jobs.told_of(device, (ENDED,))))
+    known = bool(jobs) or bool(reworks) or registry.state not in {"not-pinned", "no-answer"}
+    return DeviceHistory(
+        device_id=str(device), known=known, registry=registry, jobs=tuple(jobs), reworks=reworks, signed=tuple(signed)
+    )
+
+
+def _rework(ended: Event) -> ReworkView:
+    names = [name for name in ReworkView.__struct_fields__ if name != "at"]
+    return ReworkView(at=ended.at, **{name: ended.details.get(name, "") for name in names})
 
 
 async def _registry(reader: Reader, device: DeviceId) -> RegistryView:

@@ -49,6 +49,12 @@ _LEAVES: tuple[tuple[type[Exception], str], ...] = (
     (PublishError, "signer-wrong"),
 )
 
+_REASONS = {
+    RefusalReason.RNG_FAILED: "rng-failed",
+    RefusalReason.NOT_AUTHORISED: "word-not-taken",
+    RefusalReason.OTHER_KEY: "unit-between-keys",
+    RefusalReason.NO_NONCE: "no-answer",  # its power went between nonce and step
+}
 _SIGNER_CODES = {
     Code.ORDER_EXHAUSTED: "order-exhausted",
     Code.ORDER_REFUSES: "order-refuses",
@@ -88,6 +94,12 @@ _CLOUD_CODES = {
     Code.ACCESS_TOKEN_NEEDED: "access-refused",
     Code.SCOPE_MISSING: "access-refused",
     Code.DPOP_NONCE: "access-refused",
+    Code.ACT_NOT_APPROVED: "act-refused",
+    Code.ACT_EXPIRED: "act-refused",
+    Code.ACT_USED: "act-refused",
+    Code.ACT_CONFLICT: "act-refused",
+    Code.NOT_PINNED: "act-refused",
+    Code.PROOF_INVALID: "bad-proof",
     Code.DPOP_INVALID: "clocks-differ",
     Code.ASSERTION_TIME: "clocks-differ",
 }
@@ -97,7 +109,7 @@ def classify(error: Exception) -> Fault:
     """The fault that a leaf error stands for; anything unknown is a bug and is raised as it is."""
     match error:
         case RefusedError():
-            return fault("rng-failed" if error.reason is RefusalReason.RNG_FAILED else "device-refused", str(error))
+            return fault(_REASONS.get(error.reason, "device-refused"), str(error))
         case SignerError():
             return fault(_SIGNER_CODES.get(error.code, "signer-refused"), f"{error.code}: {error}")
         case CloudRefusedError():

@@ -142,7 +142,7 @@ class Provisioning:
             await self.line.jobs.note(
                 event(self.line, "key-replaced", job, assigned.attempt, bound_to=str(identity.job))
             )
-        await self.unit.generate(job.job_id, replacing=identity if replace else None)
+        await self.unit.generate(self.line.work.key_type, job.job_id, replacing=identity if replace else None)
 
     @step(Step.PROVEN)
     async def prove(self, keyed: evidence.Keyed) -> evidence.Proven:

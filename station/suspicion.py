@@ -5,8 +5,9 @@ A unit cannot tell its own fault from its slot's, a row of units can. Never look
 
 from __future__ import annotations
 
+from station.disposition import Disposition
 from station.events import SlotSuspect, UnitFinished, Verdict
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 
 UNITS = 3
 _REMEDY = "Check this slot's contacts, cable and power with a unit known to be good, then start the batch again."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import Protocol
 
 from fixtures.device import (
     Anchor,
@@ -25,7 +26,7 @@ from fixtures.slot import Restarted, Slot
 from station import checks
 from station.ahead import Ahead
 from station.faults import Fault, fault
-from station.line import Line
+from station.line import Clock
 from station.writes import make_so
 from trust.identity import JobId
 from trust.keys import KeyType, PublicKey
@@ -37,10 +38,26 @@ _GENERATE_TRIES = 3
 _FIRST_PAUSE_S = 0.0005
 
 
+class Waits(Protocol):
+    """How long whoever works with units waits for a key, and by which clock."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+
+    @property
+    def generation_timeout_s(self) -> float:
+        """Seconds that a device may take for a key."""
+
+    @property
+    def longest_pause_s(self) -> float:
+        """Seconds between two questions to a device that makes one, at most."""
+
+
 class Unit:
     """The device in a slot, reached through its link."""
 
-    def __init__(self, line: Line, slot: Slot) -> None:
+    def __init__(self, line: Waits, slot: Slot) -> None:
         self._line = line
         self._slot = slot
         self._device: Device | None = None
@@ -87,7 +104,7 @@ class Unit:
         except DeviceBusyError:
             # A station died while the device made a key: let it finish; one that never does stays busy below.
             with contextlib.suppress(Fault):
-                await self._wait(Generation(GenerationState.RUNNING, 0))
+                await self.key_ended(Generation(GenerationState.RUNNING, 0))
         except NoAnswerError:
             if not self._slot.config.power:
                 raise
@@ -100,7 +117,7 @@ class Unit:
         self._device = restarted.device
         return restarted
 
-    async def generate(self, job: JobId, *, replacing: Identity | None) -> None:
+    async def generate(self, key_type: str, job: JobId, *, replacing: Identity | None) -> None:
         """Have the device make this job's key and wait for it. Asking again is safe: the same job gets the same key.
 
         `replacing` is who had the key that may be replaced: asked once more, so that no garbled answer costs a key.
@@ -113,18 +130,18 @@ class Unit:
                 raise fault("garbled", "the unit names another job for its key each time it is asked")
         for _ in range(_GENERATE_TRIES):
             try:
-                going = await self.device.generate(KeyType(self._line.work.key_type), job, replace=replace)
+                going = await self.device.generate(KeyType(key_type), job, replace=replace)
             except DeviceBusyError:
                 going = Generation(GenerationState.RUNNING, 0)
             except NoAnswerError:
                 await self.open()
                 continue
-            going = await self._wait(going)
+            going = await self.key_ended(going)
             if going.state is GenerationState.DONE:
                 return
         raise fault("generation-failed")
 
-    async def _wait(self, going: Generation) -> Generation:
+    async def key_ended(self, going: Generation) -> Generation:
         """Poll until generation ends; IDLE afterwards means that the device restarted meanwhile."""
         clock, line = self._line.clock, self._line
         deadline = clock.monotonic() + line.generation_timeout_s

@@ -29,7 +29,7 @@ from station.agreement import (
 )
 from station.alone import alone_with
 from station.alongside import alongside
-from station.cloud.access import Access
+from station.cloud.access import Access, Shows
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, named, no_directory, usable
 from station.events import OutboxSent
@@ -262,7 +262,11 @@ def stamp_of(config: settings.Config, root: TrustedRoot) -> Stamp:
 
 def open_cloud(config: settings.Config, root: TrustedRoot, signer: SignerClient) -> HttpCloud:
     """The registry at the root's address, trusted by the root's TLS certificate only; the signer says who we are."""
-    access = Access(root.root.registry_url, signer)
+    return open_registry(config, root, Access(root.root.registry_url, signer))
+
+
+def open_registry(config: settings.Config, root: TrustedRoot, access: Shows) -> HttpCloud:
+    """The same, as whoever `access` shows."""
     try:
         return HttpCloud(
             root.root.registry_url, root.root.tls_root, access=access,

@@ -71,8 +71,12 @@ def of_device(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: P
 
 def device_next(act: pin_acts.PinAct, file: Path) -> str:
     """Who has an approved act on a device done."""
-    whose = "the station that has the device on its bench" if act.kind == "rekey" else "the registry"
-    return f"hand {file} to {whose}"
+    if act.kind == "rekey":
+        anchor = " --order ORDER" if act.change == "new-anchor" else ""
+        return f"station device rework {act.device_id} --act {file}{anchor}, at the station that has it on its bench"
+    if act.kind == "scrap":
+        return f"station device scrap {act.device_id} --act {file}, at a station of its order"
+    return f"hand {file} to the registry"
 
 
 def of_order(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: Path) -> str:

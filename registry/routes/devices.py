@@ -66,7 +66,7 @@ def post_repin(services: Services, asked: Asked) -> Response:
     shown = Shown(
         challenge=request.challenge, spki=request.spki, signatures=request.signatures,
         old_signatures=request.old_signatures,
-        authorisation=None if leave is None else read_envelope(leave, "authorisation"),
+        authorisation=None if leave is msgspec.UNSET else read_envelope(leave, "authorisation"),
     )  # fmt: skip
     _known(services, asked)
     return answered(200, device_answer(services.acts.repin(asked.device, act, shown)))

@@ -14,6 +14,7 @@ from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.cli.propose import propose
+from station.cli.rework import parsed, rework, scrap
 from station.exits import Exit
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def device() -> None:
-    """What is known about a device."""
+    """What is known about a device, and what people approved for one."""
 
 
+device.add_command(rework)
+device.add_command(scrap)
 device.add_command(propose)
 
 
@@ -40,12 +43,7 @@ device.add_command(propose)
 )
 def show(device_id: str, config_file: Path, jsonl: bool, save: Path | None) -> None:
     """Jobs, statements and pin state of a device; exits 1 if neither ledger nor registry knows it."""
-    from trust.identity import DeviceId, IdentityError  # noqa: PLC0415 - keeps --help fast
-
-    try:
-        wanted = DeviceId.parse(device_id)
-    except IdentityError as error:
-        raise click.BadParameter(str(error), param_hint="DEVICE_ID") from error
+    wanted = parsed(device_id)
     here, found = Here(config_file), asyncio.run(_look(config_file, wanted))
     if jsonl:
         data(msgspec.json.encode(found.view).decode())
@@ -86,6 +84,9 @@ def _show(found: DeviceHistory, here: Here) -> None:
         for record in job.records:
             data(f"    {record.kind:<18}  {record.checked}")
             data(f"        {record.sha256}")
+    for each in found.reworks:
+        until = f", old key until {each.old_key_until}" if each.old_key_until else ""
+        data(f"rework    {each.change} {each.verdict}, {each.code or each.fingerprint}{until}, {each.at}")
 
 
 def _times(job: JobView) -> str:

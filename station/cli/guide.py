@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from station.cli.output import data, note
+from station.disposition import Disposition, Row
 from station.exits import Exit
-from station.fault_table import TABLE, Disposition, Row
+from station.fault_table import TABLE
 from trust.printable import plainly
 
 BEGIN = "<!-- faults: made by `python -m station.cli.guide docs/operator.md` -->"

@@ -57,6 +57,22 @@ Ask = Callable[[str, bytes, Mapping[str, str]], Awaitable[Heard]]
 """POST this form to this path with these headers; CloudUnreachableError."""
 
 
+class Shows(Protocol):
+    """What shows the registry who asks: a station's token with its proof, a person's session, or nothing."""
+
+    async def headers(self, method: str, path: str, ask: Ask) -> dict[str, str]:
+        """For this request; CloudUnreachableError, CloudRefusedError."""
+
+    def heard(self, nonce: str | None) -> None:
+        """The registry's newest nonce, if its answer brought one."""
+
+    def refused(self, code: Code) -> bool:
+        """Whether asking once more, with fresh headers, may help."""
+
+    async def close(self) -> None:
+        """Ask for nothing any more."""
+
+
 class _Token(msgspec.Struct, frozen=True, kw_only=True):
     access_token: str
     expires_in: int

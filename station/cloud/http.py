@@ -16,7 +16,7 @@ import httpx2
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus, Sent, answers
 from station.cloud import batch as batches
-from station.cloud.access import Access, Heard
+from station.cloud.access import Heard, Shows
 from station.cloud.trouble import trouble
 from station.cloud.way import Proxy
 from trust.act import Act
@@ -44,7 +44,7 @@ class HttpCloud:
         url: str,
         tls_root_der: bytes,
         *,
-        access: Access | None = None,
+        access: Shows | None = None,
         timeout_s: float = 10.0,
         proxy: str | None = None,
     ) -> None:
@@ -118,6 +118,10 @@ class HttpCloud:
         if self._access is not None:
             await self._access.close()
         await self._client.aclose()
+
+    async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The answer to any request of the API, if it is 200; CloudRefusedError, CloudUnreachableError."""
+        return await self._asked(method, path, body, bytes)
 
     async def _asked(self, method: str, path: str, body: bytes | None, understand: Callable[[bytes], T]) -> T:
         """The registry's answer, asked again with fresh proof of who we are where it wants that: it did nothing yet."""

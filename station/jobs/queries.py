@@ -259,3 +259,14 @@ def last_event(connection: Connection, kind: str) -> Event | None:
     )
     entry = connection.execute(query).scalar_one_or_none()
     return None if entry is None else read(Envelope.from_json(entry), Event)
+
+
+def told_of(connection: Connection, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
+    """Events of these kinds about a device that belong to no order, in log order."""
+    query = (
+        select(Leaf.entry)
+        .join(EventRow, EventRow.leaf_index == Leaf.index)
+        .where(EventRow.order_id == "", EventRow.kind.in_(kinds), EventRow.device_id == str(device))
+        .order_by(Leaf.index)
+    )
+    return tuple(read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())

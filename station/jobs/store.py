@@ -57,6 +57,10 @@ class JobStore:
         """The newest event of the line of this kind."""
         return await self._ledger.read(lambda connection: queries.last_event(connection, kind))
 
+    async def told_of(self, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
+        """Events of these kinds about a device that belong to no order, oldest first."""
+        return await self._ledger.read(lambda connection: queries.told_of(connection, device, kinds))
+
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
         return await self._ledger.read(lambda connection: queries.order(connection, order_id))

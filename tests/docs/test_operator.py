@@ -6,9 +6,10 @@ import pytest
 
 from fixtures.indicators import Lamp
 from station.cli.guide import BEGIN, END, MarkersError, main, table, with_table
+from station.disposition import Disposition
 from station.events import Verdict
 from station.exits import Exit, worst
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 from tests.docs.pages import page, quoted, rows, section
 
 OPERATOR = page("docs/operator.md")

@@ -115,6 +115,10 @@ ELSEWHERE = {
     "signer-surplus": "signer and ledger are held against each other before, beside and after a batch: "
     "tests/station/test_agreement.py",
     "setup": "before any unit: nothing was started",
+    **dict.fromkeys(
+        ("unit-not-there", "unit-another", "unit-open", "unit-between-keys", "act-refused", "word-not-taken"),
+        "of units that are reworked: tests/registry/test_rework.py, tests/cli/test_rework.py",
+    ),
     "key-weak": "every weak key that can be recognised so far is refused as no key at all (trust.keys); the signer's word for "
     "it is classified: test_a_weak_key_has_its_own_exit_code",
 }

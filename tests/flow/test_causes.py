@@ -8,9 +8,10 @@ import pytest
 
 import station
 from hsm.signer import SignerError
+from station.disposition import Disposition
 from station.events import Verdict
 from station.exits import Exit
-from station.fault_table import TABLE, Disposition
+from station.fault_table import TABLE
 from station.faults import Fault, fault
 from station.leaves import classify
 from tests.docs.pages import page, rows, section

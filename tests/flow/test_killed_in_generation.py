@@ -73,7 +73,7 @@ def test_a_station_that_does_not_wait_for_it_is_seen(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         slot = bench.slot(Faults(generation_s=MAKES_S))
         await killed_while_it_makes_its_key(bench, slot)
-        with mock.patch.object(Unit, "_wait", impatient):
+        with mock.patch.object(Unit, "key_ended", impatient):
             assert (await bench.insert(slot)).code == "device-busy"
 
     play(tmp_path, story)

@@ -105,7 +105,7 @@ def test_only_the_registrys_word_scraps(plant: Leased, floor: Floor) -> None:
         plant.factory.signatory.keys.envelope("pin", good.payload_type, good.payload),
         plant.revocation(floor, device, registry="reg-02"),
         plant.revocation(floor, device, root_sha256="ab" * 32),
-        plant.revocation(floor, device, fingerprint="ab" * 32),
+        plant.revocation(floor, device, job="ab" * 16),
     ):
         assert refused(floor.factory.import_revocation, forged) is Code.STATEMENT_INVALID
     assert (
@@ -113,6 +113,12 @@ def test_only_the_registrys_word_scraps(plant: Leased, floor: Floor) -> None:
         is Code.ORDER_UNKNOWN
     )
     assert floor.factory.status().orders[0].scrapped == 0
+
+
+def test_a_device_that_got_another_key_since_is_scrapped_by_that_key(plant: Leased, floor: Floor) -> None:
+    device = finished(floor)
+    floor.factory.import_revocation(plant.revocation(floor, device, fingerprint="ab" * 32))
+    assert floor.factory.status().orders[0].scrapped == 1
 
 
 def test_a_return_zeroes_what_is_unused_and_lets_units_in_work_be_finished(floor: Floor) -> None:

@@ -1,0 +1,214 @@
+"""The registry's routes about one device: what is held of it, and acts on it. Knows no HTTP client and no flow.
+
+Trust no answer: `Held.done` gives an act only with the registry's receipt for it, which is verified here; that two
+people want it is the approved act itself. Whether a step is due the registry says, and the device judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import msgspec
+
+from station.cloud import CloudRefusedError, CloudUnreachableError
+from trust.codes import Code
+from trust.dsse import Envelope, EnvelopeError
+from trust.identity import DeviceId
+from trust.pin_act import PinActKind, State
+from trust.printable import printable
+from trust.rekey import Step
+from trust.repin import Repin
+from trust.root import RootError, TrustedRoot
+from trust.statement import Receipt, StatementError, read, verify
+
+_EXCERPT = 120
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)
+_CHALLENGE = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+
+class Asks(Protocol):
+    """The registry, for any request of its API."""
+
+    async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The answer, if it is 200; CloudRefusedError, CloudUnreachableError."""
+
+
+class HeldKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that was ever pinned for the device, as the registry tells it; `until` when it was or is good."""
+
+    fingerprint: str
+    state: str
+    until: str | None
+
+
+class _HeldAct(msgspec.Struct, frozen=True, kw_only=True):
+    act: msgspec.Raw
+    receipt: msgspec.Raw
+    repin: msgspec.Raw
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    state: State
+    order_id: str
+    keys: tuple[HeldKey, ...]
+    acts: tuple[_HeldAct, ...]
+
+
+class _Challenge(msgspec.Struct, frozen=True):
+    challenge: _CHALLENGE
+
+
+class _Authorised(msgspec.Struct, frozen=True):
+    authorisation: msgspec.Raw
+
+
+class _Proposed(msgspec.Struct, frozen=True):
+    proposal: str
+
+
+class _Shown(msgspec.Struct, frozen=True, kw_only=True):
+    act: msgspec.Raw
+    challenge: bytes
+    spki: bytes
+    signatures: tuple[bytes, bytes]
+    old_signatures: tuple[bytes, bytes]
+    authorisation: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class DoneAct:
+    """An act that the registry has done, by its receipt; `fingerprint` is the device's newest key since then."""
+
+    state: State
+    fingerprint: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownKey:
+    """What a device shows of its new key over the registry's challenge, and by whose leave it was made."""
+
+    challenge: bytes
+    spki: bytes
+    signatures: tuple[bytes, bytes]
+    old_signatures: tuple[bytes, bytes]
+    leave: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the registry says of a device. Only `done` is proved."""
+
+    device: DeviceId
+    said: _Answer
+
+    @property
+    def state(self) -> State:
+        """Its state, unproved: a hint."""
+        return self.said.state
+
+    @property
+    def order_id(self) -> str:
+        """The order of its first pin, unproved."""
+        return self.said.order_id
+
+    @property
+    def newest(self) -> HeldKey | None:
+        """The key that was pinned last, unproved."""
+        return self.said.keys[-1] if self.said.keys else None
+
+    def key(self, fingerprint: str) -> HeldKey | None:
+        """What is said of this key."""
+        return next((each for each in self.said.keys if each.fingerprint == fingerprint), None)
+
+    def done(self, act: Envelope, trusted: TrustedRoot) -> DoneAct | None:
+        """The very act as it was done, receipt verified; None if it was not; StatementError."""
+        for each in self.said.acts:
+            if Envelope.from_json(bytes(each.act)).payload_sha256 == act.payload_sha256:
+                return self._proved(each, act, trusted)
+        return None
+
+    def _proved(self, held: _HeldAct, act: Envelope, trusted: TrustedRoot) -> DoneAct:
+        repin = None if bytes(held.repin) == b"null" else Envelope.from_json(bytes(held.repin))
+        receipt = Envelope.from_json(bytes(held.receipt))
+        try:
+            told = verify(receipt, Receipt, trusted.at(read(receipt, Receipt).root_sha256).receipt_key)
+        except RootError as error:
+            raise StatementError(f"receipt of an act: {error}") from error
+        statement = act if repin is None else repin
+        wanted = ("act" if repin is None else "repin", statement.payload_sha256, str(self.device))
+        if (told.subject, told.statement_sha256, told.device_id) != wanted:
+            raise StatementError("receipt of an act: it is for another statement or device")
+        if (told.environment, told.registry) != (trusted.root.environment, trusted.root.registry):
+            raise StatementError("receipt of an act: it is of another environment or registry")
+        if repin is not None and read(repin, Repin).fingerprint != told.fingerprint:
+            raise StatementError("receipt of an act: it names another key")
+        return DoneAct(told.state, told.fingerprint, told.registered_at)
+
+
+class Devices:
+    """Asks about devices, as whoever `registry` shows."""
+
+    def __init__(self, registry: Asks) -> None:
+        self._registry = registry
+
+    async def held(self, device: DeviceId) -> Held | None:
+        """GET /v1/devices/{device}; None for 404 `not-pinned`."""
+        try:
+            answer = await self._registry.asked("GET", f"/v1/devices/{device}")
+        except CloudRefusedError as error:
+            if error.code is Code.NOT_PINNED:
+                return None
+            raise
+        return _held(device, answer)
+
+    async def challenge(self, device: DeviceId) -> bytes:
+        """POST …/challenge: 32 bytes, good once."""
+        answer = await self._registry.asked("POST", f"/v1/devices/{device}/challenge")
+        with _an_answer("a challenge"):
+            return msgspec.json.decode(answer, type=_Challenge).challenge
+
+    async def authorise(self, device: DeviceId, act: Envelope, step: Step, nonce: bytes, new: str) -> Envelope:
+        """POST …/authorisations: the authority's word. Verify it."""
+        fields = {"act": msgspec.Raw(act.to_json()), "step": step.value, "nonce": nonce.hex(), "new_fingerprint": new}
+        answer = await self._registry.asked("POST", f"/v1/devices/{device}/authorisations", msgspec.json.encode(fields))
+        with _an_answer("an authorisation"):
+            return Envelope.from_json(bytes(msgspec.json.decode(answer, type=_Authorised).authorisation))
+
+    async def repin(self, device: DeviceId, act: Envelope, shown: ShownKey) -> Held:
+        """POST …/repin: the new key is pinned. After a lost answer ask `held`."""
+        body = _Shown(
+            act=msgspec.Raw(act.to_json()), challenge=shown.challenge, spki=shown.spki, signatures=shown.signatures,
+            old_signatures=shown.old_signatures, authorisation=msgspec.Raw(shown.leave.to_json()),
+        )  # fmt: skip
+        path = f"/v1/devices/{device}/repin"
+        return _held(device, await self._registry.asked("POST", path, msgspec.json.encode(body)))
+
+    async def scrap(self, device: DeviceId, act: Envelope) -> Held:
+        """POST …/scrap: the id is burned. After a lost answer ask `held`."""
+        body = b'{"act":%s}' % act.to_json()
+        return _held(device, await self._registry.asked("POST", f"/v1/devices/{device}/scrap", body))
+
+    async def propose(self, device: DeviceId, kind: PinActKind, reason: str) -> str:
+        """POST …/proposals, as a person: the proposal's name."""
+        body = msgspec.json.encode({"kind": kind, "reason": reason})
+        answer = await self._registry.asked("POST", f"/v1/devices/{device}/proposals", body)
+        with _an_answer("a proposal"):
+            return printable(msgspec.json.decode(answer, type=_Proposed).proposal, _EXCERPT)
+
+
+def _held(device: DeviceId, answer: bytes) -> Held:
+    with _an_answer(f"device {device}"):
+        return Held(device, msgspec.json.decode(answer, type=_Answer))
+
+
+@contextmanager
+def _an_answer(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        text = f"{what}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+        raise CloudUnreachableError(text) from error

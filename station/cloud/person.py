@@ -1,0 +1,58 @@
+"""A person's session at the registry, for as long as one command runs. Never written down, never shown.
+
+What was typed is sent once and forgotten; the session is ended before the command is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from station.cloud import CloudRefusedError, CloudUnreachableError
+from station.cloud.access import Ask
+from station.cloud.devices import Asks
+from trust.codes import Code
+
+
+class _Session(msgspec.Struct, frozen=True):
+    token: str
+
+
+class Person:
+    """`station.cloud.access.Shows` for somebody who signs in; nobody before."""
+
+    def __init__(self) -> None:
+        self._token = ""
+
+    async def headers(self, method: str, path: str, ask: Ask) -> dict[str, str]:  # noqa: ARG002 - a token says it all
+        """The session, once there is one (RFC 6750 §2.1)."""
+        return {"authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def heard(self, nonce: str | None) -> None:
+        """Sessions need no nonce."""
+
+    def refused(self, code: Code) -> bool:  # noqa: ARG002 - whatever it was
+        """Asking once more helps nobody."""
+        return False
+
+    async def close(self) -> None:
+        """Forget the session."""
+        self._token = ""
+
+    @asynccontextmanager
+    async def signed_in(self, registry: Asks, user_id: str, password: str, code: str) -> AsyncIterator[None]:
+        """Signed in within the block. CloudRefusedError(SIGN_IN_REFUSED), CloudUnreachableError."""
+        said = msgspec.json.encode({"user_id": user_id, "password": password, "code": code})
+        answer = await registry.asked("POST", "/v1/sessions", said)
+        try:
+            self._token = msgspec.json.decode(answer, type=_Session).token
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CloudUnreachableError("sign-in: 200, but no answer of the registry") from error
+        try:
+            yield
+        finally:
+            with suppress(CloudRefusedError, CloudUnreachableError):  # it ends by itself, too
+                await registry.asked("DELETE", "/v1/sessions/current")
+            self._token = ""

@@ -1,0 +1,49 @@
+"""Rows of the fault table for a finished unit on the bench, whose key, anchor or lock an approved act changes.
+
+A part of `station.fault_table`, which everybody asks. Values only.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from station.disposition import Disposition, Row
+
+_N, _Q = Disposition.NOT_HERE, Disposition.QUARANTINE
+
+ROWS: MappingProxyType[str, Row] = MappingProxyType(
+    {
+        "unit-not-there": Row(
+            _N,
+            "The unit that was asked for is in no slot.",
+            "Put it in, see that it has power, and name its slot (--slot); then give the command again.",
+        ),
+        "unit-another": Row(
+            _N,
+            "Another unit is in the slot than the one that was asked for.",
+            "Put the right unit in, or name its slot.",
+        ),
+        "unit-open": Row(
+            _N,
+            "The unit is not locked: it takes no authority's word.",
+            "Provision it (station run); a re-key is for a unit that is finished.",
+        ),
+        "unit-between-keys": Row(
+            _N,
+            "The unit has a second key beside the one in use, and another act made it so.",
+            "Bring that act to its end first: give its file to station device rework again.",
+        ),
+        "act-refused": Row(
+            _N,
+            "The registry does not do what the act wants.",
+            "Read the detail. If the unit is otherwise than the act says, or its time is over, have another act made "
+            "and approved.",
+        ),
+        "word-not-taken": Row(
+            _Q,
+            "The unit does not take the authority's word for this step.",
+            "Its anchor names another authority, or it is another unit: put it in the quarantine bin and call the line "
+            "engineer.",
+        ),
+    }
+)
