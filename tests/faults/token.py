@@ -98,9 +98,9 @@ class Campaign:
             await self._batch(
                 [*self.left, *(f"dev-{len(self.devices) + more}" for more in range(_SLOTS - len(self.left)))]
             )
-            if not self.trouble.may_go_on.is_set():
-                await self._cure()
+            await self._see_to_the_pin()
         await injecting
+        await self._see_to_the_pin()
         self.signer.shim.quiet()
         while self.left:
             await self._batch(self.left)
@@ -137,9 +137,11 @@ class Campaign:
                 end = event.code or event.verdict.value
                 self.result.verdicts[end] = self.result.verdicts.get(end, 0) + 1
 
-    async def _cure(self) -> None:
+    async def _see_to_the_pin(self) -> None:
         """A PIN that is out: no restart gives it again, until a person has seen to it."""
-        shim = self.signer.shim
+        if not self.trouble.pin_is_out:
+            return
+        shim, self.trouble.pin_is_out = self.signer.shim, False
         await self.signer.stop()
         given = shim.logins
         for _ in range(2):

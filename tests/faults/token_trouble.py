@@ -30,6 +30,7 @@ class Trouble:
     seed: int
     struck: Counter[str] = field(default_factory=Counter)
     pins_refused: int = 0
+    pin_is_out: bool = False  # set when that fault is wholly in place: cured before, it would come back uncured
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
     _dice: random.Random = field(init=False)
 
@@ -103,6 +104,7 @@ class Trouble:
             shim.next("C_SignInit", rv="SESSION_HANDLE_INVALID", drops=True)
             struck = await self._strike("C_Login", rv=self._dice.choice(_PIN_RESULTS), when=self._when())
             self.pins_refused += struck
+        self.pin_is_out = struck
         if not struck:
             self.may_go_on.set()
         return struck
