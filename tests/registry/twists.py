@@ -272,9 +272,9 @@ def assertions(other: StationClient, own: Any) -> Iterator[Case]:
         yield what, _assertion(twist), INVALID
     yield "jwk in the header, and signed by it", _assertion(_own_key), INVALID
     yield "no kid", _assertion(_without("kid")), INVALID
-    for kid in ("", "../../dev/null", "' OR '1'='1", "https://evil.example/key", 0, None, ["a"], {"kid": 1}, "0" * 64,
-                public(other.key).fingerprint):  # fmt: skip
+    for kid in ("", "../../dev/null", "' OR '1'='1", "https://evil.example/key", 0, None, ["a"], {"kid": 1}, "0" * 64):
         yield f"kid is {kid!r:.40}", _assertion(_header(kid=kid)), INVALID
+    yield "kid of another station's key", _assertion(_header(kid=public(other.key).fingerprint)), INVALID
     yield "kid in capitals", lambda s: s.assertion(s.assertion_header(kid=public(s.key).fingerprint.upper())), INVALID
     yield "kid twice", _assertion(_part_of(0, _twice("kid", "0" * 64), resign=True)), INVALID
     for purpose in ("pin", "completion", "account", "log"):
