@@ -26,6 +26,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     order, nor do the `turned_away`, which were quarantined before they had a job. `active` of the passed are active in
     the cloud; of `not_taken` the registry refused the completion; `lost` were refused by it for good; `finish_me` names
     the held ones, `to_quarantine` those of the lost that are in the held bin still.
+    `reworked`: devices of it whose key, anchor or lock an act has changed here.
     """
 
     order: str
@@ -44,6 +45,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     emulated: int
     finish_me: tuple[str, ...]
     to_quarantine: tuple[str, ...] = ()
+    reworked: int = 0
 
 
 async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
@@ -95,4 +97,5 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         emulated=await store.emulated(order_id),
         finish_me=held,
         to_quarantine=await to_quarantine(store, order_id),
+        reworked=await store.reworked(order_id),
     )

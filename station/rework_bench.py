@@ -16,6 +16,7 @@ from fixtures.device import Anchor, Authorised, Device, Generation, NoAnswerErro
 from station.cloud.devices import Devices
 from station.events import AnyEvent
 from station.faults import fault
+from station.jobs.leaf import REWORK_ENDED
 from station.jobs.stamp import Stamp
 from station.line import Clock
 from trust import rekey
@@ -27,7 +28,7 @@ from trust.rekey import RekeyError, Step
 from trust.root import TrustedRoot
 from trust.statement import Event
 
-BEGAN, WORD, ENDED = "rework-began", "rework-word", "rework-ended"
+BEGAN, WORD, ENDED = "rework-began", "rework-word", REWORK_ENDED
 TOLD = (BEGAN, WORD, ENDED)
 """Kinds of event that tell of reworks, with the device's id and no job: it may have been made elsewhere."""
 

@@ -10,11 +10,11 @@ from sqlalchemy import func, select
 from ledger.engine import Connection
 from ledger.tables import Leaf
 from station.jobs import RecordKind, queries
-from station.jobs.leaf import ATTEMPT, VERDICT
+from station.jobs.leaf import ATTEMPT, REWORK_ENDED, VERDICT
 from station.jobs.tables import EventRow, JobRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import JobId
-from trust.statement import PinStatement, read
+from trust.statement import Event, PinStatement, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +116,18 @@ def _pins(connection: Connection, order_id: str) -> Iterator[PinStatement]:
         .where(JobRow.order_id == order_id)
     )
     return (read(Envelope.from_json(entry), PinStatement) for entry in connection.execute(query).scalars())
+
+
+def reworked(connection: Connection, order_id: str) -> int:
+    """How many devices that have a job under this order were reworked here, to the end that the act wanted."""
+    query = (
+        select(Leaf.entry)
+        .join(EventRow, EventRow.leaf_index == Leaf.index)
+        .join(JobRow, JobRow.device_id == EventRow.device_id)
+        .where(EventRow.order_id == "", EventRow.kind == REWORK_ENDED, JobRow.order_id == order_id)
+    )
+    told = (read(Envelope.from_json(entry), Event) for entry in connection.execute(query).scalars())
+    return len({each.device_id for each in told if each.details.get("verdict") == "PASS"})
 
 
 def turned_away(connection: Connection, order_id: str) -> int:

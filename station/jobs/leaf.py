@@ -21,6 +21,7 @@ from trust.statement import Completion, Event, PinStatement, Receipt, StatementE
 JOB_OPENED = "job"
 ATTEMPT = "attempt"
 VERDICT = "verdict"
+REWORK_ENDED = "rework-ended"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
 

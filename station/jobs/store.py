@@ -137,6 +137,10 @@ class JobStore:
         """The verdict events of each job without completion (a completion is the PASS), in log order."""
         return await self._ledger.read(lambda connection: queries.verdicts(connection, order_id))
 
+    async def reworked(self, order_id: str) -> int:
+        """How many of an order's devices were reworked here, to the end that the act wanted."""
+        return await self._ledger.read(lambda connection: counts.reworked(connection, order_id))
+
     async def turned_away(self, order_id: str) -> int:
         """How many devices were given a verdict under this order without a job, and have none since."""
         return await self._ledger.read(lambda connection: counts.turned_away(connection, order_id))

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hmac
+import json
+import struct
+import time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from station.demo import processes
 from station.exits import Exit
+from station.faults import Fault
+from station.scrap_proposal import Proposed, SignIn, propose_scrap
+from station.usage import UsageError
 from tests.cli.commands import Done, station
 from tests.cli.plant import Site
+from trust.identity import DeviceId
 
 SLOT = "ec-07"
 PEOPLE = ("demo-owner", "demo-quality")
@@ -63,6 +74,8 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert (again.code, "as before" in again.out, last["fingerprint"] in again.out) == (0, True, True), again
     shown = typed(site, "show", device)
     assert f"rework    new-key PASS, {last['fingerprint']}" in shown.out, shown.out
+    report = station("ledger", "report", "--config", site.config)
+    assert "order rework: 1 unit reworked here" in report.out, report.out
     burn = approved(site, "scrap", device, last["fingerprint"], "--scrap")
     for word in ("scrapped:", "scrapped before:"):
         scrapped = typed(site, "scrap", device, "--act", burn)
@@ -76,6 +89,42 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     late = typed(site, "rework", device, "--act", act)
     assert late.code == Exit.QUARANTINED, late
     assert station("ledger", "verify", "--config", site.config).code == 0
+
+
+@pytest.mark.timeout(120)
+def test_somebody_who_signs_in_proposes_a_scrap_and_nothing_is_scrapped(site: Site, first_batch: Done) -> None:
+    assert first_batch.code == 0, first_batch.err
+    device = DeviceId.parse(site.device("ec-01"))
+    words = ["user", "add", "--dir", str(site.state / "registry"), "--role", "lead", "--jsonl"]
+    user = json.loads(processes.answer([processes.script("station-registry"), *words]))
+    secret = parse_qs(urlsplit(user["enrolment"]).query)["secret"][0]
+
+    def propose(password: str, seconds: int) -> Proposed:
+        code = code_of(secret, int(time.time()) + seconds)
+        who = SignIn(user_id=user["user_id"], password=password, code=code)
+        assert password not in repr(who)
+        return asyncio.run(propose_scrap(site.config, device, "broken housing", who))
+
+    with pytest.raises(UsageError, match="sign-in-refused"):
+        propose("not the password at all", 0)
+    found = propose(user["password"], 0)
+    assert (found.state, len(found.proposal) > 8) == ("active", True)
+    assert (
+        f"station-signer device new {device} --root ROOT --fingerprint {key_of(site, str(device))} --scrap"
+        in found.next
+    )
+    (shown,) = typed(site, "show", str(device), "--jsonl").objects
+    assert shown["registry"]["state"] == "active"
+    with site.without("registry"), pytest.raises(Fault, match="does not answer"):
+        propose(user["password"], 30)
+
+
+def code_of(secret: str, now_s: int) -> str:
+    """As an authenticator computes it (RFC 6238)."""
+    key, step = base64.b32decode(secret + "=" * (-len(secret) % 8)), now_s // 30
+    digest = hmac.digest(key, struct.pack(">Q", step), "sha1")
+    at = digest[-1] & 15
+    return f"{(int.from_bytes(digest[at : at + 4]) & 0x7FFFFFFF) % 10**6:06}"
 
 
 def test_what_cannot_be_asked_for(site: Site) -> None:

@@ -155,16 +155,16 @@ class _At:
 class Benched:
     """One unit, finished under the site's order, and what a station needs to rework it."""
 
-    def __init__(self, site: Living, directory: Path) -> None:
+    def __init__(self, site: Living, directory: Path, device: DeviceId | None = None) -> None:
         self.site = site
         self.path = directory / "unit.flash"
         self.points = Points()
         self.memory = Memory(self.points)
-        self.device = self._finished()
+        self.device = self._finished(device or DeviceId(b"\xe0\x0f" + b"rework-uni"))
         self.events: list[AnyEvent] = []
 
-    def _finished(self) -> Device:
-        device = Device(device_id=DeviceId(b"\xe0\x0f" + b"rework-uni"))
+    def _finished(self, device_id: DeviceId) -> Device:
+        device = Device(device_id=device_id)
         pin = self.site.made.pin(device, order_signed=True, made_at=utc(NOW))
         held = self.site.pins.pin(device.device_id, pin, self.site.order)
         self.site.pins.complete(device.device_id, self.site.made.completion(device, pin, held.pin.receipt))
