@@ -98,8 +98,6 @@ _CLOUD_CODES = {
     Code.ACT_EXPIRED: "act-refused",
     Code.ACT_USED: "act-refused",
     Code.ACT_CONFLICT: "act-refused",
-    Code.NOT_PINNED: "act-refused",
-    Code.PROOF_INVALID: "bad-proof",
     Code.DPOP_INVALID: "clocks-differ",
     Code.ASSERTION_TIME: "clocks-differ",
 }

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 from fixtures.device import Anchor, Identity
 from fixtures.slot import Slot
-from station.cloud import CloudUnreachableError
+from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.devices import DoneAct, Held, ShownKey
 from station.events import ReworkStep, ReworkWent
 from station.faults import fault
@@ -26,6 +26,7 @@ from station.rework_bench import ReworkBench
 from station.rework_evidence import Asked, InUse, Met, NewKey, Pinned, Reworked
 from station.unit import Unit
 from station.writes import make_so
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 from trust.proof import CHALLENGE_BYTES
@@ -123,6 +124,10 @@ class Rework:
                 held = await self._held()  # the outcome is unknown: ask before anything else
                 if self._done(held) is None:
                     raise
+            except CloudRefusedError as refused:
+                if refused.code is Code.PROOF_INVALID:
+                    raise fault("bad-proof", str(refused)) from refused
+                raise
             done = self._done(held)
             if done is None or done.fingerprint != new.key.fingerprint:
                 raise fault("registry-wrong", "it was told of the new key and does not have it by this act")

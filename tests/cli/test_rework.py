@@ -70,6 +70,9 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     ]  # fmt: skip
     assert (last["verdict"], last["device_id"], last["emulated"]) == ("PASS", device, True)
     assert last["fingerprint"] != old
+    nobody = approved(site, "nobody", "ab" * 12, old, "--unlock")
+    missing = typed(site, "rework", "ab" * 12, "--act", nobody)
+    assert (missing.code, "is in no slot" in missing.err) == (Exit.UNIT_FAILED, True), missing
     again = typed(site, "rework", device, "--act", act)
     assert (again.code, "as before" in again.out, last["fingerprint"] in again.out) == (0, True, True), again
     shown = typed(site, "show", device)

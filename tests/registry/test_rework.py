@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,12 +21,15 @@ from station.events import Verdict
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, WORD
 from station.rework_evidence import Asked, NewKey
-from station.reworking import burned
+from station.reworking import Asked as Asking
+from station.reworking import burned, judged
+from station.usage import UsageError
 from tests.registry.benching import ENDS, Benched, KilledError, site_with_signer
 from tests.registry.living import WHO
 from tests.registry.make import public
-from tests.trust.pin_acts import approved
+from tests.trust.pin_acts import NOW, approved
 from trust.dsse import Envelope
+from trust.identity import DeviceId
 from trust.rekey import anchor_sha256
 
 pytestmark = pytest.mark.timeout(60)
@@ -331,3 +335,31 @@ def test_an_old_key_of_an_act_that_was_not_ended_comes_first(fresh: Fresh) -> No
     second = approved(msgspec.structs.replace(said, fingerprint=done.fingerprint), WHO["pia"], WHO["quinn"])
     again = asyncio.run(benched.rework(second))
     assert (again.verdict, again.code, again.exit_code) == (Verdict.FAIL, "unit-between-keys", 1), again
+
+
+def test_a_key_that_the_registry_does_not_take_is_no_line_stop(fresh: Fresh) -> None:
+    benched = fresh()
+    act = benched.site.act(benched.device, "rekey", key_type="rsa-2048")
+    done = asyncio.run(benched.rework(act))
+    assert (done.verdict, done.code, done.exit_code) == (Verdict.FAIL, "bad-proof", 1), done
+    assert "key type" in done.detail
+    require_usable(benched)
+    assert asyncio.run(benched.rework(benched.site.act(benched.device, "rekey"))).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("days", "good"), [(0, True), (6, True), (8, True), (35, True), (39, False)], ids=str)
+def test_an_act_may_be_given_again_until_its_old_key_is_ended(fresh: Fresh, days: int, good: bool) -> None:
+    benched = fresh()
+    asked = Asking(config_file=Path("c"), device=benched.device.device_id, act_file=Path("a"))
+    act = benched.site.act(benched.device, "rekey", ends_at=ENDS)
+    at, trusted = NOW + timedelta(days=days), benched.site.made.trusted
+    with contextlib.nullcontext() if good else pytest.raises(UsageError, match="was good until"):
+        assert judged(act, asked, trusted, "rekey", at).ends_at == ENDS
+    with pytest.raises(UsageError, match="this command does scrap"):
+        judged(act, asked, trusted, "scrap", at)
+    plain = benched.site.act(benched.device, "rekey")
+    with contextlib.nullcontext() if days < 7 else pytest.raises(UsageError, match="was good until"):
+        judged(plain, asked, trusted, "rekey", at)
+    other = Asking(config_file=Path("c"), device=DeviceId(b"\xe0\x0fanother-un"), act_file=Path("a"))
+    with pytest.raises(UsageError, match="it is about device"):
+        judged(act, other, trusted, "rekey", at)
