@@ -225,7 +225,7 @@ ROWS: tuple[tuple[str, dict[str, Party], Play, str], ...] = (
     ("revocation: signed by nobody", GONE, bare_revocation, NOT_ROOTS),
     ("revocation: of another registry", GONE_SIGNER, revoked(registry="reg-02"), "another environment, registry"),
     ("revocation: of environment demo", GONE, revoked(environment="demo"), "environment"),
-    ("revocation: another key than was signed for", GONE_SIGNER, revoked(fingerprint="ab" * 32), "another key or order"),
+    ("revocation: another job than was signed for", GONE_SIGNER, revoked(job="ab" * 16), "another job or order"),
     ("revocation: of an order that is not known", GONE_SIGNER, revoked(order_id="order-9"), "not known here"),
     ("minutes: an officer who did not sign", MINUTES, noted("ada", "cleo"), "ben, who has not approved|each officer whom they name"),
     ("minutes: one officer", MINUTES, noted("ada"), "are wanted|each officer whom they name"),

@@ -124,10 +124,11 @@ def stop(bench: Bench) -> None:
 
 def scrap(bench: Bench, fingerprint: str) -> None:
     """The signer is told by the registry that dev-1 is scrapped."""
-    root, order = bench.plant.root, bench.plant.work
+    root, order, held = bench.plant.root, bench.plant.work, bench.flash()
+    job = "5a" * 16 if held.key is None else held.key.job.hex()
     said = Revocation(
-        environment="demo", root_sha256=root.sha256, registry=REGISTRY, order_id=order.order_id, job="5a" * 16,
-        device_id=bench.flash().device_id.hex(), fingerprint=fingerprint, cause="scrapped", act_sha256="ac" * 32, reason="dropped",
+        environment="demo", root_sha256=root.sha256, registry=REGISTRY, order_id=order.order_id, job=job,
+        device_id=held.device_id.hex(), fingerprint=fingerprint, cause="scrapped", act_sha256="ac" * 32, reason="dropped",
         revoked_at="2026-11-22T20:00:00Z",
     )  # fmt: skip
     signed = sealed(SoftwareToken(bench.plant.directory / "cloud"), said, "revocation")
