@@ -222,6 +222,7 @@ AnyEvent = (
     | OutboxSent
     | BatchFinished
     | Rehearsed
-    | ReworkWent
-    | ReworkFinished
 )
+
+ReworkEvent = ReworkWent | ReworkFinished
+"""Of units that are reworked, outside any batch."""

@@ -14,7 +14,7 @@ import msgspec
 
 from fixtures.device import Anchor, Authorised, Device, Generation, NoAnswerError, RefusalReason, RefusedError
 from station.cloud.devices import Devices
-from station.events import AnyEvent
+from station.events import ReworkEvent
 from station.faults import fault
 from station.jobs.leaf import REWORK_ENDED
 from station.jobs.stamp import Stamp
@@ -54,7 +54,7 @@ class ReworkBench:
     registry: Devices
     memory: Memory
     stamp: Stamp
-    emit: Callable[[AnyEvent], None]
+    emit: Callable[[ReworkEvent], None]
     generation_timeout_s: float
     longest_pause_s: float = 0.1
     clock: Clock = field(default_factory=Clock)

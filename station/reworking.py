@@ -19,7 +19,7 @@ from station import wiring
 from station.agreement import publish
 from station.cloud.devices import Devices
 from station.disposition import VERDICTS
-from station.events import AnyEvent, ReworkFinished, Verdict
+from station.events import ReworkEvent, ReworkFinished, Verdict
 from station.faults import Fault, SetupError, fault
 from station.leaves import LEAF_ERRORS, classify
 from station.line import Clock
@@ -64,7 +64,7 @@ class _Patience:
     clock: Clock = field(default_factory=Clock)
 
 
-async def rework(asked: Asked, told: Callable[[AnyEvent], None]) -> ReworkFinished:
+async def rework(asked: Asked, told: Callable[[ReworkEvent], None]) -> ReworkFinished:
     """Do the act to the unit in its slot. UsageError and set-up's faults before anything is touched."""
     async with wiring.open_desk(asked.config_file) as desk:
         act = read_act(asked.act_file)

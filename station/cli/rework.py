@@ -16,7 +16,7 @@ from station.cli.output import data, is_asked, note
 from station.usage import UsageError
 
 if TYPE_CHECKING:
-    from station.events import AnyEvent, ReworkFinished
+    from station.events import ReworkEvent, ReworkFinished
     from station.reworking import Asked
     from station.scrap_proposal import Proposed
     from trust.identity import DeviceId
@@ -100,11 +100,11 @@ def parsed(device_id: str) -> DeviceId:
         raise click.BadParameter(str(error), param_hint="DEVICE_ID") from error
 
 
-def _say_json(event: AnyEvent) -> None:
+def _say_json(event: ReworkEvent) -> None:
     data(msgspec.json.encode(event).decode())
 
 
-def _say_step(event: AnyEvent) -> None:
+def _say_step(event: ReworkEvent) -> None:
     from station.events import ReworkWent  # noqa: PLC0415 - keeps --help fast
 
     if isinstance(event, ReworkWent) and event.done:

@@ -29,7 +29,7 @@ from registry.routes import devices as routes
 from registry.routes.route import Asked
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.devices import Devices
-from station.events import AnyEvent, ReworkFinished
+from station.events import ReworkEvent, ReworkFinished
 from station.jobs.stamp import Stamp
 from station.line import Clock
 from station.rework_bench import ReworkBench
@@ -161,7 +161,7 @@ class Benched:
         self.points = Points()
         self.memory = Memory(self.points)
         self.device = self._finished(device or DeviceId(b"\xe0\x0f" + b"rework-uni"))
-        self.events: list[AnyEvent] = []
+        self.events: list[ReworkEvent] = []
 
     def _finished(self, device_id: DeviceId) -> Device:
         device = Device(device_id=device_id)
