@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hsm.purposes import Purpose
 from hsm.token.signing import SigningKeys
-from station.cloud import Cloud, CloudRefusedError, PinRecord
+from station.cloud import Cloud, CloudRefusedError
 from station.faults import Fault
 from station.jobs import Jobs, OutboxItem, RecordKind
 from station.jobs.stamp import Stamp
@@ -123,16 +123,31 @@ class LedOutbox(Outbox):
         return await super().drain_once()
 
 
+@dataclass(slots=True)
+class EagerSender:
+    """Books each statement, then sends it."""
+
+    sender: Any
+    book: Callable[[OutboxItem], Awaitable[None]]
+
+    def next_few(self, due: Sequence[OutboxItem]) -> int:
+        return self.sender.next_few(due)
+
+    async def send(self, items: Sequence[OutboxItem]) -> Any:
+        for each in items:
+            await self.book(each)
+        return await self.sender.send(items)
+
+
 class EagerOutbox(LedOutbox):
     """Negative control: books a delivery before the registry has answered, with a receipt as it will be."""
 
     keys: SigningKeys
 
-    async def _put(self, item: OutboxItem) -> PinRecord | None:
+    async def _book(self, item: OutboxItem) -> None:
         pin = item.kind is RecordKind.PIN
         kind = RecordKind.PIN_RECEIPT if pin else RecordKind.COMPLETION_RECEIPT
         await self._jobs.record(item.job.job_id, kind, self._receipt(item, pin=pin))
-        return await super()._put(item)
 
     def _receipt(self, item: OutboxItem, *, pin: bool) -> Envelope:
         about = read(item.envelope, PinStatement) if pin else read(item.envelope, Completion)
@@ -175,6 +190,7 @@ def make_outbox(
             made.gate = gate
         if isinstance(made, EagerOutbox):
             made.keys = SigningKeys(SoftwareToken(place / "cloud"))
+            made._sender = EagerSender(made._sender, made._book)
         return made
 
     return make

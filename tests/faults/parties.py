@@ -129,6 +129,9 @@ class FaultyJobs:
     async def pending(self, after: int = -1, most: int | None = None) -> tuple[OutboxItem, ...]:
         return await self._at("pending", lambda: self.store.pending(after, most))
 
+    async def waiting(self) -> int:
+        return await self._at("waiting", self.store.waiting)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
