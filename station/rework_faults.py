@@ -26,12 +26,12 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
         "unit-open": Row(
             _N,
             "The unit is not locked: it takes no authority's word.",
-            "Provision it (station run); a re-key is for a unit that is finished.",
+            "Provision it: station run --config FILE --order FILE; a re-key is for a unit that is finished.",
         ),
         "unit-between-keys": Row(
             _N,
             "The unit has a second key beside the one in use, and another act made it so.",
-            "Bring that act to its end first: give its file to station device rework again.",
+            "Bring that act to its end first: station device rework DEVICE_ID --act FILE --config FILE.",
         ),
         "act-refused": Row(
             _N,

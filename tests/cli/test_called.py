@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from station.cli.called import Here, as_called
@@ -93,13 +94,18 @@ def test_commands_are_completed_from_this_machines_settings(place: Path, monkeyp
     assert "serve --dir DIR --root ROOT;" in here.typeable(TOLD)
 
 
+def named(parameter: click.Parameter) -> str:
+    """An option as it is typed, an argument as a remedy shows it."""
+    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.opts[0].upper()
+
+
 def unfinished(text: str) -> list[str]:
     """The commands in a text that lack an option which they need, or the settings file."""
     found = []
     for command in re.findall(r"(?<![\w-])station(?:-signer)? (?:demo|run|check|device|ledger|serve)\b[^;.,)]*", text):
         words = command.split()
         params = descend(words)[0].params
-        needed = {each.opts[0] for each in params if each.required or "--config" in each.opts}
+        needed = {named(each) for each in params if each.required or "--config" in each.opts}
         if not needed <= set(words):
             found.append(command)
     return found

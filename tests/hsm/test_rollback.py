@@ -151,7 +151,7 @@ def test_a_copy_made_while_a_request_is_open_shares_one_lease_and_is_named_after
 def test_a_registry_that_does_not_compare_is_caught(plant: Leased, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: it grants what it is asked for and does not count, and copies make twice the pins."""
     monkeypatch.setattr(rules, "require_next", lambda *_: None)
-    monkeypatch.setattr("registry.pins.service.count_pin", lambda *_: True)
+    monkeypatch.setattr("registry.pins.intake.count_pin", lambda *_: True)
     plant.renew()
     copy = plant.copy_of("copy")
     for each in (plant.factory, copy):

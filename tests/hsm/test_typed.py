@@ -27,7 +27,9 @@ def test_help_names_the_exit_codes(words: tuple[str, ...]) -> None:
     said = " ".join(CliRunner().invoke(cli, [*words, "--help"]).output.split())
     assert "Exit codes: 0 done · 2 usage or set-up" in said
     asks = words[-1:] == ("approve",) or words[:1] == ("approver",)
-    assert ("130 interrupted" in said) == (asks or words in {(), ("root",), ("order",), ("act",), ("minutes",)})
+    assert ("130 interrupted" in said) == (
+        asks or words in {(), ("root",), ("order",), ("act",), ("device",), ("minutes",)}
+    )
 
 
 def typed(place: Path, *words: object) -> subprocess.CompletedProcess[str]:

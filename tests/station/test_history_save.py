@@ -20,7 +20,7 @@ def history(name: str) -> DeviceHistory:
     )
     statement = (name, signed(event, key), public(key))
     view = RegistryView(state="not-pinned")
-    return DeviceHistory(device_id="ab" * 12, known=True, registry=view, jobs=(), signed=(statement,))
+    return DeviceHistory(device_id="ab" * 12, known=True, registry=view, jobs=(), reworks=(), signed=(statement,))
 
 
 def test_four_new_files(tmp_path: Path) -> None:
