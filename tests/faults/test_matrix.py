@@ -19,11 +19,11 @@ def test_every_call_fails_or_fails_but_applied_or_loses_power_or_is_the_last(cam
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_and_another_crash_in_the_recovery(campaign: RunCampaign, part: int):
-    """Pairs that leave every disk as another pair does are run once; `make soak` runs each."""
-    result = campaign("pairs", f"{part}/{PARTS}")
+    """Half of those that leave no disk as another pair does; `make soak` runs each pair."""
+    result = campaign("pairs", f"{2 * part}/{2 * PARTS}")
     assert result.violations == []
     assert result.trials > 60
-    assert result.pairs > 400
+    assert result.pairs > 150
 
 
 @pytest.mark.timeout(60)
@@ -52,11 +52,11 @@ def test_the_outbox_beside_the_flow(campaign: RunCampaign):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(2))
 def test_the_outbox_beside_the_flow_fails_or_is_the_last_thing_that_happens(campaign: RunCampaign, part: int):
-    """One order of each start; `make soak` runs six."""
-    result = campaign("outbox-faults", f"{6 * part}/12")
+    """Some of the orders of flow and outbox; `make soak` runs six of each start."""
+    result = campaign("outbox-faults", f"{9 * part}/21")
     assert result.violations == []
-    assert result.trials > 70
-    assert result.children > 35
+    assert result.trials > 35
+    assert result.children > 15
 
 
 @pytest.mark.timeout(60)
