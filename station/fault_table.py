@@ -140,6 +140,14 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
             _L, "The order does not allow this.", "Check order and product, then start again.", _ORDER
         ),
         "order-exhausted": Row(_L, "The order is used up.", "Start the next order.", _ORDER),
+        "order-spent": Row(
+            _L,
+            "The registry takes no more pins of this order from this station; the signer has signed for more.",
+            "Keep the unit: it is signed for, and goes on when inserted again once officers have raised the allowance "
+            "(station-signer act new --help). If nobody else has used this signer, call the security officer first: "
+            "there may be two of it.",
+            _ORDER,
+        ),
         "signer-down": Row(
             _L,
             "The signer does not answer.",

@@ -23,18 +23,21 @@ class Headroom:
 
     At its making: `passed` units, those `held`, and those that the signer was `asked` to sign for (`signed`) or to
     complete (`passed`), its answer not on record; `signatures` is how many more devices it may sign for, `offline` how
-    many units may be held at a time (None: any), `closed` why nothing is begun any more (None: it is). A slot has one
-    unit in work, and keeps its room between a failure and the next attempt.
+    many units may be held at a time (None: any), `closed` why nothing is begun any more (None: it is), `numberless` the
+    units whose pins the registry has no number for. A slot has one unit in work, and keeps its room between a failure
+    and the next attempt.
     """
 
     def __init__(
         self, quantity: int, *, passed: int = 0, held: Iterable[DeviceId] = (),
         asked: Mapping[Step, Iterable[DeviceId]] = MappingProxyType({}), signatures: int | None = None,
         offline: int | None = None, closed: str | None = None,
+        numberless: Iterable[DeviceId] = (),
     ) -> None:  # fmt: skip
         self._quantity = quantity
         self._offline = offline
         self._closed = closed
+        self._numberless = set(numberless)
         self._passed_before = passed
         self._passed: set[DeviceId] = set()
         self._held = set(held)
@@ -60,6 +63,10 @@ class Headroom:
     def _require_room(self, device: DeviceId, *, signed_for: bool) -> None:
         if self._closed is not None and not signed_for:
             raise fault("order-full", self._closed)
+        if self._numberless and not signed_for:  # the next pin would be one more that is signed in vain
+            raise fault(
+                "order-full", f"the registry has no number left for {_named(self._numberless)}, signed for here"
+            )
         still_held = self._held - self._passed
         if self._offline is not None and device not in still_held and len(still_held) >= self._offline:
             raise fault("held-too-many", f"{len(still_held)} wait, the order allows {self._offline}")
@@ -81,6 +88,14 @@ class Headroom:
         """Its pin statement is on record: what becomes of it now is its own affair."""
         self._asked[Step.SIGNED].discard(device)
         self._signed.add(device)
+
+    def numberless(self, device: DeviceId) -> None:
+        """The registry has counted this station's part of the order as used up, and does not take this unit's pin."""
+        self._numberless.add(device)
+
+    def numbered(self, device: DeviceId) -> None:
+        """The registry has taken its pin."""
+        self._numberless.discard(device)
 
     def passed(self, device: DeviceId) -> None:
         """Its completion is on record: it counts, whatever becomes of lamp and verdict. Once, however often told."""

@@ -86,6 +86,7 @@ _CLOUD_CODES = {
     Code.LEASE_CONFLICT: "lease-refused",
     Code.LEASE_EXCEEDED: "lease-refused",
     Code.ORDER_NOT_APPROVED: "order-refuses",
+    Code.ORDER_EXHAUSTED: "order-spent",
     Code.DEVICE_OF_OTHERS: "other-order",
     Code.CLIENT_UNKNOWN: "access-refused",
     Code.ASSERTION_INVALID: "access-refused",

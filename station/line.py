@@ -91,6 +91,11 @@ class Line:
             raise fault("device-twice", f"job {job}")
         self.in_work.add(job)
 
+    def numbered(self, job: Job, there: bool) -> None:  # noqa: FBT001 - what the outbox tells
+        """Whether the registry has a number of its order for a job's pin: without one, no further unit is begun."""
+        if job.order_id == self.work.order_id:
+            (self.headroom.numbered if there else self.headroom.numberless)(job.device_id)
+
     async def light(self, slot: str, lamp: Lamp) -> None:
         """Light a slot's lamp; the fault `indicator-failed` if the jig does not obey."""
         try:

@@ -67,8 +67,16 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     left = part.quantity + part.allowance - tally.signed_for
     return Headroom(
         part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance,
-        closed=window_problem(work, datetime.now(UTC)),
+        closed=window_problem(work, datetime.now(UTC)), numberless=await _numberless(store, order),
     )  # fmt: skip
+
+
+async def _numberless(store: JobStore, order_id: str) -> list[DeviceId]:
+    """Units whose attempt ended as the registry had no number for their pins, which it has not taken since."""
+    told = {event.job for event in await store.verdicts(order_id) if event.details.get("code") == "order-spent"}
+    jobs = [job for job in await store.unfinished(order_id) if str(job.job_id) in told] if told else []
+    known = [each for job in jobs for each in await store.of_device(job.device_id) if each.job.job_id == job.job_id]
+    return [each.job.device_id for each in known if RecordKind.PIN_RECEIPT not in each.records]
 
 
 async def _report(store: JobStore, order_id: str) -> OrderReport:

@@ -16,7 +16,7 @@ from enum import Enum
 
 from station.cloud import REFUSED_FOR_GOOD, Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault
-from station.jobs import Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
+from station.jobs import Job, Jobs, LedgerError, OutboxItem, RecordConflictError, RecordKind
 from station.jobs.stamp import Stamp
 from station.leaves import classify
 from station.pace import Backoff, Pace
@@ -67,7 +67,7 @@ class Outbox:
     `stop_line` is told when the ledger fails (then `run` ends) and when the registry proves that keys or nonces repeat.
     A job that is `in_work` in a slot is left to the flow, which sends its pin itself. `order` is the one that is worked
     under: its approvals may be newer than those in the ledger. `objected` hears, by a statement's SHA-256, of answers
-    without a receipt.
+    without a receipt; `numbered` whether the registry has a number of its order for a job's pin.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Outbox:
         in_work: Callable[[JobId], bool] = lambda _: False,
         order: Envelope | None = None,
         objected: Callable[[str, str], None] = lambda _statement, _why: None,
+        numbered: Callable[[Job, bool], None] = lambda _job, _numbered: None,
         pace: Pace | None = None,
     ) -> None:
         self._jobs = jobs
@@ -91,6 +92,7 @@ class Outbox:
         self._stop_line = stop_line
         self._in_work = in_work
         self._objected = objected
+        self._numbered = numbered
         self._pace = pace or Pace()
         self._new = asyncio.Event()
         self._one_pass = asyncio.Lock()
@@ -191,13 +193,15 @@ class Outbox:
             tried.alone = tried.alone or (answered and outcome is _Outcome.NO_ANSWER)
         return Counter(outcomes)
 
-    async def _came(self, item: OutboxItem, came: Came) -> _Outcome:
+    async def _came(self, item: OutboxItem, came: Came, *, raised: bool = False) -> _Outcome:
         match came:
             case CloudUnreachableError():
                 log.info("%s of job %s: no answer from the registry (%s)", item.kind, item.job.job_id, came)
                 return _Outcome.NO_ANSWER
             case CloudRefusedError(code=Code.TOO_MANY_REQUESTS):
                 return _Outcome.NO_ANSWER
+            case CloudRefusedError(code=Code.ORDER_EXHAUSTED) if not raised and await self._bring_raises(item):
+                return await self._came(item, await self._sender.one(item), raised=True)
             case CloudRefusedError():
                 return await self._refused(item, came)
             case OrderMissing():
@@ -214,12 +218,15 @@ class Outbox:
         pin = item.kind is RecordKind.PIN
         kind = RecordKind.PIN_RECEIPT if pin else RecordKind.COMPLETION_RECEIPT
         # A crash before this commit: the statement is sent again and the registry gives the same receipt.
-        return await self._record(item, kind, receipt, _Outcome.DELIVERED)
+        outcome = await self._record(item, kind, receipt, _Outcome.DELIVERED)
+        if pin:
+            self._numbered(item.job, True)
+        return outcome
 
     async def _refused(self, item: OutboxItem, error: CloudRefusedError) -> _Outcome:
         log.error("%s of job %s: the registry refuses: %s (%s)", item.kind, item.job.job_id, error.code.value, error)
-        if error.code is Code.ORDER_EXHAUSTED:
-            await self._bring_raises(item)
+        if error.code is Code.ORDER_EXHAUSTED and item.kind is RecordKind.PIN:
+            self._numbered(item.job, False)
         if error.code not in REFUSED_FOR_GOOD:
             return self._objects(item, f"{error.code.value}: {error}")
         wrong = refusal_problem(self._root, item.envelope, error)
@@ -232,11 +239,10 @@ class Outbox:
             self._stop_line(classify(error))
         return await self._record(item, kind, envelope(told), _Outcome.REFUSED)
 
-    async def _bring_raises(self, item: OutboxItem) -> None:
-        """What officers have allowed beyond the order, and the registry may not know yet: the next try tells."""
+    async def _bring_raises(self, item: OutboxItem) -> bool:
+        """Whether officers have allowed more than the order, which the registry may not have known yet."""
         order = await self._jobs.order(item.job.order_id)
-        if order is not None:
-            await bring_raises(self._jobs, self._cloud, order)
+        return order is not None and await bring_raises(self._jobs, self._cloud, order)
 
     def _objects(self, item: OutboxItem, why: str) -> _Outcome:
         self._objected(item.envelope.payload_sha256, why)

@@ -38,6 +38,7 @@ async def pin_and_read_back(line: Line, pin: Envelope, assigned: Assigned) -> En
         await stored.take()
     finally:
         await stored.drop()
+    line.headroom.numbered(assigned.identity.device_id)
     return receipt
 
 
@@ -79,7 +80,10 @@ async def _pinned(line: Line, pin: Envelope, assigned: Assigned) -> PinRecord:
     try:
         return await line.cloud.pin(device, pin, line.order)
     except CloudRefusedError as error:
-        if error.code is not Code.ORDER_EXHAUSTED or not await bring_raises(line.jobs, line.cloud, line.order):
+        if error.code is not Code.ORDER_EXHAUSTED:
+            raise
+        line.headroom.numberless(device)  # nobody begins a unit until it is pinned
+        if not await bring_raises(line.jobs, line.cloud, line.order):
             raise
     return await line.cloud.pin(device, pin, line.order)
 

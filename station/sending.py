@@ -61,7 +61,7 @@ class Sender:
     async def send(self, items: Sequence[OutboxItem]) -> list[Came] | None:
         """What came back for each; None for a request of many without an answer that tells of each."""
         if self._many is None or len(items) <= AT_ONCE:
-            found = await _all([self._one(item) for item in items])
+            found = await _all([self.one(item) for item in items])
             if any(not isinstance(each, CloudUnreachableError) for each in found):
                 self._most = min(MOST, max(AT_ONCE, self._most * 2))
             return found
@@ -80,7 +80,8 @@ class Sender:
         self._most = max(1, len(items) // 2)
         return None
 
-    async def _one(self, item: OutboxItem) -> Came:
+    async def one(self, item: OutboxItem) -> Came:
+        """What came back for a statement that is sent by itself."""
         sent = await self._sent(item)
         if isinstance(sent, OrderMissing):
             return sent

@@ -166,6 +166,7 @@ def outbox_maker(line: Line, store: JobStore, stamp: Stamp, objected: Objected =
             in_work=line.in_work.__contains__,
             order=line.order,
             objected=objected,
+            numbered=line.numbered,
         )
 
     return make

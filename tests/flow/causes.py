@@ -86,6 +86,7 @@ CAUSES: dict[str, list[Cause]] = {
     "ledger-conflict": [Cause(line.ledger_conflict)],
     "registry-refused": [Cause(line.registry_refused)],
     "registry-wrong": [Cause(line.registry_wrong)],
+    "order-spent": [Cause(lease.order_spent, {"quantity": 2, "allowance": 0})],
     "held-too-many": [Cause(lease.held_too_many, {"offline_allowance": 1})],
     "lease-needed": [
         Cause(lease.lease_needed, {"leases": 5}),

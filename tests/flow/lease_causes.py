@@ -12,6 +12,8 @@ from typing import Any
 
 from station.cloud import PinRecord
 from station.events import UnitFinished
+from station.jobs.schema import open_database
+from station.jobs.store import JobStore
 from station.leasing import renew
 from station.order_report import room_left
 from tests.flow.bench import Bench, ShakyCloud
@@ -147,3 +149,22 @@ async def scrapped_says_the_registry(bench: Bench) -> UnitFinished:
 
     bench.change(cloud=Scrapped(steady))
     return await bench.insert()
+
+
+async def order_spent(bench: Bench) -> UnitFinished:
+    """A copy of this station has used the order up: the signer has numbers left, and the registry has not."""
+    await used_up_by_a_copy(bench)
+    return await bench.insert(new(bench, "dev-3"))
+
+
+async def used_up_by_a_copy(bench: Bench) -> None:
+    """Two units pass at a copy of the station; then the signer is put back, and the ledger knows nothing of them."""
+    saved, here = counters(bench), bench.parties().jobs
+    copy = JobStore(open_database(bench.plant.directory / "copy.db", create=True), bench.plant.stamp())
+    bench.change(jobs=copy)
+    await copy.keep_order(bench.plant.order)
+    for name in ("dev-1", "dev-2"):
+        await passes(bench, name)
+    await copy.close()
+    bench.change(jobs=here)
+    restore(bench, saved)
