@@ -21,7 +21,11 @@ from trust.statement import StatementError, moment
 
 
 def import_revocation(signatory: Signatory, envelope: Envelope) -> None:
-    """Remember it; the same device again changes nothing. ORDER_UNKNOWN for another station's order."""
+    """Remember it; the same device again changes nothing. ORDER_UNKNOWN for what has nothing to do with this signer.
+
+    An id is burned whoever made it: a device that was signed for here under another job or order than it was pinned
+    under (another station was faster) gets nothing signed either, and frees no place: it was no unit of this order.
+    """
     try:
         said = revocations.revoked(signatory.trusted, envelope)
     except StatementError as error:
@@ -33,15 +37,14 @@ def import_revocation(signatory: Signatory, envelope: Envelope) -> None:
         raise SignerError(Code.STATEMENT_INVALID, text)
     counters = signatory.counters
     with counters.transaction():
-        pinned = counters.pin_of_device(said.device_id)
-        if counters.order(said.order_id) is None:
+        own = counters.pin_of_device(said.device_id) or counters.completion_of_device(said.order_id, said.device_id)
+        order_id = said.order_id if counters.order(said.order_id) is not None or own is None else own.order_id
+        if counters.order(order_id) is None:
             raise SignerError(Code.ORDER_UNKNOWN, f"order {said.order_id!r} of the revocation is not known here")
         # By its job, not its key: a device may have got another one since, and this signer does not learn of that.
-        if pinned is not None and (pinned.order_id, pinned.job) != (said.order_id, said.job):
-            text = f"device {said.device_id} was signed for under order {pinned.order_id} with another job or order"
-            raise SignerError(Code.STATEMENT_INVALID, f"{text} than the revocation names: ask the registry")
+        pinned_as_signed = own is None or (own.order_id, own.job) == (said.order_id, said.job)
         signatory.see_time(moment(said.revoked_at), "the revocation")
-        counters.scrap(said.device_id, said.order_id, envelope.to_json())
+        counters.scrap(said.device_id, order_id, envelope.to_json(), frees_place=pinned_as_signed)
 
 
 def sign_revocation(signatory: Signatory, revocation: Revocation, act: Envelope) -> Envelope:

@@ -22,7 +22,7 @@ from station.jobs.store import JobStore
 from station.leaves import classify
 from station.line import Clock
 from station.objections import beside, read_objections
-from station.order_report import room_left
+from station.order_report import passed_and_not_scrapped, room_left
 from station.outstanding import left_over, objections
 from station.plan import for_this_station, load_order
 from station.same_log import require_same_log
@@ -76,7 +76,7 @@ class Known:
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
             work = await require_same_order(store, order)
-            room, passed = await room_left(store, work), (await store.tally(work.order_id)).passed
+            room, passed = await room_left(store, work), await passed_and_not_scrapped(store, work.order_id)
         except LedgerError as error:
             raise classify(error) from error
         finally:

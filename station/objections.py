@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 import given
+from station.whole_file import write_whole
 from trust.printable import plainly, printable
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Objections:
         self._told[statement_sha256] = why
         kept = dict(list(self._told.items())[-_MOST:])
         try:
-            self._path.write_bytes(msgspec.json.encode(kept))
+            write_whole(self._path, msgspec.json.encode(kept))
         except OSError as error:
             _LOG.warning("%s: %s", self._path, plainly(error))
 

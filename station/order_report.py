@@ -21,11 +21,12 @@ from trust.statement import read
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     """One order's units at this station, each counted once; `quantity` and `allowance` are its allotment.
 
-    quantity + allowance = passed + held + quarantined + lost + in_work + unused: the units that a pin statement was
-    signed for; `emulated` of those are no real devices. `before_signing` ended or wait earlier and use nothing of the
-    order, nor do the `turned_away`, which were quarantined before they had a job. `active` of the passed are active in
-    the cloud; of `not_taken` the registry refused the completion; `lost` were refused by it for good; `finish_me` names
-    the held ones, `to_quarantine` those of the lost that are in the held bin still.
+    quantity + allowance = passed + held + quarantined + lost + scrapped + in_work + unused: the units that a pin
+    statement was signed for; `emulated` of those are no real devices. `before_signing` ended or wait earlier and use
+    nothing of the order, nor do the `turned_away`, which were quarantined before they had a job. `active` of the passed
+    are active in the cloud; of `not_taken` the registry refused the completion; `lost` were refused by it for good;
+    `finish_me` names the held ones, `to_quarantine` those of the lost that are in the held bin still.
+    `scrapped`: as far as this ledger was told; of what is scrapped only the `lost` are counted as something else.
     `reworked`: devices of it whose key, anchor or lock an act has changed here.
     """
 
@@ -46,6 +47,7 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     finish_me: tuple[str, ...]
     to_quarantine: tuple[str, ...] = ()
     reworked: int = 0
+    scrapped: int = 0
 
 
 async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
@@ -57,18 +59,27 @@ async def room_left(store: JobStore, work: WorkOrder) -> Headroom:
     """The room that the batches before have left in an order. Raises LedgerError."""
     order = work.order_id
     asked: dict[Step, list[DeviceId]] = {Step.SIGNED: [], Step.PASSED: []}
+    out, in_vain = await store.scrapped(order), 0
     for intent, step in ((RecordKind.INTENT, Step.SIGNED), (RecordKind.COMPLETION_INTENT, Step.PASSED)):
         for job in await store.unanswered(order, intent):
             (begun,) = [each for each in await store.of_device(job.device_id) if each.job.job_id == job.job_id]
-            if may_be_signed(step, begun):
+            if may_be_signed(step, begun) and job.device_id not in out:
                 asked[step].append(job.device_id)
+            elif may_be_signed(step, begun) and step is Step.SIGNED:  # its signature is used, if it was made
+                in_vain += 1
     tally, held = await store.tally(order), await held_devices(store, order)
     part = await allotted(store, work)
-    left = part.quantity + part.allowance - tally.signed_for
+    left = part.quantity + part.allowance - tally.signed_for - in_vain
+    passed = await passed_and_not_scrapped(store, order)
     return Headroom(
-        part.quantity, passed=tally.passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance,
+        part.quantity, passed=passed, held=held, asked=asked, signatures=left, offline=work.offline_allowance,
         closed=window_problem(work, datetime.now(UTC)), numberless=await _numberless(store, order),
     )  # fmt: skip
+
+
+async def passed_and_not_scrapped(store: JobStore, order_id: str) -> int:
+    """Units that fill the order's quantity: scrap of one that has passed frees its place. Raises LedgerError."""
+    return (await store.tally(order_id)).less(await store.scrapped_tally(order_id)).passed
 
 
 async def _numberless(store: JobStore, order_id: str) -> list[DeviceId]:
@@ -84,7 +95,8 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
     if order is None:
         raise LedgerError(f"order {order_id} is listed and not in the log: run station ledger verify --config FILE")
     part = await allotted(store, read(order, WorkOrder))
-    tally, held = await store.tally(order_id), await finish_me(store, order_id)
+    tally, out = await store.tally(order_id), await store.scrapped_tally(order_id)
+    live, held = tally.less(out), await finish_me(store, order_id)
     told = await standing(store, order_id)
     unfinished = await store.unfinished(order_id)
     quarantined = sum(told.get(str(job.job_id)) == Verdict.QUARANTINE for job in unfinished)
@@ -92,9 +104,9 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         order=order_id,
         quantity=part.quantity,
         allowance=part.allowance,
-        passed=tally.passed,
-        active=tally.active,
-        not_taken=tally.not_taken,
+        passed=live.passed,
+        active=live.active,
+        not_taken=live.not_taken,
         held=len(held),
         quarantined=quarantined,
         lost=tally.refused,
@@ -106,4 +118,5 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         finish_me=held,
         to_quarantine=await to_quarantine(store, order_id),
         reworked=await store.reworked(order_id),
+        scrapped=out.signed_for - out.refused,
     )

@@ -25,7 +25,7 @@ from station.cloud.particle import (
 from station.faults import fault
 from trust.printable import printable
 
-ReadBack = Literal["same", "not-shown", "other"]
+ReadBack = Literal["same", "not-shown"]
 WITHOUT: Final = (
     "no receipt, no completion: this cloud gives none; nothing here says that the device is pinned for good"
 )

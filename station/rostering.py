@@ -7,10 +7,7 @@ not hold, stops no line: the roster that is kept holds until it is over.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +15,7 @@ from typing import Protocol
 import given
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.jobs.stamp import Stamp
+from station.whole_file import write_whole
 from trust import roster as rosters
 from trust.dsse import Envelope, EnvelopeError
 from trust.printable import plainly
@@ -82,7 +80,7 @@ async def _take_up(envelope: Envelope, roster: Roster, events: Events, stamp: St
         raise RosterError(f"number {roster.serial} was over at {roster.expires_at}, and it is {now:%Y-%m-%dT%H:%M:%SZ}")
     if not _must_take(roster, envelope, await events.last_event(TAKEN_UP)) and _is_kept(envelope, database):
         return
-    _write(beside(database), envelope)
+    write_whole(beside(database), envelope.to_json())
     # A crash right here: the file is newer than what is on record, which is taken; the next batch puts it on record.
     details = {"serial": str(roster.serial), "sha256": envelope.payload_sha256}
     if _must_take(roster, envelope, await events.last_event(TAKEN_UP)):
@@ -135,18 +133,3 @@ def _is_kept(envelope: Envelope, database: Path) -> bool:
         return given.read(beside(database)) == envelope.to_json()
     except OSError:
         return False
-
-
-def _write(path: Path, envelope: Envelope) -> None:
-    """The file, in one step: a crash leaves the old one or the new one. Mode 0600 from its first moment on."""
-    descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(envelope.to_json())
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

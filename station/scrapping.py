@@ -1,29 +1,33 @@
 """Scrap carried from the registry to this station's signer: nothing more is signed for those units.
 
 Each revocation is verified, put on record and only then given to the signer, which frees the unit's place. A registry
-that is away stops no line: what it would have told is told before the next batch. Never scraps anything itself.
+that is away stops no line: what it would have told is told before the next batch. Nor does a revocation that the signer
+does not take: the registry refuses such a unit anyway. Never scraps anything itself.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
-from hsm.signer import Signer
+from hsm.signer import Signer, SignerError
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify
 from trust.account import OrderCount
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.revocation import revoked
+from trust.revocation import Revocation, revoked
 from trust.root import TrustedRoot
 from trust.statement import StatementError
 
 _LOG = logging.getLogger(__name__)
 FIRST = "first"
 _MOST_PAGES = 1000
+_OF_THE_REVOCATION = frozenset({Code.STATEMENT_INVALID, Code.ORDER_UNKNOWN})
+"""What a signer answers about one revocation; everything else is about itself."""
 
 
 class Registry(Protocol):
@@ -40,36 +44,78 @@ class Papers(Protocol):
         """As a leaf; the same again changes nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What the signer did not hear: `away`, why not all was asked for; `not_taken`, devices and why it refused each."""
+
+    away: str = ""
+    not_taken: tuple[str, ...] = ()
+
+
 async def carry_scrap(
     orders: Iterable[OrderCount], signer: Signer, cloud: Registry, root: TrustedRoot, papers: Papers
-) -> None:
-    """Tell the signer what was scrapped under its orders; faults as everywhere, none for a registry that is away."""
+) -> Carried:
+    """Tell the signer what was scrapped under its orders; faults as everywhere, none for a registry that is away.
+
+    One revocation that does not hold, or that the signer does not take, keeps no other from it; the first of those that
+    do not hold is the fault `registry-wrong` at the end.
+    """
     if root.root.revocation_key is None:
-        return
+        return Carried()
+    courier, away = _Courier(signer, cloud, root, papers), ""
     try:
         for order in orders:
-            await _carry(order.order_sha256, signer, cloud, root, papers)
+            await courier.carry(order.order_sha256)
     except CloudUnreachableError as error:  # the flow says so itself, of each unit that it holds
         _LOG.info("scrap was not asked for: %s", error)
-    except StatementError as error:
-        raise fault("registry-wrong", f"a revocation: {error}") from error
+        away = str(error)
     except LEAF_ERRORS as error:
         raise classify(error) from error
+    if courier.wrong:
+        raise fault("registry-wrong", f"a revocation: {courier.wrong[0]}") from courier.wrong[0]
+    return Carried(away=away, not_taken=tuple(courier.not_taken))
 
 
-async def _carry(order_sha256: str, signer: Signer, cloud: Registry, root: TrustedRoot, papers: Papers) -> None:
-    page: str | None = FIRST
-    for _ in range(_MOST_PAGES):
-        if page is None:
-            return
-        try:
-            found, page = await cloud.scrapped(order_sha256, page)
-        except CloudRefusedError as error:
-            if error.code is Code.ORDER_UNKNOWN:  # nothing was pinned under it yet
+class _Courier:
+    def __init__(self, signer: Signer, cloud: Registry, root: TrustedRoot, papers: Papers) -> None:
+        self._signer, self._cloud, self._root, self._papers = signer, cloud, root, papers
+        self.wrong: list[StatementError] = []
+        self.not_taken: list[str] = []
+
+    async def carry(self, order_sha256: str) -> None:
+        page: str | None = FIRST
+        for _ in range(_MOST_PAGES):
+            if page is None:
                 return
-            raise
-        for each in found:
-            revoked(root, each)
-            await papers.keep_paper(each)
-            # A crash here: on record, and not known to the signer, who gets it again before the next batch.
-            await signer.import_revocation(each)
+            try:
+                found, page = await self._cloud.scrapped(order_sha256, page)
+            except CloudRefusedError as error:
+                if error.code is Code.ORDER_UNKNOWN:  # nothing was pinned under it yet
+                    return
+                raise
+            for each in found:
+                await self._tell(each)
+
+    async def _tell(self, revocation: Envelope) -> None:
+        try:
+            device = scrap_of(self._root, revocation).device_id
+        except StatementError as error:
+            self.wrong.append(error)
+            return
+        await self._papers.keep_paper(revocation)
+        # A crash here: on record, and not known to the signer, who gets it again before the next batch.
+        try:
+            await self._signer.import_revocation(revocation)
+        except SignerError as error:
+            if error.code not in _OF_THE_REVOCATION:
+                raise
+            _LOG.error("device %s is scrapped, and the signer does not take that: %s", device, error)
+            self.not_taken.append(f"{device}: {error}")
+
+
+def scrap_of(root: TrustedRoot, envelope: Envelope) -> Revocation:
+    """The registry's word that a device is scrapped; StatementError."""
+    said = revoked(root, envelope)
+    if said.cause != "scrapped":
+        raise StatementError(f"device {said.device_id}: its key was revoked, it is not scrapped")
+    return said

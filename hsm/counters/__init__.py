@@ -117,10 +117,9 @@ class Counters(CounterFile):
         row = self.run("SELECT returned FROM orders WHERE id = ?", order_id).fetchone()
         return None if row is None else row[0]
 
-    def scrap(self, device_id: str, order_id: str, revocation: bytes) -> bool:
-        """Take a device out for good; a completed one frees a place of its order. False if it was out already."""
-        sql = "SELECT count(*) FROM statements WHERE kind = 'completion' AND order_id = ? AND device_id = ?"
-        completed = int(self.run(sql, order_id, device_id).fetchone()[0])
+    def scrap(self, device_id: str, order_id: str, revocation: bytes, *, frees_place: bool) -> bool:
+        """Take a device out for good; a completed one may free a place of its order. False if it was out already."""
+        completed = int(frees_place and self.completion_of_device(order_id, device_id) is not None)
         row = (device_id, order_id, completed, revocation)
         if self.run("INSERT INTO scraps VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", *row).rowcount == 0:
             return False

@@ -153,10 +153,10 @@ def _miscounted(connection: Connection, books: Books) -> Iterator[Finding]:
     And where balances tell of papers that are not in the log.
     """
     for order_id, account in books.accounts.items():
-        told = tally(connection, order_id)
-        counted = (told.signed_for, told.passed, told.refused)
-        if counted != account.equation:
-            text = f"signed for, passed and lost are {counted} for the report, {account.equation} by the leaves"
+        told, out = tally(connection, order_id), tally(connection, order_id, scrapped=True)
+        counted = (told.signed_for, told.passed, told.refused, out.signed_for - out.refused)
+        if counted != (found := account.equation(books.scrapped)):
+            text = f"signed for, passed, lost and scrapped are {counted} for the report, {found} by the leaves"
             yield Finding(check=15, table="orders", row=printable(order_id), text=text)
     for order_id, text in books.unpapered():
         yield Finding(check=15, table="orders", row=printable(order_id), text=text)

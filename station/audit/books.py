@@ -6,7 +6,7 @@ held against the order's limits; a unit that another station began or finished i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 from station.jobs import RecordKind
@@ -24,6 +24,8 @@ Problem = tuple[int, str]
 class Account:
     """One order: devices that this station signed for and completed; jobs by how far their records say they got.
 
+    `signed_for` has each job's device.
+
     `told_raised` and `told_scrapped` are what the signer said of it in its balances, at most.
     """
 
@@ -35,14 +37,14 @@ class Account:
     scrapped: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
     completed: set[str] = field(default_factory=set)
-    signed_for: set[str] = field(default_factory=set)
+    signed_for: dict[str, str] = field(default_factory=dict)
     passed: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
 
-    @property
-    def equation(self) -> tuple[int, int, int]:
-        """Signed for, passed, lost: the report's other figures follow from these and the order."""
-        return len(self.signed_for), len(self.passed), len(self.lost)
+    def equation(self, out: Container[str]) -> tuple[int, int, int, int]:
+        """Signed for, passed, lost, `out`, which are scrapped: the report's other figures follow from these."""
+        scrapped = sum(device in out for job, device in self.signed_for.items() if job not in self.lost)
+        return len(self.signed_for), len(self.passed), len(self.lost), scrapped
 
     def most_pins(self, part: Allotment) -> int:
         """Devices that may be signed for: none more, once the rest was returned."""
@@ -60,6 +62,7 @@ class Books:
     def __init__(self, station: str) -> None:
         self._station = station
         self.accounts: dict[str, Account] = {}
+        self.scrapped: set[str] = set()
         self._told_accepted = 0
         self._lifted = 0
 
@@ -72,7 +75,7 @@ class Books:
         account = self.accounts.setdefault(order_id, Account())
         match kind, body:
             case RecordKind.PIN, PinStatement():
-                account.signed_for.add(job)
+                account.signed_for[job] = body.device_id
                 yield from self._count(account, account.pinned, body)
             case RecordKind.COMPLETION, Completion():
                 account.passed.add(job)
@@ -90,6 +93,7 @@ class Books:
             case AllotmentReturn():
                 self.accounts.setdefault(paper.order_id, Account()).returned = paper
             case Revocation():
+                self.scrapped.add(paper.device_id)
                 account = self.accounts.setdefault(paper.order_id, Account())
                 if paper.device_id in account.completed:
                     account.scrapped.add(paper.device_id)

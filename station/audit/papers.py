@@ -22,6 +22,8 @@ from trust.root import Root, RootError, TrustedRoot
 
 def problems(paper: Paper, envelope: Envelope, trusted: TrustedRoot, station: str) -> Iterator[str]:
     """What is wrong with it in this station's log."""
+    if isinstance(paper, Revocation) and paper.cause != "scrapped":
+        yield "Revocation: of a key; only scrap is kept in a station's log"
     whose = paper.signer if isinstance(paper, Act) else getattr(paper, "station", station)
     if whose != station:
         yield f"{type(paper).__name__} of {whose!r} in the log of {station!r}"

@@ -149,6 +149,8 @@ def _besides(order: OrderReport) -> Iterator[str]:
         yield f"order {order.order}: the registry refused the completions of {units}, call the line engineer"
     if order.before_signing:
         yield f"order {order.order}: {_units(order.before_signing)} not signed for: waiting, or ended before"
+    if order.scrapped:
+        yield f"order {order.order}: {_units(order.scrapped)} scrapped"
     if order.reworked:
         yield f"order {order.order}: {_units(order.reworked)} reworked here"
     if order.turned_away:

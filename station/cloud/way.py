@@ -21,7 +21,7 @@ from station.cloud.trouble import cause
 from trust.printable import printable
 
 _HTTPS = 443
-_HEAD_BYTES, _SHOWN = 16_384, 120
+_SHOWN = 120
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?\r\n")
 _THROUGH, _SIGN_IN, _FORBIDDEN = range(200, 300), 407, 403
 _Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -116,7 +116,7 @@ class Jobs(Protocol):
         """How many statements are in the outbox."""
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
-        """Jobs with a pin statement, not refused, and no completion: held, or left on the way (*finish me*)."""
+        """Jobs with a pin statement, no completion, and not refused or scrapped: held, or on the way (*finish me*)."""
 
     async def refused(self, order_id: str) -> tuple[Job, ...]:
         """Jobs whose pin statement the registry has refused for good: what was held of them belongs into quarantine."""

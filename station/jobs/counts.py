@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from sqlalchemy import func, select
 
@@ -25,7 +25,7 @@ class PinCount:
     unanswered: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Jobs of one order, each counted once, by the furthest they got."""
 
@@ -53,9 +53,13 @@ class Tally:
         """Completed at the station; active in the cloud, not yet, or its completion refused there (`not_taken`)."""
         return self.completed + self.active + self.not_taken
 
+    def less(self, others: Tally) -> Tally:
+        """Without these, which are among them."""
+        return Tally(*(all_ - out for all_, out in zip(astuple(self), astuple(others), strict=True)))
 
-def tally(connection: Connection, order_id: str) -> Tally:
-    """How many jobs of an order got how far: a job's last record in the log tells."""
+
+def tally(connection: Connection, order_id: str, *, scrapped: bool = False) -> Tally:
+    """How many jobs of an order got how far, all or those of scrapped devices: a job's last record in the log tells."""
     last = (
         select(RecordRow.kind)
         .where(RecordRow.job_id == JobRow.job_id)
@@ -63,7 +67,8 @@ def tally(connection: Connection, order_id: str) -> Tally:
         .limit(1)
         .scalar_subquery()
     )
-    furthest = select(last.label("kind")).where(JobRow.order_id == order_id).subquery()
+    jobs = select(last.label("kind")).where(JobRow.order_id == order_id)
+    furthest = (jobs.where(queries.IS_SCRAPPED) if scrapped else jobs).subquery()
     counted = connection.execute(select(furthest.c.kind, func.count()).group_by(furthest.c.kind)).all()
     counts: dict[str | None, int] = {each[0]: each[1] for each in counted}
     return Tally(

@@ -13,6 +13,9 @@ from trust.lease import Lease
 from trust.minutes import Minutes
 from trust.revocation import Revocation
 
+REVOKED: Final = "revocation"
+"""Subject of a revocation's leaf; its step is the device's id: a device has at most one on record."""
+
 Paper = Balance | AllotmentReturn | Act | Revocation | Lease | Minutes
 PAPERS: Final[tuple[type[Paper], ...]] = (Balance, AllotmentReturn, Act, Revocation, Lease, Minutes)
 
@@ -29,7 +32,7 @@ def place(paper: Paper, payload_sha256: str) -> tuple[str, str]:
         case Minutes():
             return "minutes", payload_sha256
         case Revocation():
-            return "revocation", paper.device_id
+            return REVOKED, paper.device_id
         case Lease():
             return "lease", str(paper.serial)
 

@@ -13,6 +13,7 @@ from ledger.engine import Connection
 from ledger.tables import Leaf
 from station.jobs import Job, OnRecord, OutboxItem, RecordKind
 from station.jobs.leaf import VERDICT
+from station.jobs.papers import REVOKED
 from station.jobs.projection import Known, Recorded
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, PaperRow, RecordRow
 from trust.dsse import Envelope
@@ -46,6 +47,8 @@ _VERDICTS = (
     .where(EventRow.job_id == bindparam("job"), EventRow.kind == VERDICT)
     .order_by(Leaf.index)
 )
+IS_SCRAPPED = select(Leaf.index).where(Leaf.subject == REVOKED, Leaf.step == JobRow.device_id).exists()
+"""Of a job: its device's scrap is on record here."""
 _AT = select(Leaf.entry).where(Leaf.subject == bindparam("subject"), Leaf.step == bindparam("step"))
 _ORDER = (
     select(Leaf.entry).join(OrderRow, OrderRow.leaf_index == Leaf.index).where(OrderRow.order_id == bindparam("order"))
@@ -155,8 +158,16 @@ def waiting(connection: Connection, answered_below: int) -> int:
 
 
 def unfinished(connection: Connection, order_id: str) -> tuple[Job, ...]:
-    """Jobs of an order with a pin statement and neither completion nor refusal, oldest first."""
-    return _between(connection, order_id, RecordKind.PIN, (RecordKind.COMPLETION, RecordKind.PIN_REFUSED))
+    """Jobs of an order with a pin statement, neither completion nor refusal, and no scrap, oldest first."""
+    ends = (RecordKind.COMPLETION, RecordKind.PIN_REFUSED)
+    out = scrapped(connection, order_id)
+    return tuple(job for job in _between(connection, order_id, RecordKind.PIN, ends) if job.device_id not in out)
+
+
+def scrapped(connection: Connection, order_id: str) -> frozenset[DeviceId]:
+    """The order's devices whose scrap is on record."""
+    query = select(JobRow.device_id).where(JobRow.order_id == order_id, IS_SCRAPPED)
+    return frozenset(DeviceId.parse(each) for each in connection.execute(query).scalars())
 
 
 def signed_for(connection: Connection, order_id: str) -> tuple[OnRecord, ...]:

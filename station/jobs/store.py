@@ -101,7 +101,7 @@ class JobStore:
         return await self._ledger.read(lambda connection: queries.waiting(connection, self._answered_below))
 
     async def unfinished(self, order_id: str) -> tuple[Job, ...]:
-        """Jobs with a pin statement and no completion, and not refused: held, or left on the way."""
+        """Jobs with a pin statement and no completion, neither refused nor scrapped: held, or left on the way."""
         return await self._ledger.read(lambda connection: queries.unfinished(connection, order_id))
 
     async def signed_for(self, order_id: str) -> tuple[OnRecord, ...]:
@@ -117,8 +117,16 @@ class JobStore:
         return await self._ledger.read(lambda connection: queries.unanswered(connection, order_id, intent))
 
     async def tally(self, order_id: str) -> Tally:
-        """How many jobs of an order got how far."""
+        """How many jobs of an order got how far, scrapped or not."""
         return await self._ledger.read(lambda connection: counts.tally(connection, order_id))
+
+    async def scrapped_tally(self, order_id: str) -> Tally:
+        """How far those jobs had got whose device is scrapped."""
+        return await self._ledger.read(lambda connection: counts.tally(connection, order_id, scrapped=True))
+
+    async def scrapped(self, order_id: str) -> frozenset[DeviceId]:
+        """The order's devices whose scrap is on record."""
+        return await self._ledger.read(lambda connection: queries.scrapped(connection, order_id))
 
     async def verified_again(self, job: JobId) -> int:
         """How many of a job's insertions began after it had passed."""

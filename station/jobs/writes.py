@@ -22,6 +22,7 @@ from station.jobs.tables import STATE, KeyRow, SignatureRRow
 from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
 from trust.identity import DeviceId, JobId
 from trust.order import WorkOrder
+from trust.revocation import Revocation
 from trust.statement import Event
 from trust.statement import envelope as wrap
 
@@ -41,12 +42,17 @@ def keep_order(connection: Connection, order: Envelope) -> None:
 
 
 def keep_paper(connection: Connection, paper: Envelope) -> None:
-    """A statement that is about no job, as a leaf; the same again is fine, also if it was signed anew."""
+    """A statement that is about no job, as a leaf; the same again is fine, also if it was signed anew.
+
+    So is the scrap of a device that is scrapped here already: it was taken back at the registry, and is done again.
+    """
     leaf = _parse(paper)
     if not isinstance(leaf.body, Paper):
         raise RecordConflictError(f"{paper.payload_type} is not kept by itself")
+    if isinstance(leaf.body, Revocation) and leaf.body.cause != "scrapped":
+        raise RecordConflictError(f"device {leaf.body.device_id}: its key was revoked; only scrap is kept here")
     kept = queries.leaf_at(connection, leaf.subject, leaf.step)
-    if kept is not None and kept.same_statement(paper):
+    if kept is not None and (kept.same_statement(paper) or isinstance(leaf.body, Revocation)):
         return
     _append(connection, leaf, known=None)
 

@@ -59,7 +59,7 @@ async def drain(bench: Bench, station: str = "st-01", *, stop_line: Callable[[Fa
 async def report(bench: Bench, station: str = "st-01") -> OrderReport:
     """The order's report, its equation and the ledger's audit checked, and nothing in the outbox."""
     (told,) = [each for each in await order_reports(store(bench, station)) if each.order == bench.plant.work.order_id]
-    used = told.passed + told.held + told.quarantined + told.lost + told.in_work
+    used = told.passed + told.held + told.quarantined + told.lost + told.scrapped + told.in_work
     assert told.quantity + told.allowance == used + told.unused, told
     assert told.held == len(told.finish_me), told
     assert audited(bench, station) == []

@@ -105,14 +105,29 @@ def test_only_the_registrys_word_scraps(plant: Leased, floor: Floor) -> None:
         plant.factory.signatory.keys.envelope("pin", good.payload_type, good.payload),
         plant.revocation(floor, device, registry="reg-02"),
         plant.revocation(floor, device, root_sha256="ab" * 32),
-        plant.revocation(floor, device, job="ab" * 16),
     ):
         assert refused(floor.factory.import_revocation, forged) is Code.STATEMENT_INVALID
     assert (
-        refused(floor.factory.import_revocation, plant.revocation(floor, device, order_id="order-9"))
+        refused(floor.factory.import_revocation, plant.revocation(floor, Device(), order_id="order-9"))
         is Code.ORDER_UNKNOWN
     )
     assert floor.factory.status().orders[0].scrapped == 0
+
+
+@pytest.mark.parametrize("other", [{"job": "ab" * 16}, {"order_id": "order-9"}], ids=["job", "order"])
+def test_what_another_station_pinned_is_scrapped_and_frees_no_place(
+    plant: Leased, floor: Floor, other: dict[str, str]
+) -> None:
+    """This signer signed for it while the WAN was down, another station was faster, and its unit was scrapped."""
+    begun = Device()
+    pin, receipt = floor.pinned(begun)
+    clashed, good = finished(floor), finished(floor)
+    for each in (clashed, clashed, begun):
+        floor.factory.import_revocation(plant.revocation(floor, each, **other))
+    assert floor.factory.status().orders[0].scrapped == 0, "it was none of this order's units"
+    assert refused(complete, floor, begun, pin, receipt) is Code.DEVICE_SCRAPPED
+    floor.factory.import_revocation(plant.revocation(floor, good))
+    assert floor.factory.status().orders[0].scrapped == 1, "control: its own unit's scrap does"
 
 
 def test_a_device_that_got_another_key_since_is_scrapped_by_that_key(plant: Leased, floor: Floor) -> None:

@@ -112,6 +112,11 @@ def test_a_device_counts_once(made: World) -> None:
 def test_a_report_that_would_say_something_else(told: Told, made: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from station.jobs.counts import Tally
 
-    monkeypatch.setattr("station.audit.tally", lambda _connection, _order: Tally(active=1, signed=2))
+    def wrong(_connection: object, _order: str, *, scrapped: bool = False) -> Tally:
+        return Tally() if scrapped else Tally(active=1, signed=2)
+
+    monkeypatch.setattr("station.audit.tally", wrong)
     report = told(units(made, DONE, PIN, DONE))
-    assert texts(report) == ["15 signed for, passed and lost are (3, 1, 0) for the report, (3, 2, 0) by the leaves"]
+    assert texts(report) == [
+        "15 signed for, passed, lost and scrapped are (3, 1, 0, 0) for the report, (3, 2, 0, 0) by the leaves"
+    ]
