@@ -15,7 +15,7 @@ from sqlalchemy import and_, or_, select
 
 from registry.database import Database
 from registry.errors import RefusedError
-from registry.orders.service import approved_raise
+from registry.orders.service import raise_on_record
 from registry.pins.finding import Finding, differing
 from registry.pins.rows import Row
 from registry.tables import lease_signatures, leases, order_raises, reported_pins
@@ -23,7 +23,7 @@ from trust.dsse import Envelope, EnvelopeError
 from trust.keys import PublicKey
 from trust.lease import NO_PINS, Lease, LeaseRequest, chained
 from trust.root import Root, RootError, TrustedRoot
-from trust.statement import StatementError, read
+from trust.statement import StatementError, moment, read
 
 _CHUNK: Final = 20  # leases of up to 500 hashes each
 _UNREADABLE = (EnvelopeError, StatementError, RootError)
@@ -69,8 +69,8 @@ def raise_findings(database: Database, trusted: TrustedRoot) -> Iterator[Finding
     for row in rows:
         try:
             envelope = Envelope.from_json(row["envelope"])
-            act = approved_raise(envelope, trusted)
-        except (EnvelopeError, RefusedError) as error:
+            act = raise_on_record(envelope, trusted, moment(row["taken_at"]))
+        except (EnvelopeError, RefusedError, StatementError) as error:
             yield Finding("order_raises", row["act_sha256"], f"envelope: {error}")
             continue
         columns = [

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -26,9 +27,12 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.order import WorkOrder
 from trust.order_approval import body
-from trust.root import TrustedRoot
+from trust.root import Root, TrustedRoot
+from trust.statement import moment
 
 _log = logging.getLogger(__name__)
+LATE: Final = timedelta(days=31)  # a station brings an act when its order is used up here, or has a way here again
+_SKEW: Final = timedelta(minutes=5)
 
 
 class OrderService:
@@ -52,8 +56,12 @@ class OrderService:
         with self._database.read() as connection:
             return counts.counted(connection, order_sha256)
 
+    def approved(self, envelope: Envelope) -> Act:
+        """The act, if it may raise an allowance now; RefusedError (`approved_raise`)."""
+        return approved_raise(envelope, self.trusted, self._now())
+
     def raise_limit(self, act: Act, envelope: Envelope) -> tuple[Counted, ...]:
-        """Take an act from `approved_raise`; the same act again changes nothing. RefusedError."""
+        """Take an act from `approved`; the same act again changes nothing. RefusedError."""
         try:
             self._database.writing(lambda connection: self._raise(connection, act, envelope))
         except IntegrityError:  # another process has taken this very act just now
@@ -81,11 +89,18 @@ class OrderService:
         return True
 
 
-def approved_raise(envelope: Envelope, trusted: TrustedRoot) -> Act:
-    """The act, if it raises an allowance, by officers enough of the version of the root that it names; RefusedError.
+def approved_raise(envelope: Envelope, trusted: TrustedRoot, now: datetime) -> Act:
+    """The act, if it may raise an allowance now: by officers whom the newest root still names; RefusedError.
 
-    Its time is not asked: a station without a way here for days brings what its signer did in time.
+    A station without a way here for days brings what its signer did in time: so it is taken for `LATE` after its end.
     """
+    act = raise_on_record(envelope, trusted, now)
+    _require_officers(envelope, trusted.root, "of the newest trust root, the act is approved by")
+    return act
+
+
+def raise_on_record(envelope: Envelope, trusted: TrustedRoot, at: datetime) -> Act:
+    """The act, if it could be taken at that time by officers of the version of the root that it names; RefusedError."""
     try:
         act = acts.body(envelope)
     except ActRefusedError as error:
@@ -96,13 +111,26 @@ def approved_raise(envelope: Envelope, trusted: TrustedRoot) -> Act:
         raise RefusedError(Code.WRONG_ENVIRONMENT, f"the act is of environment {act.environment!r}")
     if not trusted.knows(act.root_sha256):
         raise RefusedError(Code.WRONG_ROOT, "the act names no version of this registry's trust root")
-    root = trusted.at(act.root_sha256)
+    _require_time(act, at)
+    _require_officers(envelope, trusted.at(act.root_sha256), "of the trust root that it names, the act is approved by")
+    return act
+
+
+def _require_time(act: Act, at: datetime) -> None:
+    if at > moment(act.not_after) + LATE:
+        text = f"the act was good until {act.not_after}, and is taken here for {LATE.days} days after that"
+        raise RefusedError(Code.ACT_EXPIRED, f"{text}: have another one made and approved")
+    if moment(act.made_at) - at > _SKEW:
+        raise RefusedError(Code.ACT_EXPIRED, f"the act is good from {act.made_at}: is the registry's clock right?")
+
+
+def _require_officers(envelope: Envelope, root: Root, whose: str) -> None:
     try:
         given = approvals(envelope, root.approvers)
-        require_officers(given, at_least=root.thresholds.act, whose="the act is approved by")
+        require_officers(given, at_least=root.thresholds.act, whose=whose)
     except ApprovalError as error:
-        raise RefusedError(Code.ACT_NOT_APPROVED, str(error)) from error
-    return act
+        text = f"{error}: have another act made, and approved by officers of today"
+        raise RefusedError(Code.ACT_NOT_APPROVED, text) from error
 
 
 def _unknown(order_sha256: str) -> RefusedError:

@@ -12,7 +12,6 @@ from registry.access.caller import Role, Scope, StationCaller, either
 from registry.errors import RefusedError
 from registry.messages import RawEnvelope, read_envelope, read_request
 from registry.orders.counts import Counted
-from registry.orders.service import approved_raise
 from registry.routes.route import Asked, Route, answered
 from registry.services import Services
 from trust.codes import Code
@@ -56,7 +55,7 @@ def get_order(services: Services, asked: Asked) -> Response:
 def post_raise(services: Services, asked: Asked) -> Response:
     """Let a station make more pins of an order, by an act that officers have approved. Each act counts once."""
     envelope = read_envelope(read_request(asked.body, RaiseRequest).act, "act")
-    act = approved_raise(envelope, services.orders.trusted)
+    act = services.orders.approved(envelope)
     if act.order_sha256 != asked.path["order_sha256"]:
         raise RefusedError(Code.STATEMENT_INVALID, "the path names another order than the act")
     if isinstance(asked.caller, StationCaller) and asked.caller.name != act.signer:

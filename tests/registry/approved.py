@@ -9,7 +9,7 @@ import msgspec
 
 from tests.registry.make import World, world
 from tests.trust.orders import changed
-from tests.trust.people import approved_by, approvers, file_of, next_root, people
+from tests.trust.people import Person, approved_by, approvers, file_of, next_root, people
 from trust.dsse import Envelope
 from trust.root import CloudKeys, TrustedRoot
 from trust.root_file import parse, wrap
@@ -27,11 +27,11 @@ def approved_world(**root_changes: Any) -> World:
     return replace(plain, trusted=trusted, order=changed(plain.order, root_sha256=trusted.sha256))
 
 
-def second(made: World, **changes: Any) -> TrustedRoot:
-    """The root's next version."""
+def second(made: World, *more: Person, **changes: Any) -> TrustedRoot:
+    """The root's next version; these officers of its own approve it, too."""
     line = approved_by(wrap(made.trusted.root), ADA, BEN)
     following = next_root(made.trusted.root, line, **changes)
-    return parse(file_of(line, approved_by(wrap(following), ADA, BEN)))
+    return parse(file_of(line, approved_by(wrap(following), ADA, BEN, *more)))
 
 
 def approved(made: World) -> Envelope:

@@ -10,20 +10,23 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import Connection, text
 
+from registry.checking_leases import raise_findings
+from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
 from registry.leases.service import LeaseService
 from registry.orders import counts
 from registry.orders.counts import Share
-from registry.orders.service import OrderService, approved_raise
+from registry.orders.service import LATE, OrderService
 from registry.pins.service import PinService
-from tests.registry.approved import ADA, BEN, PIA, WHO, approved, approved_world, second
+from tests.registry.approved import ADA, BEN, PIA, QUINN, WHO, approved, approved_world, second
 from tests.registry.make import Device, World
 from tests.registry.test_api import Api, error
 from tests.trust.people import approved_by, approvers, person
@@ -31,11 +34,13 @@ from trust.act import Act
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.order import Allotment
+from trust.root import TrustedRoot
 from trust.statement import envelope
 
 pytestmark = pytest.mark.both_databases
 
 CLIENTS = 64
+ACTS_NOW = datetime(2026, 11, 22, 21, tzinfo=UTC)
 
 
 def few(made: World, **stations: tuple[int, int]) -> World:
@@ -202,7 +207,7 @@ def raised(database: Database) -> tuple[World, PinService, OrderService]:
     service = PinService(database, made.trusted, made.signer())
     device = Device()
     service.pin(device.device_id, made.pin(device, order_signed=True), approved(made))
-    return made, service, OrderService(database, made.trusted)
+    return made, service, OrderService(database, made.trusted, now=lambda: ACTS_NOW)
 
 
 def test_officers_raise_a_station_s_limit_and_each_act_counts_once(
@@ -211,7 +216,7 @@ def test_officers_raise_a_station_s_limit_and_each_act_counts_once(
     made, service, orders = raised
     act = approved_by(envelope(raising(made, 2)), ADA, BEN)
     for _ in range(2):
-        (standing,) = orders.raise_limit(approved_raise(act, made.trusted), act)
+        (standing,) = orders.raise_limit(orders.approved(act), act)
         assert (standing.pins, standing.pin_limit, standing.completion_limit) == (1, 3, 1)
     for device in (Device(), Device()):
         service.pin(device.device_id, made.pin(device, order_signed=True), approved(made))
@@ -234,12 +239,68 @@ def test_an_act_that_does_not_hold_raises_nothing(raised: tuple[World, PinServic
     ]
     for act, code in wrong:
         with pytest.raises(RefusedError) as caught:
-            orders.raise_limit(approved_raise(act, made.trusted), act)
+            orders.raise_limit(orders.approved(act), act)
         assert caught.value.code is code
     assert orders.counted(made.order_envelope.payload_sha256)[0].pin_limit == 1
     with pytest.raises(RefusedError) as caught:
         orders.find("ef" * 32)
     assert caught.value.code is Code.ORDER_UNKNOWN
+
+
+def later(
+    raised: tuple[World, PinService, OrderService], trusted: TrustedRoot, after: timedelta, act: Envelope
+) -> int | Code:
+    """The limit once an act was brought to a registry with this root, so long after it was made; or why not."""
+    made, _, orders = raised
+    there = OrderService(orders._database, trusted, now=lambda: ACTS_NOW + after)
+    try:
+        there.raise_limit(there.approved(act), act)
+    except RefusedError as error:
+        return error.code
+    return there.counted(made.order_envelope.payload_sha256)[0].pin_limit
+
+
+def test_officers_who_have_left_the_root_raise_nothing(raised: tuple[World, PinService, OrderService]) -> None:
+    """Not by an act of today that names the version of their time, either. Control: one in which two of them stayed."""
+    made = raised[0]
+    nora = person("nora", "officer")
+    left = second(made, WHO["cleo"], nora, approvers=approvers([WHO["cleo"], PIA, QUINN, nora]))
+    stayed = second(made, approvers=approvers([ADA, BEN, PIA, QUINN]))
+    act = approved_by(envelope(raising(made, 2)), ADA, BEN)
+    assert later(raised, left, timedelta(), act) is Code.ACT_NOT_APPROVED
+    assert later(raised, stayed, timedelta(days=3), act) == 3, "what comes late is taken while they are in the root"
+    new = approved_by(envelope(raising(made, 2)), WHO["cleo"], nora)
+    assert later(raised, left, timedelta(), new) is Code.ACT_NOT_APPROVED, "nora was no officer of the named version"
+    today = approved_by(envelope(raising(made, 2, root_sha256=left.sha256)), WHO["cleo"], nora)
+    assert later(raised, left, timedelta(), today) == 5
+
+
+def test_an_act_ends_here_too(raised: tuple[World, PinService, OrderService]) -> None:
+    """A month after its own end, for stations that were away. Control: an hour before that."""
+    made = raised[0]
+    act = approved_by(envelope(raising(made, 2)), ADA, BEN)
+    month = timedelta(hours=23) + LATE
+    assert later(raised, made.trusted, month + timedelta(seconds=1), act) is Code.ACT_EXPIRED
+    assert later(raised, made.trusted, timedelta(days=900), act) is Code.ACT_EXPIRED
+    assert later(raised, made.trusted, -timedelta(hours=2), act) is Code.ACT_EXPIRED, "made in our future"
+    assert later(raised, made.trusted, month - timedelta(hours=1), act) == 3
+
+
+def test_what_was_raised_stays_right_when_its_officers_leave(
+    raised: tuple[World, PinService, OrderService], database: Database
+) -> None:
+    """For who checks the rows years later. Control: a row that was taken after the act's end is named."""
+    made, _, orders = raised
+    act = approved_by(envelope(raising(made, 2)), ADA, BEN)
+    orders.raise_limit(orders.approved(act), act)
+    nora = person("nora", "officer")
+    left = second(made, WHO["cleo"], nora, approvers=approvers([WHO["cleo"], PIA, QUINN, nora]))
+    assert list(raise_findings(database, left)) == []
+    late = approved_by(envelope(raising(made, 2, nonce="cd" * 32)), ADA, BEN)
+    OrderService(database, left, now=lambda: ACTS_NOW + timedelta(days=900)).raise_limit(raising(made, 2), late)
+    assert [(each.table, each.key) for each in raise_findings(database, left)] == [
+        ("order_raises", late.payload_sha256)
+    ]
 
 
 def test_a_share_s_count_is_one_update_and_never_falls(database: Database, service: PinService, made: World) -> None:
@@ -258,7 +319,8 @@ def test_the_api_tells_what_is_counted_and_takes_an_act(
     share = {"station": "station-01", "pins": 1, "pin_limit": 1, "completions": 0, "completion_limit": 1, "scrapped": 0}
     told = {"order_id": "order-7", "order_sha256": made.order_envelope.payload_sha256, "stations": [share]}
     assert api.ask("GET", path).json() == told
-    act = approved_by(envelope(raising(made, 2)), ADA, BEN)
+    today = {"made_at": stamp(utc_now()), "not_after": stamp(utc_now() + timedelta(days=1))}
+    act = approved_by(envelope(raising(made, 2, **today)), ADA, BEN)
     answer = api.ask("POST", f"{path}/raises", b'{"act":%s}' % act.to_json())
     assert answer.json() == {**told, "stations": [{**share, "pin_limit": 3}]}
     assert error(api.ask("POST", f"/v1/orders/{'e' * 64}/raises", b'{"act":%s}' % act.to_json())) == (

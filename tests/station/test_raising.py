@@ -10,7 +10,7 @@ import pytest
 from registry import schema
 from registry.database import Database, sqlite_url
 from registry.errors import RefusedError
-from registry.orders.service import OrderService, approved_raise
+from registry.orders.service import OrderService
 from registry.pins.service import PinService
 from station.cloud import CloudRefusedError, PinRecord
 from station.jobs import RecordKind
@@ -18,7 +18,7 @@ from station.outbox import Outbox
 from station.raising import RaisingCloud, bring_raises
 from tests.registry.approved import ADA, BEN, approved, approved_world
 from tests.registry.make import Device, World
-from tests.registry.test_order_counts import few, raising
+from tests.registry.test_order_counts import ACTS_NOW, few, raising
 from tests.station import ledgerkit as kit
 from tests.station.test_outbox import FakeTime
 from tests.trust.people import approved_by
@@ -32,7 +32,7 @@ class LocalRegistry:
 
     def __init__(self, made: World, database: Database) -> None:
         self.pins = PinService(database, made.trusted, made.signer())
-        self.orders = OrderService(database, made.trusted)
+        self.orders = OrderService(database, made.trusted, now=lambda: ACTS_NOW)
         self.brought: list[Envelope] = []
 
     async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
@@ -45,7 +45,7 @@ class LocalRegistry:
     async def raise_limit(self, act: Envelope) -> None:
         self.brought.append(act)
         try:
-            self.orders.raise_limit(approved_raise(act, self.orders.trusted), act)
+            self.orders.raise_limit(self.orders.approved(act), act)
         except RefusedError as error:
             raise CloudRefusedError(error.code, str(error)) from error
 
