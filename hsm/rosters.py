@@ -5,6 +5,8 @@ Whether somebody belongs there is the registry's to say: a signer sees random id
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 
 from hsm.documents import sign_document
@@ -13,7 +15,7 @@ from hsm.signatory import Signatory
 from hsm.signer import SignerError
 from trust.codes import Code
 from trust.dsse import Envelope
-from trust.roster import Roster, require_sense
+from trust.roster import AHEAD, Roster, is_ahead, require_sense
 from trust.statement import StatementError, moment
 
 _KIND = "roster"
@@ -33,24 +35,34 @@ def sign_roster(signatory: Signatory, roster: Roster) -> Envelope:
     except StatementError as error:
         raise SignerError(Code.STATEMENT_INVALID, str(error)) from error
 
+    # Its own clock, and no time that it was told: a lease of a wrong clock makes no room for rosters of that clock.
+    now = datetime.fromtimestamp(signatory.clock(), UTC)
+    if is_ahead(roster, now):
+        text = f"the roster is of {roster.made_at}, this signer's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
+        text = f"{text}: more than {AHEAD.seconds // 60} minutes ahead; correct the clock that is wrong"
+        raise SignerError(Code.STATEMENT_INVALID, text)
+
     def remember(payload_sha256: str) -> None:
         if not signatory.trusted.is_recent(roster.root_sha256):
             have = signatory.trusted.sha256[:16]
             text = f"roster under trust root {roster.root_sha256[:16]}…, this signer has {have}…"
             raise SignerError(Code.WRONG_ROOT, f"{text}: a new roster is under it, or under the one before")
-        _require_newer(signatory, roster, payload_sha256)
+        _require_newer(signatory, roster, payload_sha256, now)
         signatory.see_time(made_at, "the roster")
 
     return sign_document(signatory, Purpose.ROSTER, roster, remember)
 
 
-def _require_newer(signatory: Signatory, roster: Roster, payload_sha256: str) -> None:
-    """A station keeps the newest and takes no older one: whoever signs one for an old list would bring people back."""
+def _require_newer(signatory: Signatory, roster: Roster, payload_sha256: str, now: datetime) -> None:
+    """A station keeps the newest and takes no older one: whoever signs one for an old list would bring people back.
+
+    One that was signed while this clock was ahead, too, has a number to go on from, and a time that says nothing.
+    """
     found = signatory.counters.documents.last_payload(_KIND, but=payload_sha256)
     if found is None:
         return
     last = msgspec.json.decode(found, type=Roster)
-    if roster.serial > last.serial and moment(roster.made_at) >= moment(last.made_at):
+    if roster.serial > last.serial and (is_ahead(last, now) or moment(roster.made_at) >= moment(last.made_at)):
         return
     text = f"roster {roster.serial} of {roster.made_at}: number {last.serial} of {last.made_at} is signed already"
     raise SignerError(Code.ROSTER_CONFLICT, f"{text}; correct the registry's clock, or restore its newest database")

@@ -78,6 +78,7 @@ async def _take_up(envelope: Envelope, roster: Roster, events: Events, stamp: St
     now = stamp.now()
     if rosters.is_over(roster, now):
         raise RosterError(f"number {roster.serial} was over at {roster.expires_at}, and it is {now:%Y-%m-%dT%H:%M:%SZ}")
+    _require_made(roster, now)
     if not _must_take(roster, envelope, await events.last_event(TAKEN_UP)) and _is_kept(envelope, database):
         return
     write_whole(beside(database), envelope.to_json())
@@ -85,6 +86,13 @@ async def _take_up(envelope: Envelope, roster: Roster, events: Events, stamp: St
     details = {"serial": str(roster.serial), "sha256": envelope.payload_sha256}
     if _must_take(roster, envelope, await events.last_event(TAKEN_UP)):
         await events.note(stamp.event(TAKEN_UP, details=details))
+
+
+def _require_made(roster: Roster, now: datetime) -> None:
+    """It was made before now: one of a wrong clock would hold longer by as much as that is ahead; RosterError."""
+    if rosters.is_ahead(roster, now):
+        text = f"number {roster.serial} was made at {roster.made_at}, and it is {now:%Y-%m-%dT%H:%M:%SZ}"
+        raise RosterError(f"{text}. Correct the clock that is wrong, here or at the registry, and start a batch")
 
 
 def _must_take(roster: Roster, envelope: Envelope, seen: Event | None) -> bool:
@@ -113,6 +121,7 @@ def read_kept(database: Path, root: TrustedRoot, seen: Event | None, now: dateti
     except (EnvelopeError, StatementError, RootError) as error:
         raise RosterError(f"{beside(database)}: {error}. Start a batch while the registry answers") from error
     _must_take(roster, envelope, seen)
+    _require_made(roster, now)
     if rosters.is_over(roster, now):
         text = f"number {roster.serial} of {roster.made_at} was over at {roster.expires_at}: nobody signs in by it"
         raise RosterError(f"{text}. Start a batch while the registry answers")

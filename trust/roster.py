@@ -20,6 +20,7 @@ ROLES: Final[tuple[Role, ...]] = ("operator", "lead", "engineer", "support", "au
 FLOOR_ROLES: Final[tuple[FloorRole, ...]] = ("operator", "lead", "engineer")  # others' verifiers stay in the cloud
 MAX_PEOPLE: Final = 200  # so many fit into an envelope, and into a frame of the signer's socket
 LONGEST: Final = timedelta(days=31)
+AHEAD: Final = timedelta(minutes=5)  # so far two clocks may be apart; beyond that one of them is wrong
 _HASH = r"[A-Za-z0-9+/]{43}"
 _HEAD = r"\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{22}"
 UserHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -84,3 +85,8 @@ def require_sense(roster: Roster) -> None:
 def is_over(roster: Roster, now: datetime) -> bool:
     """Whether nobody may sign in by it any more at this time."""
     return now >= moment(roster.expires_at)
+
+
+def is_ahead(roster: Roster, now: datetime) -> bool:
+    """Whether it was made after this time, by a clock that is wrong if this one is right."""
+    return moment(roster.made_at) - now > AHEAD

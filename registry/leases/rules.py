@@ -60,7 +60,7 @@ def authentic(trusted: TrustedRoot, envelope: Envelope) -> LeaseRequest:
     return request
 
 
-def require_time(now: datetime, known: datetime) -> None:
+def require_time(now: datetime, known: datetime, what: str = "lease is granted") -> None:
     """The registry's clock has not run far beyond the newest time that it knows; STATEMENT_INVALID, as a signer says.
 
     A lease that was granted at such a time would stay the station's newest one for ever, and no signer would take it.
@@ -70,7 +70,7 @@ def require_time(now: datetime, known: datetime) -> None:
             f"this registry's clock says {now:%Y-%m-%dT%H:%M:%SZ}, more than {FURTHEST.days} days after "
             f"{known:%Y-%m-%dT%H:%M:%SZ}, the newest time of its leases and roots and of the request"
         )
-        raise RefusedError(Code.STATEMENT_INVALID, f"{text}: no lease is granted until the clock that is wrong is set")
+        raise RefusedError(Code.STATEMENT_INVALID, f"{text}: no {what} until the clock that is wrong is set")
 
 
 def require_next(request: LeaseRequest, last: Granted | None) -> None:

@@ -1,7 +1,8 @@
 """How Particle's clients get a token: password, then one-time code; or an API token shown as a client's secret.
 
-A token of this door is an API token of the user that carries `keys:propose` and nothing else, for twelve hours at the
-most: it stands in a file of whoever runs those tools. The client ids and secrets in those tools are the same for
+A token of this door is an API token of the user that carries `keys:propose` and nothing else: it stands in a file of
+whoever runs those tools. Who signs in gets one for twelve hours at the most; who brings one as a client's secret has
+made it before, and has it for as long as it was made for. The client ids and secrets in those tools are the same for
 everybody, so they are not looked at. Counting tries is `registry.people`'s, as for every sign-in.
 """
 
@@ -115,21 +116,19 @@ class ParticleGrants:
             raise OAuthError("unauthorized_client", error.code, str(error)) from error
 
     def client(self, form: Form, heading: Heading) -> Granted:
-        """Of a station its own grant; else the API token that was shown as secret, for as long as it holds."""
+        """Of a station its own grant; else the API token that was shown as secret, if it can do nothing but propose."""
         if "client_assertion" in form or "client_assertion_type" in form:
             return self.stations(form, heading)
         client_id, secret, challenges = _client(form, heading)
         caller = self.people.tokens.caller(secret)
         if caller is None or caller.user_id != client_id or Scope.KEYS_PROPOSE not in (caller.scopes or ()):
-            text = "client_id is a user's id, client_secret an API token of that user with scope keys:propose"
-            status = _NOBODY if challenges else _BAD
-            raise OAuthError("invalid_client", Code.CLIENT_UNKNOWN, text, challenges, status=status)
-        ends = [
-            each.expires_at for each in self.people.tokens.of_user(client_id) if each.token_sha256 == hashed(secret)
-        ]
-        if not ends:
+            raise _no_client("", challenges)
+        found = [each for each in self.people.tokens.of_user(client_id) if each.token_sha256 == hashed(secret)]
+        if not found:
             raise OAuthError("invalid_client", Code.CLIENT_UNKNOWN, "this API token was withdrawn")
-        return self._granted(Issued(token=secret, user_id=client_id, role=caller.role, expires_at=ends[0]))
+        if set(found[0].scopes) != _SCOPES:  # what it was made with, whatever of that its role still gives
+            raise _no_client(" and no other: a file of those tools is no place for more", challenges)
+        return self._granted(Issued(token=secret, user_id=client_id, role=caller.role, expires_at=found[0].expires_at))
 
     def _number(self, user_id: str) -> int:
         return self.people.accounts.history(user_id)[-1].number
@@ -144,6 +143,12 @@ class ParticleGrants:
     def _granted(self, issued: Issued) -> Granted:
         left = int((moment(issued.expires_at) - self.now()).total_seconds())
         return Granted(BearerAnswer(access_token=issued.token, expires_in=left, scope=" ".join(sorted(_SCOPES))))
+
+
+def _no_client(more: str, challenges: Headers) -> OAuthError:
+    text = "client_id is a user's id, client_secret an API token of that user with scope keys:propose"
+    status = _NOBODY if challenges else _BAD
+    return OAuthError("invalid_client", Code.CLIENT_UNKNOWN, f"{text}{more}", challenges, status=status)
 
 
 def _client(form: Form, heading: Heading) -> tuple[str, str, Headers]:

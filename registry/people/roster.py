@@ -1,7 +1,8 @@
 """Issuing the roster: who may sign in at stations now, numbered, stored, then signed. The database decides races.
 
 A new one is made when somebody in it changes, or half of its time is over. Signs outside any transaction, and only what
-a committed row says: after a crash the same roster is signed. Never answers without the signature.
+a committed row says: after a crash the same roster is signed. A row that a clock has left which was ahead gives the
+next number, and no time. Never answers without the signature.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
+from registry.leases import rules
+from registry.leases import store as leases
 from registry.people import store
 from registry.people.accounts import Accounts
 from registry.tables import roster_signatures, rosters
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.root import TrustedRoot
-from trust.roster import MAX_PEOPLE, Person, Roster, issued
+from trust.roster import AHEAD, MAX_PEOPLE, Person, Roster, issued
 from trust.statement import StatementError, envelope, moment, read
 
 _log = logging.getLogger(__name__)
@@ -36,9 +39,12 @@ _TOLD: Final = frozenset({Code.ROSTER_CONFLICT, Code.STORE_FAILED})
 
 @dataclass(frozen=True, slots=True)
 class _Last:
+    """The newest row. `told`: when the newest one was made that the signer, with a clock of its own, has signed."""
+
     roster: Roster
     unsigned: Envelope
     signed: Envelope | None
+    told: datetime | None
 
 
 class RosterService:
@@ -85,21 +91,25 @@ class RosterService:
     def _current(self, connection: Connection, salt: str) -> _Last:
         last, people = _last(connection), _people(connection)
         now = self._now()
-        if last is not None and self._is_good(last.roster, people, salt, now):
+        if last is not None and self._is_good(last, people, salt, now):
             return last
+        _require_time(connection, last, now)
         made = self._roster(last, people, salt, now)
         unsigned = envelope(made)
         connection.execute(insert(rosters), {"serial": made.serial, "roster": unsigned.to_json()})
-        return _Last(made, unsigned, None)
+        return _Last(made, unsigned, None, None)
 
-    def _is_good(self, last: Roster, people: tuple[Person, ...], salt: str, now: datetime) -> bool:
-        same = (last.people, last.badge_salt, last.root_sha256) == (people, salt, self._trusted.sha256)
-        return same and now < moment(last.made_at) + LASTS / 2
+    def _is_good(self, last: _Last, people: tuple[Person, ...], salt: str, now: datetime) -> bool:
+        made, made_at = last.roster, moment(last.roster.made_at)
+        same = (made.people, made.badge_salt, made.root_sha256) == (people, salt, self._trusted.sha256)
+        # One that is older than what is signed was left by a process whose clock is behind: it is signed no more.
+        in_turn = last.signed is not None or last.told is None or made_at >= last.told or _is_ahead(last.told, now)
+        return same and in_turn and not _is_ahead(made_at, now) and now < made_at + LASTS / 2
 
     def _roster(self, last: _Last | None, people: tuple[Person, ...], salt: str, now: datetime) -> Roster:
         # The clock's seconds: a database that was put back goes on above what it has issued since its backup.
         serial = int(now.timestamp()) if last is None else max(int(now.timestamp()), last.roster.serial + 1)
-        made_at = now if last is None else max(now, moment(last.roster.made_at))
+        made_at = max([now, *_told(last, now)])
         root = self._trusted.root
         return Roster(
             environment=root.environment,
@@ -136,6 +146,26 @@ class RosterService:
         return signed
 
 
+def _is_ahead(made_at: datetime, now: datetime) -> bool:
+    return made_at - now > AHEAD
+
+
+def _told(last: _Last | None, now: datetime) -> list[datetime]:
+    """The time to go on from, if there is one: signed, and of no clock that was ahead."""
+    return [] if last is None or last.told is None or _is_ahead(last.told, now) else [last.told]
+
+
+def _require_time(connection: Connection, last: _Last | None, now: datetime) -> None:
+    """Not years after all that is on record: no row is left behind by a clock that has jumped; NotSignedError."""
+    known = _told(last, now) + [moment(each) for each in [leases.newest_time(connection)] if each]
+    try:
+        if known:
+            rules.require_time(now, max(known), "roster is issued")
+    except RefusedError as error:
+        _log.exception("no roster is issued: the clock may have jumped")
+        raise NotSignedError(Code.INTERNAL, f"{error}: call the registry's operator") from error
+
+
 def _require_same(wanted: Roster, found: Roster) -> None:
     if found != wanted:
         raise StatementError("the signer signed another roster than was asked for")
@@ -161,9 +191,16 @@ def _last(connection: Connection) -> _Last | None:
     ).one_or_none()
     if row is None:
         return None
+    newest = connection.execute(
+        select(rosters.c.roster)
+        .join_from(rosters, roster_signatures, roster_signatures.c.serial == rosters.c.serial)
+        .order_by(rosters.c.serial.desc())
+        .limit(1)
+    ).scalar_one_or_none()
     unsigned = Envelope.from_json(row.roster)
     signed = None if row.envelope is None else Envelope.from_json(row.envelope)
-    return _Last(read(unsigned, Roster), unsigned, signed)
+    told = None if newest is None else moment(read(Envelope.from_json(newest), Roster).made_at)
+    return _Last(read(unsigned, Roster), unsigned, signed, told)
 
 
 def _not_signed(roster: Roster, error: SignerError | StatementError) -> NotSignedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from trust.codes import Code
 from trust.root import TrustedRoot
 from trust.root_file import parse, wrap
 from trust.roster import Roster, issued
+
+NOW = 1_796_018_400.0  # 2026-11-30T06:00:00Z, when `tests.trust.rosters` makes them
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def trusted(tmp_path: Path, token: SoftwareToken) -> TrustedRoot:
 
 @pytest.fixture
 def cloud(tmp_path: Path, token: SoftwareToken, trusted: TrustedRoot) -> CloudVerbs:
-    return make_registry(tmp_path / "cloud", "reg-01", trusted, token, lambda: 1_796_000_000.0)
+    return make_registry(tmp_path / "cloud", "reg-01", trusted, token, lambda: NOW)
 
 
 def refused(cloud: CloudVerbs, made: Roster) -> Code:
@@ -67,7 +70,7 @@ def test_a_roster_older_than_the_last_one_is_refused(cloud: CloudVerbs, trusted:
 def test_the_memory_is_on_disk(cloud: CloudVerbs, trusted: TrustedRoot, tmp_path: Path, token: SoftwareToken) -> None:
     cloud.sign_roster(roster(trusted.sha256, serial=9))
     cloud.signatory.counters.close()
-    again = make_registry(tmp_path / "cloud", "reg-01", trusted, token, lambda: 1_796_000_000.0)
+    again = make_registry(tmp_path / "cloud", "reg-01", trusted, token, lambda: NOW)
     assert refused(again, roster(trusted.sha256, serial=8)) is Code.ROSTER_CONFLICT
 
 
@@ -79,6 +82,27 @@ def test_control_a_signer_without_that_memory_signs_the_old_one(
     cloud.sign_roster(roster(trusted.sha256, serial=8))
 
 
+def at(cloud: CloudVerbs, days: int) -> CloudVerbs:
+    """The same signer, so many days later by its own clock."""
+    return replace(cloud, signatory=replace(cloud.signatory, clock=lambda: NOW + days * 86_400.0))
+
+
+def test_a_few_minutes_ahead_of_its_own_clock_and_no_more(cloud: CloudVerbs, trusted: TrustedRoot) -> None:
+    """Not by a time that it was told by a lease, either: that may be of the same wrong clock."""
+    cloud.signatory.counters.see_time(int(NOW) + 300 * 86_400)
+    assert refused(cloud, roster(trusted.sha256, made_at="2026-11-30T06:05:01Z")) is Code.STATEMENT_INVALID
+    cloud.sign_roster(roster(trusted.sha256, made_at="2026-11-30T06:05:00Z"))
+
+
+def test_what_it_signed_while_its_clock_was_ahead_is_followed(cloud: CloudVerbs, trusted: TrustedRoot) -> None:
+    ahead = {"made_at": "2027-09-26T06:00:00Z", "expires_at": "2027-10-10T06:00:00Z"}
+    at(cloud, 300).sign_roster(roster(trusted.sha256, serial=9, **ahead))
+    assert refused(at(cloud, 0), roster(trusted.sha256, serial=8)) is Code.ROSTER_CONFLICT, "numbers never go back"
+    cloud.sign_roster(roster(trusted.sha256, serial=10))
+    older = roster(trusted.sha256, serial=11, made_at="2026-11-30T05:59:59Z")
+    assert refused(cloud, older) is Code.ROSTER_CONFLICT
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -88,6 +112,7 @@ def test_control_a_signer_without_that_memory_signs_the_old_one(
         ({"people": (person(2), person(1))}, Code.STATEMENT_INVALID),
         ({"expires_at": "2027-02-01T00:00:00Z"}, Code.STATEMENT_INVALID),
         ({"made_at": "2026-02-30T00:00:00Z"}, Code.STATEMENT_INVALID),
+        ({"made_at": "2026-11-30T06:05:01Z"}, Code.STATEMENT_INVALID),
         ({"made_at": "2030-01-01T00:00:00Z", "expires_at": "2030-01-02T00:00:00Z"}, Code.STATEMENT_INVALID),
     ],
 )

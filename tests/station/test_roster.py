@@ -239,6 +239,27 @@ def test_when_it_is_over_it_is_said(plant: Plant) -> None:
         plant.kept()
 
 
+def test_one_of_a_clock_that_is_ahead_is_not_taken(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    """It would hold for as long as that clock was ahead. Control: one of a clock that is a few minutes ahead is taken."""
+    plant.give(serial=8, made_at="2026-11-30T07:05:01Z")
+    assert fetched(plant) == ""
+    assert "number 8 was made at 2026-11-30T07:05:01Z" in caplog.text
+    plant.give(made_at="2026-11-30T07:05:00Z")
+    assert fetched(plant) == "7"
+
+
+def test_one_that_was_kept_while_this_clock_was_ahead_lets_nobody_in(plant: Plant) -> None:
+    plant.give(made_at="2027-11-30T07:00:00Z", expires_at="2027-12-14T07:00:00Z")
+    plant.now = datetime(2027, 11, 30, 7, tzinfo=UTC)
+    assert fetched(plant) == "7"
+    plant.now = NOW
+    with pytest.raises(RosterError, match="Correct the clock that is wrong"):
+        plant.kept()
+    plant.give(serial=8)
+    assert fetched(plant) == "8"
+    assert plant.kept().serial == 8
+
+
 def test_a_file_that_is_gone_or_spoilt_is_said_and_fetched_again(plant: Plant) -> None:
     with pytest.raises(RosterError, match="none kept"):
         plant.kept()

@@ -139,16 +139,33 @@ def test_client_credentials_by_http_basic(desk: Desk) -> None:
     assert refused(ask(basic(member.user_id, made.token), form + b"&client_secret=x")) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize("what", ["session", "other scope", "withdrawn"])
+SCOPES = {
+    "other scope": frozenset({Scope.PINS_READ}),
+    "more than proposing": frozenset({Scope.PINS_READ, Scope.KEYS_PROPOSE}),
+}
+
+
+@pytest.mark.parametrize("what", ["session", "other scope", "more than proposing", "withdrawn"])
 def test_other_tokens_are_no_client_secret(desk: Desk, what: str) -> None:
     member = desk.crew.member(Role.ENGINEER)
-    scope = Scope.PINS_READ if what == "other scope" else Scope.KEYS_PROPOSE
-    token = desk.crew.tokens.issue(member.user_id, "t", frozenset({scope}), timedelta(days=1)).token
+    scopes = SCOPES.get(what, frozenset({Scope.KEYS_PROPOSE}))
+    token = desk.crew.tokens.issue(member.user_id, "t", scopes, timedelta(days=1)).token
     if what == "session":
         token = desk.crew.sign_in(member).session.token
     if what == "withdrawn":
         desk.crew.tokens.end(token)
     assert refused(desk.send(ApiJs().client(member.user_id, token))) == (400, "invalid_client")
+
+
+def test_what_is_answered_is_what_the_token_is(desk: Desk) -> None:
+    """Scope and time: one that was made for ninety days is said to hold for ninety days."""
+    member = desk.crew.member(Role.ENGINEER)
+    made = desk.crew.tokens.issue(member.user_id, "t", frozenset({Scope.KEYS_PROPOSE}), timedelta(days=90))
+    form = f"grant_type=client_credentials&client_id={member.user_id}&client_secret={made.token}"
+    said = desk.ask("POST", "/oauth/token", form.encode(), content_type=FORM).json()
+    caller = desk.crew.tokens.caller(said["access_token"])
+    assert caller is not None
+    assert (said["scope"], said["expires_in"]) == (" ".join(sorted(caller.scopes or ())), 90 * 86_400)
 
 
 def test_a_station_gets_its_token_as_before(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,31 +18,37 @@ from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedErro
 from registry.people.accounts import CONSOLE, Accounts
 from registry.people.roster import RosterService
 from tests.registry.make import ec_key, public, signed, world
-from tests.registry.people.crew import Crew
+from tests.registry.people.crew import Clock, Crew
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.root import RegistryKeys, TrustedRoot
-from trust.roster import Roster, issued
-from trust.statement import read
+from trust.roster import AHEAD, Roster, issued
+from trust.statement import moment, read
 from trust.verifier import badge_hash, holds
 
 
 @dataclass(slots=True)
 class RosterSigner:
-    """The cloud signer's rule about rosters, with a key in memory."""
+    """The cloud signer's rules about rosters, with a key in memory and a clock of its own where one is given."""
 
     key: ec.EllipticCurvePrivateKey = field(default_factory=ec_key)
     fault: Exception | None = None
     last: int = 0
+    last_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    clock: Callable[[], datetime] | None = None
     asked: list[int] = field(default_factory=list)
 
     def sign_roster(self, roster: Roster) -> Envelope:
         self.asked.append(roster.serial)
         if self.fault is not None:
             raise self.fault
-        if roster.serial < self.last:
+        now = datetime(9999, 1, 1, tzinfo=UTC) if self.clock is None else self.clock()
+        made_at = moment(roster.made_at)
+        if made_at - now > AHEAD:
+            raise SignerError(Code.STATEMENT_INVALID, "ahead")
+        if roster.serial < self.last or (made_at < self.last_at and self.last_at - now <= AHEAD):
             raise SignerError(Code.ROSTER_CONFLICT, "older")
-        self.last = roster.serial
+        self.last, self.last_at = roster.serial, made_at
         return signed(roster, self.key)
 
 
@@ -150,6 +157,73 @@ def test_a_database_that_was_put_back_goes_on_above_what_was_signed(
     again = RosterService(database, office.trusted, office.signer, accounts, now=office.crew.clock)  # type: ignore[arg-type]
     assert read(again.current(), Roster).serial > signed_last
     database.close()
+
+
+@pytest.fixture
+def apart(office: Office) -> Clock:
+    """The clock of the office's signer, which is right while the registry's jumps; one roster is issued."""
+    clock = Clock()
+    office.signer.clock = clock
+    office.crew.member()
+    office.roster()
+    return clock
+
+
+JUMPS = [timedelta(minutes=7), timedelta(days=100), timedelta(days=365), timedelta(days=400), timedelta(days=3650)]
+
+
+def after_a_jump(office: Office, right: Clock, jump: timedelta) -> Roster:
+    """The clock jumps, somebody comes, the roster is asked for, the clock is set right, and it is asked for again."""
+    office.crew.clock.ahead(jump.total_seconds())
+    office.crew.member()
+    with pytest.raises(NotSignedError) as caught:
+        office.rosters.current()
+    assert caught.value.code is Code.INTERNAL
+    office.crew.clock.now = right.now = right.now + timedelta(minutes=1)
+    return office.roster()
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+def test_a_jump_of_the_clock_spoils_nothing(office: Office, apart: Clock, jump: timedelta) -> None:
+    before = office.roster()
+    found = after_a_jump(office, apart, jump)
+    assert moment(found.made_at) == apart.now
+    assert (len(found.people), found.serial > before.serial) == (2, True)
+
+
+def test_years_ahead_of_all_that_is_known_nothing_is_stored(
+    office: Office, apart: Clock, rows: Callable[[str], int]
+) -> None:
+    after_a_jump(office, apart, timedelta(days=400))
+    assert rows("rosters") == 2, "one before and one after"
+
+
+def test_control_a_roster_that_goes_on_from_a_time_ahead_fails(
+    office: Office, apart: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.people.roster._is_ahead", lambda *_: False)
+    monkeypatch.setattr("registry.people.roster._told", lambda last, _: [moment(last.roster.made_at)])
+    with pytest.raises(NotSignedError):
+        after_a_jump(office, apart, timedelta(days=100))
+
+
+def test_what_was_signed_while_both_clocks_were_ahead_is_followed_by_one_of_today(office: Office, apart: Clock) -> None:
+    office.crew.clock.ahead(300 * 86_400)
+    apart.ahead(300 * 86_400)
+    wrong = office.roster()
+    office.crew.clock.ahead(-300 * 86_400 + 60)
+    apart.ahead(-300 * 86_400 + 60)
+    found = office.roster()
+    assert (moment(found.made_at), found.serial) == (apart.now, wrong.serial + 1)
+
+
+def test_a_process_that_is_behind_stops_no_other_one(office: Office, apart: Clock) -> None:
+    office.crew.clock.ahead(-3600)
+    with pytest.raises(NotSignedError) as caught:
+        office.rosters.current()
+    assert caught.value.code is Code.ROSTER_CONFLICT
+    office.crew.clock.now = apart.now = apart.now + timedelta(minutes=1)
+    assert moment(office.roster().made_at) == apart.now
 
 
 def test_without_a_key_in_the_root_there_is_none(crew: Crew, database: Database) -> None:
