@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -40,6 +42,7 @@ from trust.codes import Code
 
 _log = logging.getLogger(__name__)
 _A_DAY_S = 86_400
+_QUEUED_S = 8.0  # for a thread: who has waited longer is told so at once, as threads wait for a database that hangs
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
 
 
@@ -88,9 +91,18 @@ def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[
         if route.at_once:
             return route.work(services, asked)
         host = client_host(request.scope)
-        return await asyncio.get_running_loop().run_in_executor(threads, _let_in, route, services, asked, host)
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, _in_time, time.monotonic(), partial(_let_in, route, services, asked, host)
+        )
 
     return endpoint
+
+
+def _in_time(came: float, work: Callable[[], Response]) -> Response:
+    if time.monotonic() - came > _QUEUED_S:
+        _log.warning("a request waited too long for others to end")
+        return answered(503, error_answer(Code.STORE_FAILED, "the registry is behind: send the same request again"))
+    return work()
 
 
 def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Response:

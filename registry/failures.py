@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from registry.bounded import NoAnswerError
+
 _ROLLED_BACK = frozenset({"40001", "40P01"})  # serialization failure, deadlock (PostgreSQL, appendix A)
 _GOING_OR_COMING = frozenset({"57P01", "57P02", "57P03"})  # shut down, crashed beside us, starting up
 _CONNECTION = "08"  # the class of connection failures
@@ -40,6 +42,8 @@ def passes(error: Exception) -> bool:
     constraint tells that it was done before.
     """
     if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
+        return False
+    if isinstance(error.orig, NoAnswerError):  # who waited once for nothing is told so, and does not wait again
         return False
     state = getattr(error.orig, "sqlstate", None) or ""
     return error.connection_invalidated or state in _ROLLED_BACK | _GOING_OR_COMING or state.startswith(_CONNECTION)

@@ -30,11 +30,13 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _PATTERNS = {"device_id": "^[0-9a-fA-F]{24}$", "order_sha256": "^[0-9a-f]{64}$"}
 _FROM_ANY = (400, 413, 429, 431, 500, 503)  # the server, its limits, a database or signer that does not answer
 _GUARDED = (401, 403)
+_LATER = {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
 _HEADERS = {
     401: {
         "WWW-Authenticate": {"description": "how to show who one is", "required": True, "schema": {"type": "string"}}
     },
-    429: {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}},
+    429: {"Retry-After": _LATER},
+    503: {"Retry-After": _LATER},
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
+from registry import bounded
 from registry.failures import DatabaseError, NotReplicatedError
 
 DRIVER: Final = "postgresql+psycopg"
@@ -30,7 +31,7 @@ _ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
     }
 )
 _SESSION: Final = (
-    "SET statement_timeout = '10s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '20s'"
+    "SET statement_timeout = '7s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '20s'"
 )
 _ASK: Final = """
     SELECT current_setting('server_version_num')::int / 10000, current_setting('fsync'),
@@ -52,6 +53,7 @@ def make_engine(url: URL) -> Engine:
     """The engine; DatabaseError for a URL that no registry may use. Opens no connection yet."""
     _require_safe(url)
     engine = create_engine(url, pool_size=_POOL, max_overflow=0, pool_timeout=_WAIT_S, connect_args={**_ARGUMENTS})
+    event.listen(engine, "do_connect", lambda _dialect, _entry, given, named: bounded.connect(*given, **named))
     event.listen(engine, "connect", _begin_session)
     event.listen(engine, "checkout", _require_alive)
     event.listen(engine, "handle_error", _gone_if_read_only)

@@ -46,6 +46,14 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
     }
 )
 _REFUSED: Final = 403
+UNAVAILABLE: Final = 503
+LATER_S: Final = 5
+"""When to ask again what was answered 503 (Retry-After): a server that starts again is back in about so long."""
+
+
+def later(status: int) -> dict[str, str]:
+    """Headers that go with this status: when to ask again."""
+    return {"retry-after": str(LATER_S)} if status == UNAVAILABLE else {}
 
 
 def status_of(code: Code) -> int:

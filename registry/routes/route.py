@@ -18,6 +18,7 @@ from registry.limits.body import MAX_BODY_BYTES
 from registry.limits.rates import RouteClass
 from registry.messages import ErrorAnswer, read_device
 from registry.services import Services
+from registry.statuses import later
 from trust.identity import DeviceId
 
 
@@ -83,5 +84,5 @@ class Route:
 
 
 def answered(status: int, body: bytes) -> Response:
-    """A JSON answer."""
-    return Response(body, status, media_type="application/json")
+    """A JSON answer; with 503 goes when to ask again."""
+    return Response(body, status, later(status), media_type="application/json")

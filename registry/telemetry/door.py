@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.messages import error_answer, health_answer
+from registry.statuses import later
 from registry.telemetry.health import Health
 from registry.telemetry.metrics import CONTENT_TYPE, Metrics
 from trust.codes import Code
@@ -60,4 +61,4 @@ def _answer(method: str, path: str, metrics: Metrics, health: Health | None) -> 
 
 
 def _json(status: int, body: bytes) -> Response:
-    return Response(body, status, media_type="application/json")
+    return Response(body, status, later(status), media_type="application/json")
