@@ -44,6 +44,7 @@ class Turn(enum.IntEnum):
     MIGRATE = 1
     ROOTS = 2
     FIRST_LEASE = 3
+    PROPOSE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,11 +41,10 @@ class KeptProposals:
             return "pinned"
         _require_kind(reading, proposal.key)
         self._require_new(proposal)
-        if not self._is_kept(proposal):
-            self.book.propose(
-                proposal.device, "repin", _reason(proposal), proposer=proposal.by.user_id, source=SOURCE,
-                spki=proposal.key.spki,
-            )  # fmt: skip
+        self.book.propose(
+            proposal.device, "repin", _reason(proposal), proposer=proposal.by.user_id, source=SOURCE,
+            spki=proposal.key.spki, once=True,
+        )  # fmt: skip
         return "proposed"
 
     def about(self, device: DeviceId) -> tuple[Held, ...]:
@@ -82,10 +81,6 @@ class KeptProposals:
             raise RefusedError(Code.KEY_ON_OTHER_DEVICE, f"this key is known of another device: keys repeat; {_AGAIN}")
         if owners:
             raise RefusedError(Code.ACT_CONFLICT, f"this device had this key before: {_AGAIN}")
-
-    def _is_kept(self, proposal: Proposal) -> bool:
-        mine = (SOURCE, proposal.by.user_id, proposal.key)
-        return mine in [(each.source, each.proposer, each.key) for each in self.book.about(proposal.device)]
 
 
 def _is_pinned(reading: Reading, key: PublicKey) -> bool:

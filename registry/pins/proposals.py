@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, Turn, take_turn
 from registry.errors import RefusedError
 from registry.tables import proposals
 from trust.codes import Code
@@ -49,9 +49,20 @@ class Proposals:
         self._now = now
 
     def propose(
-        self, device: DeviceId, kind: PinActKind, reason: str, *, proposer: str, source: str, spki: bytes | None
+        self,
+        device: DeviceId,
+        kind: PinActKind,
+        reason: str,
+        *,
+        proposer: str,
+        source: str,
+        spki: bytes | None,
+        once: bool = False,
     ) -> Proposal:
-        """Keep it. RefusedError for a key that is none, or a device of which too much was proposed lately."""
+        """Keep it. RefusedError for a key that is none, or a device of which too much was proposed lately.
+
+        `once`: not again, if this proposer has proposed this key for it by this door lately.
+        """
         now = self._now()
         made = Proposal(
             proposal=secrets.token_hex(16), device_id=str(device), proposer=proposer, source=source, kind=kind,
@@ -66,6 +77,9 @@ class Proposals:
             "fingerprint": None if made.key is None else made.key.fingerprint, "proposed_at": made.proposed_at,
         }  # fmt: skip
         with self._database.write() as connection:
+            take_turn(connection, Turn.PROPOSE)  # no constraint counts: two that look at once would both find room
+            if once and any(_same(each, made) for each in _about(connection, device)):
+                return made
             if connection.execute(lately).scalar_one() >= _MOST:
                 text = f"{_MOST} proposals about this device in {_WITHIN.days} days: wait, or talk to its approvers"
                 raise RefusedError(Code.TOO_MANY_REQUESTS, text)
@@ -74,21 +88,29 @@ class Proposals:
 
     def about(self, device: DeviceId) -> tuple[Proposal, ...]:
         """The newest ones, newest first."""
-        query = (
-            select(proposals)
-            .where(proposals.c.device_id == str(device))
-            .order_by(proposals.c.proposed_at.desc(), proposals.c.proposal)
-            .limit(_MOST)
-        )
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return tuple(
-            Proposal(
-                proposal=row["proposal"], device_id=row["device_id"], proposer=row["proposer"], source=row["source"],
-                kind=row["kind"], reason=row["reason"], key=_key(row["spki"]), proposed_at=row["proposed_at"],
-            )
-            for row in rows
-        )  # fmt: skip
+            return _about(connection, device)
+
+
+def _about(connection: Connection, device: DeviceId) -> tuple[Proposal, ...]:
+    query = (
+        select(proposals)
+        .where(proposals.c.device_id == str(device))
+        .order_by(proposals.c.proposed_at.desc(), proposals.c.proposal)
+        .limit(_MOST)
+    )
+    return tuple(
+        Proposal(
+            proposal=row["proposal"], device_id=row["device_id"], proposer=row["proposer"], source=row["source"],
+            kind=row["kind"], reason=row["reason"], key=_key(row["spki"]), proposed_at=row["proposed_at"],
+        )
+        for row in connection.execute(query).mappings().all()
+    )  # fmt: skip
+
+
+def _same(one: Proposal, other: Proposal) -> bool:
+    mine, yours = ((each.source, each.proposer, each.kind, each.key) for each in (one, other))
+    return mine == yours
 
 
 def _key(spki: bytes | None) -> PublicKey | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,14 +16,18 @@ from registry.errors import RefusedError
 from registry.particle.keeping import KeptProposals
 from registry.particle.proposing import Held, Proposal
 from registry.particle.words import ParticleError
+from registry.pins import proposals as book
 from registry.pins.proposals import Proposals
 from tests.registry.living import Living, living
 from tests.registry.make import Device, PrivateKey, ec_key, public, rsa_key
 from tests.registry.particle.desk import Desk
 from tests.registry.particle.recorded import ApiJs, Cli
 from tests.registry.people.crew import Crew
+from tests.registry.test_acts import raced
+from tests.trust.pin_acts import NOW, utc
 from trust.codes import Code
 
+pytestmark = pytest.mark.both_databases
 BY = PersonCaller(user_id="ab" * 16, role=Role.ENGINEER, second_factor=False)
 
 
@@ -173,3 +178,45 @@ def test_a_device_takes_so_many_proposals_a_month_and_no_more(bench: Bench) -> N
         bench.propose(device, ec_key())
     bench.living.now += timedelta(days=31)
     assert bench.propose(device, ec_key()) == "proposed"
+
+
+def test_two_keys_proposed_at_once_are_two_proposals_and_one_becomes_the_pin(bench: Bench) -> None:
+    device, keys = bench.living.device(), [ec_key() for _ in range(4)]
+    assert set(raced(*(partial(bench.propose, device, key) for key in keys))) == {"done"}
+    assert {each.key for each in bench.book.about(device.device_id)} == {public(key) for key in keys}
+    assert [each.key for each in bench.living.read(device).good] == [public(device.key)]
+    site, ends = bench.living, utc(NOW + timedelta(days=7))
+    acts = [site.repin_act(device, key, ends_at=ends) for key in keys]
+    shown = [site.shown(device, act, key) for act, key in zip(acts, keys, strict=True)]
+    works = [partial(site.acts.repin, device.device_id, *each) for each in zip(acts, shown, strict=True)]
+    assert sorted(raced(*works)) == [*[Code.ACT_CONFLICT] * 3, "done"]
+    assert site.states(device) == ["expiring", "active"]
+
+
+def test_one_key_proposed_by_many_at_once_is_kept_once_for_each(bench: Bench) -> None:
+    device, new = bench.living.device(), ec_key()
+    assert set(raced(*[partial(bench.propose, device, new)] * 8)) == {"done"}
+    assert len(bench.book.about(device.device_id)) == 1
+
+
+def test_the_last_proposal_of_a_month_is_taken_once(bench: Bench) -> None:
+    device = bench.living.device()
+    for _ in range(49):
+        bench.propose(device, ec_key())
+    ended = raced(*(partial(bench.propose, device, ec_key()) for _ in range(6)))
+    assert sorted(ended) == ["done", *[Code.TOO_MANY_REQUESTS] * 5]
+
+
+def test_control_without_turns_one_proposal_is_kept_twice(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two transactions look at the same time."""
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    monkeypatch.setattr(book, "take_turn", lambda *_: None)
+    made = living(database)
+    bench = Bench(made, Proposals(database, now=lambda: made.now))
+    for _ in range(40):
+        device, new = bench.living.device(), ec_key()
+        raced(*[partial(bench.propose, device, new)] * 8)
+        if len(bench.book.about(device.device_id)) > 1:
+            return
+    pytest.fail("it was never kept twice")
