@@ -98,6 +98,7 @@ class Outbox:
         self._one_pass = asyncio.Lock()
         self._away = Backoff()
         self._silent = 0
+        self._after_s = 0.0
         self._behind = -1
         self._tries: dict[_Key, Backoff] = {}
 
@@ -123,7 +124,7 @@ class Outbox:
 
     async def _drain(self, *, patient: bool) -> Drained:
         async with self._one_pass:
-            self._silent = 0
+            self._silent, self._after_s = 0, 0.0
             told: Counter[_Outcome] = Counter()
             first, seen = self._behind, set[_Key]()
             async for page in self._pages(first):
@@ -131,7 +132,7 @@ class Outbox:
                 self._behind = page[-1].place  # if this pass ends early, the next one goes on there
                 told += await self._send_page(page, patient=patient)
                 if self._silent >= _AWAY_AFTER:
-                    self._away.failed(self._pace)
+                    self._away.failed(self._pace, after_s=self._after_s)
                     break
             else:
                 self._behind = -1
@@ -184,13 +185,15 @@ class Outbox:
         self._silent = 0 if answered else self._silent + len(outcomes)
         if answered:
             self._away = Backoff()
-        for item, outcome in zip(items, outcomes, strict=True):
+        for item, answer, outcome in zip(items, came, outcomes, strict=True):
             if outcome in {_Outcome.DELIVERED, _Outcome.REFUSED}:
                 self._tries.pop(_key(item), None)
                 continue
             tried = self._tries.setdefault(_key(item), Backoff())
-            tried.failed(self._pace)
-            tried.alone = tried.alone or (answered and outcome is _Outcome.NO_ANSWER)
+            after_s = answer.after_s if isinstance(answer, CloudUnreachableError) else 0.0
+            self._after_s = max(self._after_s, after_s)
+            tried.failed(self._pace, after_s=after_s)
+            tried.alone = tried.alone or (answered and outcome is _Outcome.NO_ANSWER and not after_s)
         return Counter(outcomes)
 
     async def _came(self, item: OutboxItem, came: Came, *, raised: bool = False) -> _Outcome:

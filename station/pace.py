@@ -40,7 +40,7 @@ class Backoff:
     not_before: float = 0.0
     alone: bool = False
 
-    def failed(self, pace: Pace) -> None:
-        """Once more."""
+    def failed(self, pace: Pace, *, after_s: float = 0.0) -> None:
+        """Once more. `after_s`: how long it is to be left alone at least; no longer than any other wait may be."""
         self.failures += 1
-        self.not_before = pace.monotonic() + pace.wait_s(self.failures)
+        self.not_before = pace.monotonic() + max(min(after_s, pace.cap_s), pace.wait_s(self.failures))

@@ -6,7 +6,6 @@ is told says so. Keeps no token; ends the one that it was given by signing in.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ async def opened(config_file: Path, url: str, tls_root: str | None) -> AsyncIter
     proxy, timeout_s = config.registry.proxy or None, config.registry.timeout_s
     try:
         cloud = ParticleCloud(url, tls_root=tls_root, proxy=proxy, timeout_s=timeout_s)
-    except (ValueError, ssl.SSLError) as error:
+    except ValueError as error:
         raise fault("setup", f"cloud {printable(url)}: {error}; correct --url, or --tls-root") from error
     try:
         yield cloud

@@ -70,6 +70,8 @@ class Sender:
             came = iter(await self._many.batch([each for each in wanted if isinstance(each, Sent)]))
         except CloudUnreachableError as error:
             log.info("%d statements in one request: no answer from the registry (%s)", len(items), error)
+            if error.after_s:  # nobody has looked at them, so fewer would not help: each is told when it may go again
+                return [error] * len(items)
         except CloudRefusedError as error:
             log.warning("%d statements in one request: the registry refuses: %s (%s)", len(items), error.code, error)
             if error.code is Code.NOT_FOUND:  # an older registry

@@ -18,7 +18,14 @@ REFUSED_FOR_GOOD = frozenset(
 
 
 class CloudUnreachableError(Exception):
-    """No answer from the registry. After a PUT the outcome is unknown: ask `history` before anything else."""
+    """No answer from the registry. After a PUT the outcome is unknown: ask `history` before anything else.
+
+    `after_s`: how long it wants not to be asked again, where it said so; nobody has looked at the request then.
+    """
+
+    def __init__(self, message: str, *, after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -24,7 +24,7 @@ from trust.printable import printable
 PATH = "/oauth/token"
 RETRIED = frozenset({Code.DPOP_NONCE, Code.DPOP_INVALID, Code.ACCESS_TOKEN_INVALID, Code.ASSERTION_USED})
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_EARLY_S = 60.0  # renewed so long before it is over, while what was begun with it is still answered
+_EARLY_S = 60.0  # renewed so long before it is over, while what was begun with it is still answered; half a short life
 _TRIES = 3
 _OK = 200
 _MESSAGE = 500  # characters of foreign text that are shown
@@ -51,6 +51,7 @@ class Heard:
     status: int
     body: bytes
     nonce: str | None
+    after_s: float = 0.0  # how long not to ask again, where the answer says so (RFC 9110 §10.2.3)
 
 
 Ask = Callable[[str, bytes, Mapping[str, str]], Awaitable[Heard]]
@@ -75,7 +76,7 @@ class Shows(Protocol):
 
 class _Token(msgspec.Struct, frozen=True, kw_only=True):
     access_token: str
-    expires_in: int
+    expires_in: Annotated[int, msgspec.Meta(gt=0)]
 
 
 class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,15 +94,14 @@ class Access:
         self._signer = signer
         self._monotonic = monotonic
         self._key = DpopKey()
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[str] | None = None
         self._nonce: str | None = None
         self._token: str | None = None
         self._until = 0.0
 
     async def headers(self, method: str, path: str, ask: Ask) -> dict[str, str]:
         """What shows the registry who asks for this; CloudUnreachableError, CloudRefusedError without a token."""
-        while (token := self._good()) is None:
-            await self._ask_once(ask)
+        token = self._good() or await self._ask_once(ask)  # a fresh one is used, however short its life: once
         return {"authorization": f"DPoP {token}", "dpop": self._proof(method, path, token)}
 
     def heard(self, nonce: str | None) -> None:
@@ -123,19 +123,19 @@ class Access:
     def _good(self) -> str | None:
         return self._token if self._monotonic() < self._until else None
 
-    async def _ask_once(self, ask: Ask) -> None:
-        """Ask for a token, one question for all that want one: what comes of it comes of all of them."""
+    async def _ask_once(self, ask: Ask) -> str:
+        """A fresh token, by one question for all that want one: what comes of it comes of all of them."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._fresh(ask))
             self._asking.add_done_callback(self._asked)
-        await asyncio.shield(self._asking)  # who gives up waiting takes it from nobody else
+        return await asyncio.shield(self._asking)  # who gives up waiting takes it from nobody else
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
+    def _asked(self, task: asyncio.Task[str]) -> None:
         self._asking = None
         if not task.cancelled():
             task.exception()  # seen, though everybody may have given up waiting
 
-    async def _fresh(self, ask: Ask) -> None:
+    async def _fresh(self, ask: Ask) -> str:
         asked_at = self._monotonic()
         try:
             for _ in range(_TRIES):
@@ -145,8 +145,8 @@ class Access:
                 if answer.status == _OK:
                     token = _read(answer, _Token)
                     self._token = token.access_token
-                    self._until = asked_at + token.expires_in - _EARLY_S
-                    return
+                    self._until = asked_at + token.expires_in - min(_EARLY_S, token.expires_in / 2)
+                    return token.access_token
                 refusal = _read(answer, _Refusal)
                 if refusal.code not in RETRIED:
                     break

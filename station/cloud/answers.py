@@ -58,10 +58,10 @@ class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
     error: _Detail
 
 
-def understood(asked: str, status: int, answer: bytes, read: Callable[[bytes], T]) -> T:
+def understood(asked: str, status: int, answer: bytes, read: Callable[[bytes], T], *, after_s: float = 0.0) -> T:
     """What a 200 says, by one of the readers below; CloudRefusedError, CloudUnreachableError for anything else."""
     if status != _OK:
-        raise refusal(asked, status, answer)
+        raise refusal(asked, status, answer, after_s=after_s)
     try:
         return read(answer)
     except _UNREADABLE as error:
@@ -115,17 +115,19 @@ def code_of(answer: bytes) -> Code:
         return Code.INTERNAL
 
 
-def refusal(asked: str, status: int, answer: bytes) -> CloudRefusedError | CloudUnreachableError:
-    """What a status other than 200 means."""
+def refusal(
+    asked: str, status: int, answer: bytes, *, after_s: float = 0.0
+) -> CloudRefusedError | CloudUnreachableError:
+    """What a status other than 200 means. `after_s`: of its Retry-After."""
     try:
         error = msgspec.json.decode(answer, type=_Refusal).error
         stored = None if bytes(error.stored) == b"null" else record(error.stored)
     except _UNREADABLE:
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
-        return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}")
+        return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}", after_s=after_s)
     message = printable(error.message, _MESSAGE)
     if not _REFUSALS <= status < _SERVER_ERRORS or status == _TOO_MANY:  # it was not even looked at
-        return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}")
+        return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
     return CloudRefusedError(error.code, message, stored)
 
 

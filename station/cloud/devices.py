@@ -1,7 +1,8 @@
 """The registry's routes about one device: what is held of it, and acts on it. Knows no HTTP client and no flow.
 
 Trust no answer: `Held.done` gives an act only with the registry's receipt for it, which is verified here; that two
-people want it is the approved act itself. Whether a step is due the registry says, and the device judges.
+people want it is the approved act itself, and `Held.standing` asks that of each. Whether a step is due the registry
+says, and the device judges.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Annotated, Protocol
 import msgspec
 
 from station.cloud import CloudRefusedError, CloudUnreachableError
+from trust import act_receipt, pin_act
+from trust.act import ActRefusedError
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
@@ -21,8 +24,8 @@ from trust.pin_act import PinActKind, State
 from trust.printable import printable
 from trust.rekey import Step
 from trust.repin import Repin
-from trust.root import RootError, TrustedRoot
-from trust.statement import Receipt, StatementError, read, verify
+from trust.root import TrustedRoot
+from trust.statement import StatementError, moment, read
 
 _EXCERPT = 120
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)
@@ -100,7 +103,7 @@ class ShownKey:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the registry says of a device. Only `done` is proved."""
+    """What the registry says of a device. Only `done` and `standing` are proved."""
 
     device: DeviceId
     said: _Answer
@@ -131,21 +134,32 @@ class Held:
                 return self._proved(each, act, trusted)
         return None
 
+    def standing(self, trusted: TrustedRoot) -> DoneAct | None:
+        """What the newest act has made of the device; None if nothing was ever done to its pin. StatementError.
+
+        Each act with its people and its receipt; what is told of state and newest key is what follows from the last.
+        """
+        newest = None
+        for each in self.said.acts:
+            try:
+                act = Envelope.from_json(bytes(each.act))
+                newest = self._proved(each, act, trusted)
+                wanted = pin_act.on_record(act, trusted, moment(newest.at))
+            except (EnvelopeError, ActRefusedError) as error:
+                raise StatementError(f"an act on the device: {error}") from error
+            if wanted.device_id != str(self.device):
+                raise StatementError(f"an act on the device: it is about {wanted.device_id}")
+        told = (self.state, None if self.newest is None else self.newest.fingerprint)
+        if newest is not None and told != (newest.state, newest.fingerprint):
+            raise StatementError("the device's state or newest key is not what its last act has made of it")
+        return newest
+
     def _proved(self, held: _HeldAct, act: Envelope, trusted: TrustedRoot) -> DoneAct:
         repin = None if bytes(held.repin) == b"null" else Envelope.from_json(bytes(held.repin))
+        if repin is not None and read(repin, Repin).act_sha256 != act.payload_sha256:
+            raise StatementError("the new key's statement is of another act")
         receipt = Envelope.from_json(bytes(held.receipt))
-        try:
-            told = verify(receipt, Receipt, trusted.at(read(receipt, Receipt).root_sha256).receipt_key)
-        except RootError as error:
-            raise StatementError(f"receipt of an act: {error}") from error
-        statement = act if repin is None else repin
-        wanted = ("act" if repin is None else "repin", statement.payload_sha256, str(self.device))
-        if (told.subject, told.statement_sha256, told.device_id) != wanted:
-            raise StatementError("receipt of an act: it is for another statement or device")
-        if (told.environment, told.registry) != (trusted.root.environment, trusted.root.registry):
-            raise StatementError("receipt of an act: it is of another environment or registry")
-        if repin is not None and read(repin, Repin).fingerprint != told.fingerprint:
-            raise StatementError("receipt of an act: it names another key")
+        told = act_receipt.told(trusted, str(self.device), act if repin is None else repin, receipt)
         return DoneAct(told.state, told.fingerprint, told.registered_at)
 
 

@@ -29,8 +29,9 @@ T = TypeVar("T")
 _MAX_ANSWER_BYTES = 512 * 1024
 _MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
-_WHO_ASKS, _SERVER_ERRORS = 401, 500
+_WHO_ASKS, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
 _TRIES = 3
+_DIGITS = 6  # of a Retry-After: whoever asks for longer than 11 days is not understood
 
 
 class HttpCloud:
@@ -134,7 +135,7 @@ class HttpCloud:
             if not self._access.refused(answers.code_of(answer.body)):
                 break
             answer = await self._as_ourselves(asked, method, path, body, headers)
-        return answers.understood(asked, answer.status, answer.body, understand)
+        return answers.understood(asked, answer.status, answer.body, understand, after_s=answer.after_s)
 
     async def _as_ourselves(
         self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -148,8 +149,9 @@ class HttpCloud:
     async def _token(self, path: str, form: bytes, headers: Mapping[str, str]) -> Heard:
         kind = {"content-type": "application/x-www-form-urlencoded"}
         answer = await self._send(f"POST {self._url}{path}", "POST", path, form, {**headers, **kind})
-        if answer.status >= _SERVER_ERRORS:
-            raise CloudUnreachableError(f"POST {self._url}{path}: {answer.status}: no access token")
+        if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:  # it was not even looked at
+            text = f"POST {self._url}{path}: {answer.status}: no access token"
+            raise CloudUnreachableError(text, after_s=answer.after_s)
         return answer
 
     async def _send(self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Heard:
@@ -158,10 +160,9 @@ class HttpCloud:
                 asyncio.timeout(self._timeout_s),
                 self._client.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
-                nonce = response.headers.get("dpop-nonce")
-                return Heard(
-                    response.status_code, await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES)), nonce
-                )
+                nonce, after_s = response.headers.get("dpop-nonce"), _after_s(response.headers.get("retry-after", ""))
+                content = await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
+                return Heard(response.status_code, content, nonce, after_s)
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
@@ -176,6 +177,11 @@ def _tls(root_der: bytes) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise ValueError(f"the trust root's tls_root is not a DER certificate: {error}") from error
     return context
+
+
+def _after_s(text: str) -> float:
+    """Of a Retry-After in seconds, as the registry gives it; 0 for anything else."""
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0.0
 
 
 async def _read(response: httpx2.Response, asked: str, most: int) -> bytes:

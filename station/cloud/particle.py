@@ -106,7 +106,7 @@ class ParticleCloud:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._proxy = str(Proxy.parse(proxy)) if proxy else ""
-        context = ssl.create_default_context(cadata=tls_root)
+        context = ssl.create_default_context() if tls_root is None else _only(tls_root)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         self._client = httpx2.AsyncClient(verify=context, proxy=proxy, trust_env=False, timeout=None, headers=headers)
@@ -218,14 +218,14 @@ class ParticleCloud:
 
     def _refusal(self, method: str, path: str, status: int, said: dict[str, Any]) -> Exception:
         error, mfa_token = said.get("error"), said.get("mfa_token")
-        if error == "mfa_required" and isinstance(mfa_token, str):
-            return _MfaRequiredError(mfa_token)
         if not isinstance(error, str) or not error:
             return self._no_answer(method, path, status, msgspec.json.encode(said).decode())
         more = said.get("error_description") or said.get("info") or ""
         text = printable(f"{error}: {more}" if isinstance(more, str) and more else error, _EXCERPT)
         if not _REFUSALS <= status < _FAILURES or status in {_TOO_MANY, _TIMED_OUT}:  # it was not even looked at
             return ParticleUnreachableError(f"{method} {self.url}{path}: {status} {text}")
+        if error == "mfa_required" and isinstance(mfa_token, str):
+            return _MfaRequiredError(status, text, mfa_token)
         return ParticleRefusedError(status, printable(error, _EXCERPT), text)
 
     def _no_answer(self, method: str, path: str, status: int, seen: str) -> ParticleUnreachableError:
@@ -233,10 +233,22 @@ class ParticleCloud:
         return ParticleUnreachableError(f"{method} {self.url}{path}: {status}, not an answer of this API: {shown!r}")
 
 
-class _MfaRequiredError(Exception):
-    def __init__(self, mfa_token: str) -> None:
-        super().__init__("a one-time code is wanted")
+class _MfaRequiredError(ParticleRefusedError):
+    """A one-time code is wanted: what signing in asks for next, and a refusal like any other everywhere else."""
+
+    def __init__(self, status: int, message: str, mfa_token: str) -> None:
+        super().__init__(status, "mfa_required", message)
         self.mfa_token = mfa_token
+
+
+def _only(tls_root: str) -> ssl.SSLContext:
+    """Trusts this certificate alone; ValueError. By an empty one `create_default_context` trusts the system's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain and host name
+    try:
+        context.load_verify_locations(cadata=tls_root)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"the TLS root holds no PEM certificate ({error})") from error
+    return context
 
 
 def _token(said: dict[str, Any]) -> Token:

@@ -344,6 +344,17 @@ def test_what_is_not_exactly_an_answer_is_no_answer(what: str, tmp_path: Path) -
     assert str(error).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("said", "after_s"),
+    [("7", 7.0), ("0", 0.0), ("-7", 0.0), ("1e9", 0.0), ("9" * 400, 0.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0)],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_how_long_it_wants_not_to_be_asked_is_passed_on(said: str, after_s: float, status: int, tmp_path: Path) -> None:
+    code = {429: "too-many-requests", 503: "store-failed"}[status]
+    error = told(tmp_path, saying(answer(status, error_body(code), f"retry-after: {said}")))
+    assert isinstance(error, CloudUnreachableError) and error.after_s == after_s
+
+
 def test_a_silent_and_a_dripping_server_cost_no_more_than_the_time_out(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

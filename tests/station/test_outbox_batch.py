@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ class ManyRegistry(SimulatedRegistry):
     requests: list[int] = field(default_factory=list)
     breaks: Callable[[Envelope], bool] = lambda _: False
     refuses: Code | None = None
+    limited_s: float = 0.0
 
     async def pin(self, device, statement, order):  # type: ignore[no-untyped-def]
         self.requests.append(1)
@@ -41,6 +42,8 @@ class ManyRegistry(SimulatedRegistry):
 
     async def batch(self, sent: Sequence[Sent]) -> list[Envelope | CloudRefusedError | CloudUnreachableError]:
         self.requests.append(len(sent))
+        if self.limited_s:
+            raise CloudUnreachableError("asked too often", after_s=self.limited_s)
         if self.refuses is not None:
             raise CloudRefusedError(self.refuses, "for a test")
         if any(self.breaks(each.statement) for each in sent):
@@ -176,6 +179,34 @@ def test_many_such_records_block_nobody(at_bench: AtBench, monkeypatch: pytest.M
         here.registry.breaks = lambda statement: statement.payload_sha256 in broken
         await here.drained()
         assert {item.envelope.payload_sha256 for item in await here.store.pending()} == broken
+
+    at_bench(work)
+
+
+def test_a_registry_that_is_asked_too_often_is_left_alone_as_long_as_it_says(at_bench: AtBench) -> None:
+    """A 429 says nothing of a statement: none goes by itself for it, and nothing is asked before its time."""
+
+    async def work(here: Bench) -> None:
+        here.outbox._pace = replace(here.outbox._pace, uniform=lambda: 0.0)  # so that nothing else makes it wait
+        here.registry.limited_s = 20.0
+        for expected in ([UNITS], [UNITS], [UNITS, 20]):
+            await here.outbox._drain(patient=True)
+            assert here.registry.requests == expected
+            here.time.now += 11.0
+        here.registry.limited_s = 0.0
+        here.time.now += 11.0
+        assert (await here.outbox._drain(patient=True)).delivered == UNITS
+
+    at_bench(work)
+
+
+def test_nobody_makes_a_statement_wait_longer_than_the_cap(at_bench: AtBench) -> None:
+    async def work(here: Bench) -> None:
+        here.registry.limited_s = 86_400.0
+        await here.outbox._drain(patient=True)
+        here.registry.limited_s = 0.0
+        here.time.now += here.outbox._pace.cap_s
+        assert (await here.outbox._drain(patient=True)).delivered == UNITS
 
     at_bench(work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,9 @@ from station.cloud.particle import (
     SecondFactorWanted,
     Token,
 )
+from station.faults import Fault
 from station.proposing import OutcomeUnknownError
+from tests.docs.pages import TOP
 from tests.registry.make import ec_key, public, rsa_key
 from tests.station.particle_cloud import HTML, Answer, Certificate, Liar, served
 from tests.station.proxies import Proxy, serving
@@ -121,6 +124,24 @@ def test_a_refusal_is_told_with_its_word(own: Certificate, status: int, error: s
     assert str(caught.value).isprintable()
 
 
+def test_only_signing_in_asks_for_a_second_factor(own: Certificate) -> None:
+    """Everywhere else its word is a refusal: no error leaves this client that its callers do not know."""
+    mfa = (403, "application/json", b'{"error":"mfa_required","mfa_token":"MT"}')
+    liar = Liar({("POST", PATH): mfa, ("GET", PATH): mfa, ("POST", "/oauth/token"): mfa})
+    asked: list[Callable[[ParticleCloud], Coroutine[Any, Any, object]]] = [
+        lambda cloud: cloud.propose(PROPOSAL, Token("T0")),
+        lambda cloud: cloud.held(PROPOSAL.device, Token("T0")),
+        lambda cloud: cloud.second_factor(SecondFactorWanted("MT"), "123456"),
+        lambda cloud: cloud.client_token("a", "b"),
+    ]
+    for work in asked:
+        with pytest.raises(ParticleRefusedError) as caught:
+            ask(own, liar, work)
+        assert (caught.value.status, caught.value.error) == (403, "mfa_required")
+        assert "MT" not in str(caught.value)
+    assert ask(own, liar, lambda cloud: cloud.log_in("somebody", "password")) == SecondFactorWanted("MT")
+
+
 def test_an_answer_that_was_lost_is_looked_for(own: Certificate) -> None:
     liar = Liar({("POST", PATH): HTML, ("GET", PATH): shown((KEY.fingerprint, "proposed"))})
     outcome = ask(own, liar, lambda cloud: proposing.propose(cloud, PROPOSAL, Token("T0")))
@@ -177,6 +198,34 @@ def test_only_https_and_only_the_certificate_that_is_trusted(own: Certificate) -
         ParticleCloud("http://localhost")
     with served(Liar({}), own) as url, pytest.raises(ParticleUnreachableError, match="does not verify"):
         asyncio.run(ParticleCloud(url).propose(PROPOSAL, Token("T0")))
+
+
+@pytest.mark.parametrize("tls_root", ["", "\n", "no certificate\n", "-----BEGIN CERTIFICATE-----\n"])
+def test_a_tls_root_without_a_certificate_trusts_nobody(tls_root: str, tmp_path: Path) -> None:
+    """Of an empty one the library would trust every authority of the system."""
+    with pytest.raises(ValueError, match="holds no PEM certificate"):
+        ParticleCloud("https://localhost", tls_root=tls_root)
+
+    config_file = tmp_path / "config.toml"
+    config_file.write_bytes((TOP / "config.example.toml").read_bytes())
+
+    async def run() -> None:
+        async with proposing.opened(config_file, "https://localhost", tls_root):
+            raise AssertionError("it was opened")
+
+    with pytest.raises(Fault, match="correct --url, or --tls-root") as caught:
+        asyncio.run(run())
+    assert caught.value.code == "setup"
+
+
+def test_control_no_tls_root_is_the_systems_and_one_is_that_one(own: Certificate) -> None:
+    def trusted(tls_root: str | None) -> list[Any]:
+        return ParticleCloud(
+            "https://localhost", tls_root=tls_root
+        )._client._transport._pool._ssl_context.get_ca_certs()
+
+    assert len(trusted(own.pem)) == 1
+    assert trusted(None) == ssl.create_default_context().get_ca_certs()
 
 
 def test_a_cloud_that_does_not_answer_is_waited_for_no_longer_than_said(own: Certificate) -> None:
