@@ -91,21 +91,31 @@ class ReworkBench:
             raise
 
     async def leave(self) -> Envelope | None:
-        """The newest word of this act by which the device was to make a new key; None if none is on record here."""
-        found = None
-        for event in await self.memory.told_of(self.device_id, (WORD,)):
-            said = event.details
-            if (said.get("act_sha256"), said.get("step")) == (self.act.payload_sha256, Step.NEW_KEY.value):
-                found = said["word"]
+        """The newest word by which the device was to make a new key, if it is for this very act; None otherwise.
+
+        A word names the act with its approvals: by one more signature on it the act is another one, and a key that was
+        made before is not its.
+        """
+        told = await self.memory.told_of(self.device_id, (WORD,))
+        words = [event.details["word"] for event in told if event.details.get("step") == Step.NEW_KEY.value]
+        if not words:
+            return None
         try:
-            return None if found is None else Envelope.from_json(found.encode())
+            found = Envelope.from_json(words[-1].encode())
         except EnvelopeError as error:
             raise fault("ledger-conflict", f"a word of the authority: {error}") from error
+        try:
+            wrong = rekey.problem(self._authorised(found), self.act, self.wanted, self.stamp.now())
+        except (RekeyError, PublicKeyError):
+            return None  # of a key that is the authority's no more: nobody would take what was made by it
+        return found if wrong is None else None
+
+    def _authorised(self, said: Envelope) -> rekey.Authorisation:
+        return rekey.authorised(said, [PublicKey.from_der(each) for each in self.root.root.cloud_keys.authority])
 
     def _require_asked(self, said: Envelope, step: Step, nonce: bytes) -> None:
         try:
-            keys = [PublicKey.from_der(each) for each in self.root.root.cloud_keys.authority]
-            found = rekey.authorised(said, keys)
+            found = self._authorised(said)
         except (RekeyError, PublicKeyError) as error:
             raise fault("registry-wrong", str(error)) from error
         wrong = rekey.problem(found, self.act, self.wanted, self.stamp.now())

@@ -27,6 +27,7 @@ from station.usage import UsageError
 from tests.registry.benching import ENDS, Benched, KilledError, site_with_signer
 from tests.registry.living import WHO
 from tests.registry.make import public
+from tests.trust.people import approved_by, person
 from tests.trust.pin_acts import NOW, approved
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -257,6 +258,38 @@ def test_a_key_that_another_act_left_beside_is_abandoned_and_another_one_is_made
     require_done(benched)
     late = asyncio.run(benched.rework(first))
     assert (late.verdict, late.code) == (Verdict.QUARANTINE, "key-changed"), "the device is not as this act says"
+
+
+def test_one_more_signature_on_the_act_makes_another_key_and_blocks_nothing(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word that had the key made names the act without it: the registry would never take that key by this act."""
+    monkeypatch.setitem(WHO, "paul", person("paul", "product-owner"))
+    benched = fresh()
+    act = benched.site.act(benched.device, "rekey")
+    benched.points.kill_before = names(fresh()).index("registry challenge")
+    with pytest.raises(KilledError):
+        asyncio.run(benched.rework(act))
+    left = benched.flash().beside
+    assert left is not None
+    done = asyncio.run(benched.rework(approved_by(act, WHO["paul"])))
+    assert done.verdict is Verdict.PASS, done
+    assert done.fingerprint != fingerprint_of(left.key.private)
+    require_done(benched)
+
+
+def test_a_key_made_by_this_very_act_is_kept(fresh: Fresh) -> None:
+    """Control of the one above: nothing is abandoned that the act has made."""
+    benched = fresh()
+    act = benched.site.act(benched.device, "rekey")
+    benched.points.kill_before = names(fresh()).index("registry challenge")
+    with pytest.raises(KilledError):
+        asyncio.run(benched.rework(act))
+    left = benched.flash().beside
+    assert left is not None
+    done = asyncio.run(benched.rework(act))
+    assert (done.verdict, done.fingerprint) == (Verdict.PASS, fingerprint_of(left.key.private)), done
+    require_done(benched)
 
 
 def names(benched: Benched) -> list[str]:
