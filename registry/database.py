@@ -133,6 +133,16 @@ def take_turn(connection: Connection, turn: Turn, *, shared: bool = False) -> No
         connection.exec_driver_sql(f"SELECT {kind}({_LOCKS}, {turn.value})")
 
 
+def time_s(connection: Connection) -> int:
+    """The time by the database's own clock, in Unix seconds: the same one for all processes on a server.
+
+    SQLite has the clock of the one process that it has.
+    """
+    sqlite = connection.dialect.name == "sqlite"
+    asked = "CAST(strftime('%s', 'now') AS INTEGER)" if sqlite else "floor(extract(epoch FROM clock_timestamp()))::bigint"
+    return int(connection.exec_driver_sql(f"SELECT {asked}").scalar_one())  # noqa: S608 - constant text
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file."""
     return f"sqlite:///{path}"

@@ -1,4 +1,8 @@
-"""Rows whose time is over are deleted, a few at a time, by whoever comes by. Never one whose time is not over."""
+"""Rows whose time is over are deleted, a few at a time, by whoever comes by. Never one whose time is not over.
+
+Over by this process's clock *and* by the database's: a process whose clock is days ahead sweeps away nothing that the
+others need. (What is good once would be good twice, and their nonces would hold no more.)
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, Delete, Table, bindparam, delete, select
 
 from registry.access.nonces import DAY_S
-from registry.database import Database
+from registry.database import Database, time_s
 from registry.tables import access_tokens, nonce_secrets, used_once
 
 EVERY_S = 5.0
@@ -38,7 +42,7 @@ class Sweeper:
         try:
             self._due = self._monotonic() + EVERY_S
             with self._database.write() as connection:
-                sweep(connection, int(self._now().timestamp()))
+                sweep(connection, min(int(self._now().timestamp()), time_s(connection)))
         finally:
             self._turn.release()
 

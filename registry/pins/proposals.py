@@ -1,7 +1,8 @@
 """Proposals: what somebody who is signed in, or a foreign tool, would like done about a device. They change nothing.
 
 Approvers read them and sign an act, or do not. Kept for ever, as who proposed what is part of the story; so each device
-takes so many in a month and no more. Never looks at pins.
+takes so many in a month and no more, and of one proposer so many that nobody alone keeps others from proposing. Never
+looks at pins.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trust.keys import PublicKey, PublicKeyError
 from trust.pin_act import PinActKind
 
 _MOST: Final = 50
+_EACH: Final = 10  # of one proposer: nobody alone fills it
 _WITHIN: Final = timedelta(days=30)
 
 
@@ -68,9 +70,6 @@ class Proposals:
             proposal=secrets.token_hex(16), device_id=str(device), proposer=proposer, source=source, kind=kind,
             reason=reason, key=_key(spki), proposed_at=stamp(now),
         )  # fmt: skip
-        lately = select(func.count()).where(
-            proposals.c.device_id == made.device_id, proposals.c.proposed_at > stamp(now - _WITHIN)
-        )
         row = {
             "proposal": made.proposal, "device_id": made.device_id, "proposer": proposer, "source": source,
             "kind": kind, "reason": reason, "spki": None if made.key is None else made.key.spki,
@@ -80,9 +79,7 @@ class Proposals:
             take_turn(connection, Turn.PROPOSE)  # no constraint counts: two that look at once would both find room
             if once and any(_same(each, made) for each in _about(connection, device)):
                 return made
-            if connection.execute(lately).scalar_one() >= _MOST:
-                text = f"{_MOST} proposals about this device in {_WITHIN.days} days: wait, or talk to its approvers"
-                raise RefusedError(Code.TOO_MANY_REQUESTS, text)
+            _require_room(connection, made, since=stamp(now - _WITHIN))
             connection.execute(insert(proposals), row)
         return made
 
@@ -111,6 +108,16 @@ def _about(connection: Connection, device: DeviceId) -> tuple[Proposal, ...]:
 def _same(one: Proposal, other: Proposal) -> bool:
     mine, yours = ((each.source, each.proposer, each.kind, each.key) for each in (one, other))
     return mine == yours
+
+
+def _require_room(connection: Connection, made: Proposal, *, since: str) -> None:
+    lately = (proposals.c.device_id == made.device_id) & (proposals.c.proposed_at > since)
+    mine = func.count().filter(proposals.c.proposer == made.proposer)
+    whole, own = connection.execute(select(func.count(), mine).where(lately)).one()
+    if own >= _EACH or whole >= _MOST:
+        said = f"{own} by {made.proposer}" if own >= _EACH else f"{whole}"
+        text = f"{said} proposals about this device in {_WITHIN.days} days: wait, or talk to its approvers"
+        raise RefusedError(Code.TOO_MANY_REQUESTS, text)
 
 
 def _key(spki: bytes | None) -> PublicKey | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -17,12 +18,14 @@ from registry.access.caller import STATION_SCOPES, Access, Caller, PersonCaller,
 from registry.access.guard import Admitted, Heading, require
 from registry.app import create_app
 from registry.database import Database
+from registry.errors import RefusedError
 from registry.pins.proposals import Proposals
 from registry.services import Services
 from tests.registry.living import WHO, Living, living
 from tests.registry.make import Device, ec_key, public
 from tests.registry.test_api import STATUS, error
 from tests.trust.pin_acts import NOW, utc
+from trust.codes import Code
 from trust.dsse import Envelope
 from trust.rekey import Step, authorised
 from trust.revocation import revoked
@@ -190,13 +193,36 @@ def test_proposals_change_nothing(site: Living, api: Api) -> None:
 
 
 def test_a_device_takes_so_many_proposals_and_no_more(site: Living) -> None:
-    device, book = site.device(), Proposals(site.database, now=lambda: site.now)
-    for _ in range(50):
-        book.propose(device.device_id, "scrap", "for a test", proposer="u", source="api", spki=None)
-    with pytest.raises(Exception, match="50 proposals"):
-        book.propose(device.device_id, "scrap", "for a test", proposer="u", source="api", spki=None)
+    device = site.device()
+    for each in range(50):
+        proposed(site, device, by=f"u{each}")
+    with pytest.raises(RefusedError, match="50 proposals"):
+        proposed(site, device, by="another")
     site.now += timedelta(days=31)
-    book.propose(device.device_id, "scrap", "for a test", proposer="u", source="api", spki=None)
+    proposed(site, device, by="another")
+
+
+def proposed(site: Living, device: Device, *, by: str) -> None:
+    book = Proposals(site.database, now=lambda: site.now)
+    book.propose(device.device_id, "scrap", "for a test", proposer=by, source="api", spki=None)
+
+
+def test_no_single_account_keeps_others_from_proposing(site: Living) -> None:
+    """As whoever has one support's token would, from many threads at once. Control: the others are still heard."""
+    device = site.device()
+
+    def taken(_: int) -> bool:
+        try:
+            proposed(site, device, by="thief")
+        except RefusedError as error:
+            assert error.code is Code.TOO_MANY_REQUESTS
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(taken, range(60))) == 10
+    proposed(site, device, by="lead")
+    assert len(Proposals(site.database).about(device.device_id)) == 11
 
 
 def test_revocations_of_an_order_page_by_page(site: Living, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
@@ -12,7 +12,7 @@ from registry.access import sweeping
 from registry.access.day_secrets import DaySecrets
 from registry.access.nonces import DAY_S, Nonces
 from registry.access.sweeping import Sweeper, sweep
-from registry.database import Database
+from registry.database import Database, time_s
 from registry.tables import access_tokens, nonce_secrets, used_once
 
 pytestmark = pytest.mark.both_databases
@@ -70,6 +70,28 @@ def test_two_sweepers_never_wait_for_each_other(database: Database) -> None:
         assert sweep(first, NOW) == 40
         second.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
         assert sweep(second, NOW) == 0
+
+
+def test_a_process_whose_clock_is_ahead_sweeps_nothing_that_others_need(
+    database: Database, rows: Callable[[str], int]
+) -> None:
+    """Control: by that clock alone all of it would go."""
+    with database.write() as connection:
+        now = time_s(connection)
+        used = {"sha256": b"u" * 32, "expires_at": now + 60}
+        connection.execute(insert(used_once), [used, {"sha256": b"o" * 32, "expires_at": now - 60}])
+        connection.execute(insert(nonce_secrets), {"day": now // DAY_S, "secret": b"s" * 32})
+    ahead = datetime.fromtimestamp(now, UTC) + timedelta(days=9)
+    Sweeper(database, lambda: ahead).sweep_if_due()
+    assert (rows("used_once"), rows("nonce_secrets")) == (1, 1)
+    with database.write() as connection:
+        assert sweep(connection, int(ahead.timestamp())) == 2
+
+
+def test_a_process_whose_clock_is_behind_sweeps_less(database: Database, rows: Callable[[str], int]) -> None:
+    fill(database, 3, 0)
+    Sweeper(database, lambda: datetime.fromtimestamp(NOW - 1, UTC)).sweep_if_due()
+    assert rows("used_once") == 3
 
 
 def test_sweeping_is_done_now_and_then(database: Database, rows: Callable[[str], int]) -> None:
