@@ -27,6 +27,7 @@ from registry.tables import (
     pin_acts,
     pins,
     receipts,
+    rekey_words,
     reported_pins,
     revocations,
     roots,
@@ -90,8 +91,12 @@ def _belonging() -> list[tuple[Table, tuple[Column[Any], ...], ColumnElement[boo
         (pin_acts, (pin_acts.c.device_id, pin_acts.c.number), _of_a_pin(pin_acts), "extra: its device has no pin"),
         (signature_r, (signature_r.c.r,), _of_a_pin(signature_r), "extra: its device has no pin"),
         (revocations, (revocations.c.act_sha256,), _of_a_pin(revocations), "extra: its device has no pin"),
+        (
+            rekey_words, (rekey_words.c.act_sha256, rekey_words.c.number), _of_a_pin(rekey_words),
+            "extra: its device has no pin",
+        ),
         (receipts, (receipts.c.statement_sha256,), told, "extra: no statement or act has this hash"),
-    ]
+    ]  # fmt: skip
 
 
 def _in_a_lease() -> ColumnElement[bool]:

@@ -138,9 +138,10 @@ def time_s(connection: Connection) -> int:
 
     SQLite has the clock of the one process that it has.
     """
-    sqlite = connection.dialect.name == "sqlite"
-    asked = "CAST(strftime('%s', 'now') AS INTEGER)" if sqlite else "floor(extract(epoch FROM clock_timestamp()))::bigint"
-    return int(connection.exec_driver_sql(f"SELECT {asked}").scalar_one())  # noqa: S608 - constant text
+    asked = "SELECT floor(extract(epoch FROM clock_timestamp()))"
+    if connection.dialect.name == "sqlite":
+        asked = "SELECT strftime('%s', 'now')"
+    return int(connection.exec_driver_sql(asked).scalar_one())
 
 
 def sqlite_url(path: Path) -> str:

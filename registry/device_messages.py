@@ -116,6 +116,15 @@ class ActEntry(msgspec.Struct, frozen=True, kw_only=True):
     revocation: RawEnvelope | None
 
 
+class WordEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A word of the authority that no pin shows, to open the device or for a new anchor, and its act."""
+
+    step: Step
+    at: str
+    act: RawEnvelope
+    authorisation: RawEnvelope
+
+
 class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """All that is held about a device: its keys oldest first, and each act on them in its order."""
 
@@ -131,6 +140,7 @@ class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     completion_receipt: RawEnvelope | None
     keys: tuple[KeyEntry, ...]
     acts: tuple[ActEntry, ...]
+    words: tuple[WordEntry, ...]
 
 
 class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +169,13 @@ def device_answer(reading: Reading) -> bytes:
                 for each in reading.keys
             ),
             acts=tuple(_act(each, reading) for each in reading.deeds),
+            words=tuple(
+                WordEntry(
+                    step=each.step, at=each.at, act=msgspec.Raw(each.act.to_json()),
+                    authorisation=msgspec.Raw(each.envelope.to_json()),
+                )
+                for each in reading.words
+            ),
         )
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ class ActService:
         self._trusted = trusted
         self._now = now
         receipts = Receipts(database=database, trusted=trusted, signer=signer)
-        self._steps = StepService(self.find, trusted, signer)
+        self._steps = StepService(database, self.find, trusted, signer, now)
         self._settling = Settling(database=database, trusted=trusted, signer=signer, receipts=receipts, now=now)
 
     def find(self, device: DeviceId) -> Reading | None:

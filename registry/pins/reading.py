@@ -16,6 +16,7 @@ from registry.pins.finding import Finding
 from registry.pins.life import Deed, Lived, lived
 from registry.pins.papers import Papers, papers
 from registry.pins.rows import DeviceRows
+from registry.pins.words import Word, told
 from trust.keys import PublicKey
 from trust.pin_act import State
 from trust.pin_life import Life
@@ -49,7 +50,8 @@ class PinnedKey:
 class Reading:
     """What is proved about a device at a time. `keys` oldest first; `deeds` all acts on its pins, in their order.
 
-    `rows` are what proves it: verified, so that what stands in them may be shown.
+    `words`: of the authority, to the device, for steps that no pin shows. `rows` are what proves all this: verified, so
+    that what stands in them may be shown.
     """
 
     device_id: str
@@ -60,6 +62,7 @@ class Reading:
     registered_at: str
     completed_at: str | None
     deeds: tuple[Deed, ...]
+    words: tuple[Word, ...]
 
     @property
     def state(self) -> State:
@@ -86,11 +89,13 @@ def judged(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> tuple[Readi
     if known is None:
         return None, found
     life = lived(rows, known, trusted)
-    found = [*found, *life.found, *_extra(rows, life), *_nonce_findings(rows, life)]
+    words, wrong = told(rows, trusted)
+    found = [*found, *life.found, *_extra(rows, life), *_nonce_findings(rows, life), *wrong]
     done = None if rows.completion is None else str(rows.completion["registered_at"])
     reading = Reading(
         device_id=rows.device_id, rows=rows, life=life.life, keys=_keys(life, rows, done, now), papers=known,
         registered_at=str(rows.pin["registered_at"]), completed_at=done, deeds=tuple(life.deeds),
+        words=words,
     )  # fmt: skip
     return reading, found
 

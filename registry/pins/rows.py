@@ -12,7 +12,17 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, select
 
-from registry.tables import completions, order_approvals, orders, pin_acts, pins, receipts, revocations, signature_r
+from registry.tables import (
+    completions,
+    order_approvals,
+    orders,
+    pin_acts,
+    pins,
+    receipts,
+    rekey_words,
+    revocations,
+    signature_r,
+)
 
 Row = Mapping[str, Any]
 
@@ -32,6 +42,7 @@ class DeviceRows:
     receipts: Mapping[str, bytes]
     revocations: Mapping[str, Row]
     nonces: frozenset[bytes]
+    words: tuple[Row, ...]
 
 
 def of_device(connection: Connection, device_id: str) -> DeviceRows | None:
@@ -45,6 +56,7 @@ def of_devices(connection: Connection, device_ids: Sequence[str]) -> Iterator[De
     completed = {row["device_id"]: row for row in _rows(connection, completions, completions.c.device_id, device_ids)}
     acts = _grouped(_rows(connection, pin_acts, pin_acts.c.device_id, device_ids), "device_id")
     revoked = _grouped(_rows(connection, revocations, revocations.c.device_id, device_ids), "device_id")
+    said = _grouped(_rows(connection, rekey_words, rekey_words.c.device_id, device_ids), "device_id")
     used = _grouped(_rows(connection, signature_r, signature_r.c.device_id, device_ids), "device_id")
     kept = _grouped(_orders(connection, {row["order_sha256"] for row in found}), "order_sha256")
     told = _receipts(connection, [*found, *completed.values(), *(each for some in acts.values() for each in some)])
@@ -54,7 +66,7 @@ def of_devices(connection: Connection, device_ids: Sequence[str]) -> Iterator[De
         yield DeviceRows(
             device_id=device, pin=row, orders=tuple(kept[row["order_sha256"]]), completion=completed.get(device),
             acts=tuple(own), receipts=told, revocations={each["act_sha256"]: each for each in revoked[device]},
-            nonces=frozenset(each["r"] for each in used[device]),
+            nonces=frozenset(each["r"] for each in used[device]), words=tuple(said[device]),
         )  # fmt: skip
 
 

@@ -1,16 +1,23 @@
 """Steps of a re-key that are due: the registry has its signer say the authority's word for them, and for no other.
 
-The signer verifies the approvals itself; whether a step is due only the registry can know. Stores nothing: the signer
-remembers what it has signed, and the act that is done stands in the pins.
+The signer verifies the approvals itself; whether a step is due only the registry can know. An act that gives a new key
+is done once that is pinned; of the others the words are kept (`registry.pins.words`), which end them. Gives no word for
+one of these that is not on record.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import AuthorisationRequest, ReceiptSigner, SignerError, SignerUnavailableError
+from registry.clock import stamp
+from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
+from registry.pins import words
 from registry.pins.reading import Reading
 from trust import pin_act, rekey
 from trust.act import ActRefusedError
@@ -21,6 +28,7 @@ from trust.keys import PublicKey
 from trust.pin_act import PinAct
 from trust.rekey import RekeyError, Step
 from trust.root import TrustedRoot
+from trust.statement import moment
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +36,13 @@ _log = logging.getLogger(__name__)
 class StepService:
     """The registry's answer to who has a locked device on a bench. Safe to call from many threads."""
 
-    def __init__(self, find: Callable[[DeviceId], Reading | None], trusted: TrustedRoot, signer: ReceiptSigner) -> None:
+    def __init__(
+        self, database: Database, find: Callable[[DeviceId], Reading | None], trusted: TrustedRoot,
+        signer: ReceiptSigner, now: Callable[[], datetime],
+    ) -> None:  # fmt: skip
+        self._database = database
         self._find = find
+        self._now = now
         self._trusted = trusted
         self._signer = signer
 
@@ -51,7 +64,27 @@ class StepService:
         early = not_due(act, request, reading)
         if early is not None:
             raise RefusedError(Code.ACT_CONFLICT, f"step {request.step.value}: {early}")
-        return self._signed(request)
+        return self._kept(request) if request.step in words.UNSEEN else self._signed(request)
+
+    def _kept(self, request: AuthorisationRequest) -> Envelope:
+        """The word, on record before anybody has it; RefusedError once the act has had its words."""
+        at = moment(stamp(self._now()))
+        try:
+            pin_act.on_record(request.act, self._trusted, at)  # as who reads the record later asks
+        except ActRefusedError as error:
+            raise RefusedError(error.code, str(error)) from error
+        with self._database.read() as connection:
+            number = words.next_number(connection, request, at)
+        signed = self._signed(request)
+        # A crash right here: the signer remembers a word that nobody has. Asked for again, it is the same one.
+        try:
+            if number is not None:
+                with self._database.write() as connection:
+                    words.keep(connection, request, signed, number, at)
+        except IntegrityError as error:
+            text = "another word of this act was given at this moment: ask again, if you did not ask for that one"
+            raise RefusedError(Code.ACT_CONFLICT, text) from error
+        return signed
 
     def _signed(self, request: AuthorisationRequest) -> Envelope:
         keys = [PublicKey.from_der(each) for each in self._trusted.root.cloud_keys.authority]

@@ -1,4 +1,4 @@
-"""What became of pins: acts on them, revocations, proposals, and challenges for new keys. Never reads or writes rows.
+"""What became of pins: acts, revocations, words, proposals, and challenges for new keys. Never reads or writes rows.
 
 A device has at most one row of each number, each number follows the one before it (a trigger says so), and a row has
 room for one key that is good and one that is going out: so a device has at most one of each.
@@ -62,6 +62,20 @@ revocations = Table(
     sqlite_with_rowid=False,
 )
 """The signed revocation that followed from an act."""
+
+rekey_words = Table(
+    "rekey_words",
+    metadata,
+    Column("act_sha256", Text, primary_key=True),
+    Column("number", Number, primary_key=True),
+    Column("device_id", Text, ForeignKey("pins.device_id"), nullable=False, index=True),
+    Column("act", LargeBinary, nullable=False),
+    Column("word", LargeBinary, nullable=False),
+    Column("said_at", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The authority's words for steps that no pin shows (`registry.pins.words`), in their order; both are envelopes."""
 
 challenges = Table(
     "challenges",

@@ -53,6 +53,7 @@ ROWS = {
         "p" * 64, b"{}", "n" * 64, b"\x02", b"c" * 32, "2026-11-23T20:00:00Z",
     ),
     "revocations": ("a" * 64, "ab" * 12, "order-7", "revoked", b"{}"),
+    "rekey_words": ("a" * 64, 1, "ab" * 12, b"{}", b"{}", "2026-11-23T20:00:00Z"),
     "proposals": ("q" * 32, "ab" * 12, "u" * 32, "api", "repin", "why", b"{}", "n" * 64, "2026-11-23T20:00:00Z"),
 }  # fmt: skip
 CHANGING = {"station_counts", "order_counts", "credentials", "tries", "challenges"}
@@ -174,7 +175,7 @@ def attacks(connection: sqlite3.Connection, table: str) -> dict[str, list[str]]:
 _OWN = {"enabled": "1 - enabled", "kind": "CASE kind WHEN 'api' THEN 'session' ELSE 'api' END"}  # checked values
 _BLOBS = {"roster", "envelope", "statement", "modulus", "r", "request", "lease", "head", "log_root_hash"}
 _NUMBERS = {"state_number", "serial", "signed", "up_to", "log_size", "number", "version", "units"}
-_BLOBS |= {"act", "repin", "authorisation", "new_modulus", "challenge", "spki"}
+_BLOBS |= {"act", "repin", "authorisation", "new_modulus", "challenge", "spki", "word"}
 
 
 def _fresh(column: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hsm.signer import AuthorisationRequest, SignerError, SignerUnavailableError
+from registry.clock import stamp
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
-from tests.registry.living import Living, living
+from tests.registry.living import WHO, Living, living
 from tests.registry.make import Device, PrivateKey, ec_key, public
 from tests.trust.pin_acts import NOW, utc
 from trust.codes import Code
@@ -27,10 +30,12 @@ def site(database: Database) -> Living:
     return living(database)
 
 
-def ask(site: Living, device: Device, act: Envelope, step: Step, new: PrivateKey | None = None) -> Envelope:
+def ask(
+    site: Living, device: Device, act: Envelope, step: Step, new: PrivateKey | None = None, nonce: str = NONCE
+) -> Envelope:
     named = "" if new is None else public(new).fingerprint
     return site.acts.authorise(
-        device.device_id, AuthorisationRequest(act=act, step=step, nonce=NONCE, new_fingerprint=named)
+        device.device_id, AuthorisationRequest(act=act, step=step, nonce=nonce, new_fingerprint=named)
     )
 
 
@@ -75,11 +80,81 @@ def test_without_an_overlap_the_old_key_is_ended_at_once(site: Living) -> None:
     ask(site, device, act, Step.END_OLD_KEY, new)
 
 
-@pytest.mark.parametrize(
+UNSEEN = pytest.mark.parametrize(
     ("change", "step"),
     [({"change": "unlock", "key_type": ""}, Step.UNLOCK),
      ({"change": "new-anchor", "key_type": "", "anchor_sha256": "ab" * 32}, Step.NEW_ANCHOR)],
 )  # fmt: skip
+
+
+def at(site: Living, minutes: float, device: Device, act: Envelope, step: Step) -> str:
+    """Another word, over another nonce, so long after the first; its payload, or the code that refuses it."""
+    site.now = NOW + timedelta(minutes=minutes)
+    try:
+        return ask(site, device, act, step, nonce=secrets.token_hex(32)).payload_sha256
+    except RefusedError as error:
+        return error.code.value
+
+
+@UNSEEN
+def test_an_act_that_no_pin_shows_has_its_word_once_and_a_while_for_lost_answers(
+    site: Living, change: dict[str, Any], step: Step
+) -> None:
+    device = site.device()
+    act = site.act(device, "rekey", **change)
+    first = ask(site, device, act, step)
+    again = [at(site, minutes, device, act, step) for minutes in (1, 60, 61, 1440, 6 * 1440)]
+    assert again[2:] == ["act-used"] * 3, "the act is good for a week, and had its word"
+    assert len({first.payload_sha256, *again[:2]}) == 3
+    assert ask(site, device, act, step).payload == first.payload, "the very same request, whenever it is asked"
+    words = site.read(device).words
+    assert [(each.step, each.at, each.act) for each in words] == [
+        (step, stamp(NOW + timedelta(minutes=minutes)), act) for minutes in (0, 1, 60)
+    ]
+    assert {each.envelope.payload_sha256 for each in words} == {first.payload_sha256, *again[:2]}
+    site.now = NOW + timedelta(days=1)
+    assert site.read(device).deeds == (), "pins are as they were"
+    assert len(at(site, 1440, device, site.act(device, "rekey", **change), step)) == 64, "another act has its own"
+
+
+def test_a_while_is_not_for_any_number_of_times(site: Living) -> None:
+    device = site.device()
+    act = site.act(device, "rekey", change="unlock", key_type="")
+    got = [at(site, 0, device, act, Step.UNLOCK) for _ in range(12)]
+    assert got[10:] == ["act-used"] * 2
+    assert len(set(got[:10])) == 10
+
+
+def test_control_without_the_record_the_act_works_until_it_ends(site: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.pins.words.UNSEEN", frozenset())
+    device = site.device()
+    act = site.act(device, "rekey", change="unlock", key_type="")
+    got = {at(site, day * 1440, device, act, Step.UNLOCK) for day in range(7)}
+    assert (len(got), "act-used" in got, site.read(device).words) == (7, False, ())
+
+
+@pytest.mark.both_databases
+def test_two_at_once_are_both_on_record_or_refused(site: Living) -> None:
+    device = site.device()
+    act = site.act(device, "rekey", change="unlock", key_type="")
+    with ThreadPoolExecutor(6) as pool:
+        got = list(pool.map(lambda _: at(site, 0, device, act, Step.UNLOCK), range(6)))
+    given = {each for each in got if each != "act-conflict"}
+    assert {each.envelope.payload_sha256 for each in site.read(device).words} == given
+    assert given
+
+
+def test_no_word_is_kept_that_a_reader_would_refuse(site: Living) -> None:
+    """The signer's clock may be behind: the registry asks by its own, by which the record is read."""
+    device = site.device()
+    act = site.act(device, "rekey", change="unlock", key_type="")
+    assert at(site, 7 * 1440 + 1, device, act, Step.UNLOCK) == "act-expired"
+    few = site.act(device, "rekey", WHO["pia"], change="unlock", key_type="")
+    assert at(site, 0, device, few, Step.UNLOCK) == "act-not-approved"
+    assert site.read(device).words == ()
+
+
+@UNSEEN
 @pytest.mark.parametrize("active", [True, False])
 def test_anchor_and_lock_need_the_pinned_key_only(
     site: Living, change: dict[str, Any], step: Step, *, active: bool
