@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from station.disk import require_writable
 from station.faults import Fault
 from station.finding import Finding, NotReadyError, ask, in_a_line
 from station.greeting import greet
-from station.jobs import LedgerError, OutboxItem
+from station.jobs import LedgerError
 from station.jobs.store import JobStore
 from station.leaves import classify
 from station.line import Clock
@@ -117,7 +118,8 @@ class Known:
         try:
             await require_known_root(store, self.root)
             compared = await self._compared(signer, store)
-            tip, waiting, newest = await store.tip(), await store.pending(), await store.newest_event()
+            tip, newest = await store.tip(), await store.newest_event()
+            waiting = await left_over(store, Clock().now())
         except LedgerError as error:
             raise classify(error) from error
         finally:
@@ -126,7 +128,7 @@ class Known:
         now = clock.utc()
         if newest is not None and newest.at > now:
             raise NotReadyError(f"the clock says {now}, the newest record is of {newest.at}. Set the clock.")
-        return f"{tip.size} leaves; {left_over(waiting, clock.now())}; {compared}; the clock is not behind"
+        return f"{tip.size} leaves; {waiting}; {compared}; the clock is not behind"
 
     async def _no_ledger(self, signer: SignerStatus | NotReadyError) -> str:
         if isinstance(signer, NotReadyError):
@@ -143,13 +145,13 @@ class Known:
     async def _objected(self) -> tuple[Finding, ...]:
         """A finding for each statement that waits because the registry objected to it."""
         told = read_objections(beside(self.paths.database))
-        found = objections(await self._waiting(), told) if told else ()
+        found = await self._objections(told) if told else ()
         return tuple(Finding("objected", "BAD", f"{each}. Nothing is lost; call the line engineer.") for each in found)
 
-    async def _waiting(self) -> tuple[OutboxItem, ...]:
+    async def _objections(self, told: Mapping[str, str]) -> tuple[str, ...]:
         store = wiring.read_store(self.config, self.paths, self.root)
         try:
-            return await store.pending()
+            return await objections(store, told)
         finally:
             await store.close()
 

@@ -16,6 +16,7 @@ from station.jobs.leaf import VERDICT
 from station.jobs.papers import REVOKED
 from station.jobs.projection import Known, Recorded
 from station.jobs.tables import DeliveryRow, EventRow, JobRow, OrderRow, OutboxRow, PaperRow, RecordRow
+from station.jobs.told import Verdicts
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.statement import Event, read
@@ -41,12 +42,6 @@ _KNOWN = (
     .order_by(RecordRow.leaf_index)
 )
 _ATTEMPTS = select(func.coalesce(func.max(EventRow.attempt), 0)).where(EventRow.job_id == bindparam("job"))
-_VERDICTS = (
-    select(Leaf.entry)
-    .join(EventRow, EventRow.leaf_index == Leaf.index)
-    .where(EventRow.job_id == bindparam("job"), EventRow.kind == VERDICT)
-    .order_by(Leaf.index)
-)
 IS_SCRAPPED = select(Leaf.index).where(Leaf.subject == REVOKED, Leaf.step == JobRow.device_id).exists()
 """Of a job: its device's scrap is on record here."""
 _AT = select(Leaf.entry).where(Leaf.subject == bindparam("subject"), Leaf.step == bindparam("step"))
@@ -73,18 +68,17 @@ def find_under(connection: Connection, device: DeviceId, order_id: str) -> Job |
     return None if found is None else _job(found)
 
 
-def of_device(connection: Connection, device: DeviceId) -> tuple[OnRecord, ...]:
+def of_device(connection: Connection, device: DeviceId, told: Verdicts) -> tuple[OnRecord, ...]:
     """All jobs of a device with what is on record of each, oldest first."""
     jobs = [_job(each) for each in connection.execute(_OF_DEVICE, {"device": str(device)}).all()]
-    return tuple(on_record(connection, job) for job in jobs)
+    return tuple(on_record(connection, job, told) for job in jobs)
 
 
-def on_record(connection: Connection, job: Job) -> OnRecord:
+def on_record(connection: Connection, job: Job, told: Verdicts) -> OnRecord:
     """A job with everything that is on record of it."""
     attempts: int = connection.execute(_ATTEMPTS, {"job": str(job.job_id)}).scalar_one()
-    entries = connection.execute(_VERDICTS, {"job": str(job.job_id)}).scalars()
-    told = tuple(read(Envelope.from_json(entry), Event) for entry in entries)
-    return OnRecord(job=job, attempts=attempts, records=records(connection, job.job_id), verdicts=told)
+    verdicts_so_far = told(connection, job.job_id)
+    return OnRecord(job=job, attempts=attempts, records=records(connection, job.job_id), verdicts=verdicts_so_far)
 
 
 def order(connection: Connection, order_id: str) -> Envelope | None:
@@ -170,7 +164,7 @@ def scrapped(connection: Connection, order_id: str) -> frozenset[DeviceId]:
     return frozenset(DeviceId.parse(each) for each in connection.execute(query).scalars())
 
 
-def signed_for(connection: Connection, order_id: str) -> tuple[OnRecord, ...]:
+def signed_for(connection: Connection, order_id: str, told: Verdicts) -> tuple[OnRecord, ...]:
     """Jobs of an order with a pin statement, with all that is on record of each, oldest first."""
     query = (
         select(*_JOB)
@@ -178,7 +172,7 @@ def signed_for(connection: Connection, order_id: str) -> tuple[OnRecord, ...]:
         .where(JobRow.order_id == order_id)
         .order_by(JobRow.leaf_index)
     )
-    return tuple(on_record(connection, _job(each)) for each in connection.execute(query).all())
+    return tuple(on_record(connection, _job(each), told) for each in connection.execute(query).all())
 
 
 def refused(connection: Connection, order_id: str) -> tuple[Job, ...]:

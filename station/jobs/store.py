@@ -16,6 +16,7 @@ from station.jobs import Job, OnRecord, OutboxItem, RecordKind, counts, queries,
 from station.jobs.counts import Tally
 from station.jobs.ledger_thread import LedgerThread
 from station.jobs.stamp import Stamp
+from station.jobs.told import Told
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.merkle import Frontier
@@ -31,6 +32,7 @@ class JobStore:
         self._ledger = LedgerThread(engine)
         # Every outbox row below this leaf is answered, for ever: answers are never taken back. Only saves a scan.
         self._answered_below = 0
+        self._told = Told()
 
     @property
     def station(self) -> str:
@@ -71,12 +73,14 @@ class JobStore:
         `adopt` is the id of a job that another station began. RecordConflictError when the job here has another id.
         """
         return await self._ledger.write(
-            lambda connection: writes.begin(connection, self._stamp, device, order_id, slot=slot, adopt=adopt)
+            lambda connection: writes.begin(
+                connection, self._stamp, device, order_id, slot=slot, adopt=adopt, told=self._told.so_far
+            )
         )
 
     async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         """All jobs of a device, oldest first."""
-        return await self._ledger.read(lambda connection: queries.of_device(connection, device))
+        return await self._ledger.read(lambda connection: queries.of_device(connection, device, self._told.committed))
 
     async def record(self, job: JobId, kind: RecordKind, envelope: Envelope) -> None:
         """Put one step on record: leaf, record and outbox row in one transaction.
@@ -106,7 +110,9 @@ class JobStore:
 
     async def signed_for(self, order_id: str) -> tuple[OnRecord, ...]:
         """Jobs of an order with a pin statement, with all that is on record of each, oldest first."""
-        return await self._ledger.read(lambda connection: queries.signed_for(connection, order_id))
+        return await self._ledger.read(
+            lambda connection: queries.signed_for(connection, order_id, self._told.committed)
+        )
 
     async def refused(self, order_id: str) -> tuple[Job, ...]:
         """Jobs whose pin statement the registry has refused for good, oldest first."""

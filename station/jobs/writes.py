@@ -19,6 +19,7 @@ from station.jobs.papers import Paper
 from station.jobs.projection import Known, Row, problem, rows
 from station.jobs.stamp import Stamp
 from station.jobs.tables import STATE, KeyRow, SignatureRRow
+from station.jobs.told import Verdicts
 from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
 from trust.identity import DeviceId, JobId
 from trust.order import WorkOrder
@@ -58,7 +59,14 @@ def keep_paper(connection: Connection, paper: Envelope) -> None:
 
 
 def begin(
-    connection: Connection, stamp: Stamp, device: DeviceId, order_id: str, *, slot: str, adopt: JobId | None
+    connection: Connection,
+    stamp: Stamp,
+    device: DeviceId,
+    order_id: str,
+    *,
+    slot: str,
+    adopt: JobId | None,
+    told: Verdicts,
 ) -> OnRecord:
     """The device's job under this order, made with its leaf if there is none, and one more attempt of it."""
     there = queries.find_under(connection, device, order_id)
@@ -66,7 +74,7 @@ def begin(
         there = _open(connection, stamp, device, order_id, adopt)
     elif adopt is not None and there.job_id != adopt:
         raise RecordConflictError(f"device {device} has job {there.job_id} under {order_id} here, not {adopt}")
-    so_far = queries.on_record(connection, there)
+    so_far = queries.on_record(connection, there, told)
     attempt = so_far.attempts + 1
     note(connection, stamp.event(ATTEMPT, there, attempt=attempt, details={"slot": slot}))
     return replace(so_far, attempts=attempt)

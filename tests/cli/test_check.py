@@ -1,5 +1,6 @@
 """`station check`: each thing it looks at, good and bad, with what to do. Exit 0, or 2 when one is bad."""
 
+import asyncio
 import datetime as dt
 import re
 import shutil
@@ -202,7 +203,6 @@ def test_a_clock_that_is_behind_the_newest_record(site: Site, first_batch: Done)
 
 def note_in_2099(engine: Engine) -> None:
     """What a station whose clock was ahead left behind."""
-    import asyncio
 
     async def note() -> None:
         store = JobStore(engine, Stamp(station="st-01", environment="demo", root_sha256="00" * 32))
@@ -230,14 +230,18 @@ def waiting_since(**ago: float) -> OutboxItem:
     [
         ([], "nothing waits for the registry"),
         ([{"seconds": 59}], "1 statement waits for the registry, for 0 min"),
-        ([{"minutes": 5}, {"hours": 2, "minutes": 13}], "2 statements wait for the registry, the oldest for 2 h 13 min"),
+        ([{"hours": 2, "minutes": 13}, {"minutes": 5}], "2 statements wait for the registry, the oldest for 2 h 13 min"),
         ([{"days": 3}, {"hours": -1}], "2 statements wait for the registry, the oldest for 3 days"),
         ([{"hours": -1}], "1 statement waits for the registry, for 0 min"),
     ],
 )  # fmt: skip
 def test_what_is_left_in_the_outbox(monkeypatch: pytest.MonkeyPatch, items: list[dict[str, float]], told: str) -> None:
     monkeypatch.setattr(outstanding, "_made_at", lambda item: dt.datetime.fromisoformat(item.made_at))
-    text = outstanding.left_over([waiting_since(**each) for each in items], NOW)
+    jobs = mock.AsyncMock()
+    jobs.waiting.return_value = len(items)
+    jobs.pending.return_value = tuple(waiting_since(**each) for each in items[:1])
+    text = asyncio.run(outstanding.left_over(jobs, NOW))
+    jobs.pending.assert_awaited_once_with(most=1)
     assert text.partition(" (")[0] == told
     assert ("the next batch sends" in text) == bool(items)
 
