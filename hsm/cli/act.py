@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsm.cli.asking import (
-    FILE,
-    Judges,
-    KeyChoice,
-    approved_by_you,
-    key_options,
-    read_envelope,
-    stop,
-    write_new,
-    write_over,
-)
+from hsm.cli.asking import FILE, KeyChoice, key_options, read_envelope, stop, write_new
+from hsm.cli.paper import Paper, approve_paper, new_act, show_paper, trusted_by
 from hsm.cli.typed import ASKING, Group
 from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
-    from trust.root import Root, TrustedRoot
+    from trust.root import Root
 
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 
@@ -91,11 +81,8 @@ def show(file: Path, root_file: Path) -> None:
     """Show an act, who approved it, and whether it may be done."""
     from hsm.cli.standing import act_next  # noqa: PLC0415 - keeps --help fast
     from trust.act import ActRefusedError, allowed, body  # noqa: PLC0415
-    from trust.kinds import ACT  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, ACT)
-    for line in _lines(envelope, trusted, file):
-        click.echo(printable(line))
+    trusted, envelope = show_paper(_paper(), file, root_file)
     try:
         found = allowed(envelope, trusted, signer=body(envelope).signer, now=datetime.now(UTC))
     except ActRefusedError as error:
@@ -110,22 +97,18 @@ def show(file: Path, root_file: Path) -> None:
 @key_options
 def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve an act with your own key; the signature goes into the file."""
+    approve_paper(_paper(), file, root_file, mine, yes=yes)
+
+
+def _paper() -> Paper:
     from hsm.cli.standing import of_act  # noqa: PLC0415 - keeps --help fast
-    from trust.act import ActRefusedError, worth_approving  # noqa: PLC0415
-    from trust.approval import having  # noqa: PLC0415
+    from trust.act import ActRefusedError, body, worth_approving  # noqa: PLC0415
     from trust.kinds import ACT  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, ACT)
-    try:
-        worth_approving(envelope, trusted, datetime.now(UTC))
-    except ActRefusedError as error:
-        stop(f"{file}: {error}; nothing was done")
-    everybody = trusted.root.approvers
-    judges = Judges(lists=(having(everybody, "officer"),), wanted="officers", known=everybody)
-    made = approved_by_you(envelope, _lines(envelope, trusted, file), mine, judges, yes=yes)
-    if made is not envelope:
-        write_over(file, made.to_json() + b"\n")
-    click.echo(printable(of_act(made, trusted, file, root_file)), err=True)
+    return Paper(
+        kind=ACT, body=body, heading=lambda act: f"act {act.kind} by signer {act.signer}", worth=worth_approving,
+        refused=ActRefusedError, roles=("officer",), wanted="officers", standing=of_act,
+    )  # fmt: skip
 
 
 def _order(file: Path) -> dict[str, str]:
@@ -140,33 +123,11 @@ def _order(file: Path) -> dict[str, str]:
 
 
 def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
-    import secrets  # noqa: PLC0415 - keeps --help fast
+    from trust.act import Act  # noqa: PLC0415 - keeps --help fast
 
-    import msgspec  # noqa: PLC0415
-
-    from trust.act import Act, ActRefusedError, body  # noqa: PLC0415
-    from trust.in_words import in_words  # noqa: PLC0415
-    from trust.statement import envelope  # noqa: PLC0415
-
-    trusted, now = _trusted(root_file), datetime.now(UTC)
+    trusted = trusted_by(root_file)
     _require_doer(trusted.root, about)
-    entries = {
-        "type": "act",
-        "environment": trusted.root.environment,
-        "root_sha256": trusted.sha256,
-        "nonce": secrets.token_hex(32),
-        "made_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        "not_after": f"{now + lasts:%Y-%m-%dT%H:%M:%SZ}",
-        **about,
-    }
-    try:
-        made = envelope(msgspec.convert(entries, Act))
-        body(made)
-    except msgspec.ValidationError as error:
-        stop(f"act: {in_words(error)}; correct it")
-    except ActRefusedError as error:
-        stop(f"act: {error}")
-    return made
+    return new_act(_paper(), trusted, Act, {"type": "act", **about}, lasts)
 
 
 def _require_doer(root: Root, about: dict[str, Any]) -> None:
@@ -182,22 +143,3 @@ def _require_doer(root: Root, about: dict[str, Any]) -> None:
         stop(f"the registry's signer {signer} does acts on its keys only: name the station whose signer is to do it")
     if purpose is not None and purpose not in set(keys):
         stop(f"signer {signer} has no key for {purpose!r}: it is one of {', '.join(keys)}")
-
-
-def _trusted(root_file: Path) -> TrustedRoot:
-    from hsm.cli.roots import trusted_root  # noqa: PLC0415 - keeps --help fast
-
-    return trusted_root(root_file)
-
-
-def _lines(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Iterator[str]:
-    from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
-    from trust.act import ActRefusedError, body  # noqa: PLC0415
-
-    try:
-        found = body(envelope)
-    except ActRefusedError as error:
-        stop(f"{file}: {error}")
-    yield f"act {found.kind} by signer {found.signer}, SHA-256 {envelope.payload_sha256}"
-    yield from fields(found)
-    yield from approved_by(envelope, trusted.root.approvers)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsm.cli.asking import (
-    FILE,
-    Judges,
-    KeyChoice,
-    approved_by_you,
-    key_options,
-    read_envelope,
-    stop,
-    write_new,
-    write_over,
-)
+from hsm.cli.asking import FILE, KeyChoice, key_options, read_envelope, stop, write_new
+from hsm.cli.paper import Paper, approve_paper, new_act, show_paper, trusted_by
 from hsm.cli.typed import ASKING, Group
 from trust.printable import printable
 
 if TYPE_CHECKING:
     from trust.dsse import Envelope
-    from trust.root import TrustedRoot
 
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 _WAS = {"repin": "active", "revoke": "active", "scrap": "active", "unscrap": "scrapped"}
@@ -76,12 +65,9 @@ def show(file: Path, root_file: Path) -> None:
     """Show an act on a device, who approved it, and whether it may be done."""
     from hsm.cli.standing import device_next  # noqa: PLC0415 - keeps --help fast
     from trust.act import ActRefusedError  # noqa: PLC0415
-    from trust.kinds import PIN_ACT  # noqa: PLC0415
     from trust.pin_act import allowed  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, PIN_ACT)
-    for line in _lines(envelope, trusted, file):
-        click.echo(printable(line))
+    trusted, envelope = show_paper(_paper(), file, root_file)
     try:
         found = allowed(envelope, trusted, datetime.now(UTC))
     except ActRefusedError as error:
@@ -96,23 +82,20 @@ def show(file: Path, root_file: Path) -> None:
 @key_options
 def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
     """Approve an act on a device with your own key; the signature goes into the file."""
+    approve_paper(_paper(), file, root_file, mine, yes=yes)
+
+
+def _paper() -> Paper:
     from hsm.cli.standing import of_device  # noqa: PLC0415 - keeps --help fast
     from trust.act import ActRefusedError  # noqa: PLC0415
-    from trust.approval import ORDER_ROLES, having  # noqa: PLC0415
+    from trust.approval import ORDER_ROLES  # noqa: PLC0415
     from trust.kinds import PIN_ACT  # noqa: PLC0415
-    from trust.pin_act import worth_approving  # noqa: PLC0415
+    from trust.pin_act import body, worth_approving  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, PIN_ACT)
-    try:
-        worth_approving(envelope, trusted, datetime.now(UTC))
-    except ActRefusedError as error:
-        stop(f"{file}: {error}; nothing was done")
-    everybody = trusted.root.approvers
-    judges = Judges(lists=(having(everybody, *ORDER_ROLES),), wanted=" and ".join(ORDER_ROLES), known=everybody)
-    made = approved_by_you(envelope, _lines(envelope, trusted, file), mine, judges, yes=yes)
-    if made is not envelope:
-        write_over(file, made.to_json() + b"\n")
-    click.echo(printable(of_device(made, trusted, file, root_file)), err=True)
+    return Paper(
+        kind=PIN_ACT, body=body, heading=lambda act: f"act {act.kind} on device {act.device_id}", worth=worth_approving,
+        refused=ActRefusedError, roles=ORDER_ROLES, wanted=" and ".join(ORDER_ROLES), standing=of_device,
+    )  # fmt: skip
 
 
 def _kind(what: dict[str, Any]) -> dict[str, Any]:
@@ -153,50 +136,6 @@ def _anchor_of(file: Path) -> str:
 
 
 def _made(root_file: Path, about: dict[str, Any], lasts: timedelta) -> Envelope:
-    import secrets  # noqa: PLC0415 - keeps --help fast
+    from trust.pin_act import PinAct  # noqa: PLC0415 - keeps --help fast
 
-    import msgspec  # noqa: PLC0415
-
-    from trust.act import ActRefusedError  # noqa: PLC0415
-    from trust.in_words import in_words  # noqa: PLC0415
-    from trust.pin_act import PinAct, body  # noqa: PLC0415
-    from trust.statement import envelope  # noqa: PLC0415
-
-    trusted, now = _trusted(root_file), datetime.now(UTC)
-    entries = {
-        "type": "pin-act",
-        "environment": trusted.root.environment,
-        "root_sha256": trusted.sha256,
-        "nonce": secrets.token_hex(32),
-        "made_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        "not_after": f"{now + lasts:%Y-%m-%dT%H:%M:%SZ}",
-        **about,
-    }
-    try:
-        made = envelope(msgspec.convert(entries, PinAct))
-        body(made)
-    except msgspec.ValidationError as error:
-        stop(f"act: {in_words(error)}; correct it")
-    except ActRefusedError as error:
-        stop(f"act: {error}")
-    return made
-
-
-def _trusted(root_file: Path) -> TrustedRoot:
-    from hsm.cli.roots import trusted_root  # noqa: PLC0415 - keeps --help fast
-
-    return trusted_root(root_file)
-
-
-def _lines(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Iterator[str]:
-    from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
-    from trust.act import ActRefusedError  # noqa: PLC0415
-    from trust.pin_act import body  # noqa: PLC0415
-
-    try:
-        found = body(envelope)
-    except ActRefusedError as error:
-        stop(f"{file}: {error}")
-    yield f"act {found.kind} on device {found.device_id}, SHA-256 {envelope.payload_sha256}"
-    yield from fields(found)
-    yield from approved_by(envelope, trusted.root.approvers)
+    return new_act(_paper(), trusted_by(root_file), PinAct, {"type": "pin-act", **about}, lasts)

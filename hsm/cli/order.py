@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from hsm.cli.asking import (
-    FILE,
-    Judges,
-    KeyChoice,
-    approved_by_you,
-    key_options,
-    read_envelope,
-    read_given,
-    stop,
-    write_new,
-    write_over,
-)
+from hsm.cli.asking import FILE, KeyChoice, key_options, read_given, stop, write_new
+from hsm.cli.paper import Paper, approve_paper, require_worth, show_paper, trusted_by
 from hsm.cli.typed import ASKING, Group
-from trust.printable import printable
-
-if TYPE_CHECKING:
-    from trust.dsse import Envelope
-    from trust.root import TrustedRoot
 
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 
@@ -45,12 +28,12 @@ def new(source: Path, root_file: Path, out: Path) -> None:
     from trust.order import OrderError  # noqa: PLC0415
     from trust.order_file import from_toml  # noqa: PLC0415
 
-    trusted, text = _trusted(root_file), read_given(source, TOML)
+    trusted, text = trusted_by(root_file), read_given(source, TOML)
     try:
         made = from_toml(text, environment=trusted.root.environment, root_sha256=trusted.sha256)
     except OrderError as error:
         stop(f"{source}: {error}")
-    _require_worth(made, trusted, source)
+    require_worth(_paper(), made, trusted, source)
     write_new(out, made.to_json() + b"\n")
     click.echo(made.payload_sha256)
     click.echo(f"next: station-signer order approve {out} --root {root_file} --key KEY", err=True)
@@ -63,13 +46,10 @@ def show(file: Path, root_file: Path) -> None:
     """Show an order, who approved it, and whether anything may be made under it."""
     from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
 
-    from trust.kinds import ORDER  # noqa: PLC0415
     from trust.order import window_problem  # noqa: PLC0415
     from trust.order_approval import OrderRefusedError, admitted  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, ORDER)
-    for line in _lines(envelope, trusted, file):
-        click.echo(printable(line))
+    trusted, envelope = show_paper(_paper(), file, root_file)
     try:
         found = admitted(envelope, trusted)
     except OrderRefusedError as error:
@@ -91,46 +71,16 @@ def approve(file: Path, root_file: Path, mine: KeyChoice, *, yes: bool) -> None:
 
     Approvals of people whom the root does not name any more are taken out: they would make the order void.
     """
+    approve_paper(_paper(), file, root_file, mine, yes=yes)
+
+
+def _paper() -> Paper:
     from hsm.cli.standing import of_order  # noqa: PLC0415 - keeps --help fast
-    from trust.approval import ORDER_ROLES, having  # noqa: PLC0415
+    from trust.approval import ORDER_ROLES  # noqa: PLC0415
     from trust.kinds import ORDER  # noqa: PLC0415
+    from trust.order_approval import OrderRefusedError, body, worth_approving  # noqa: PLC0415
 
-    trusted, envelope = _trusted(root_file), read_envelope(file, ORDER)
-    _require_worth(envelope, trusted, file)
-    everybody = trusted.root.approvers
-    judges = Judges(lists=(having(everybody, *ORDER_ROLES),), wanted=" and ".join(ORDER_ROLES), known=everybody)
-    made = approved_by_you(envelope, _lines(envelope, trusted, file), mine, judges, yes=yes)
-    if made is not envelope:
-        write_over(file, made.to_json() + b"\n")
-    click.echo(printable(of_order(made, trusted, file, root_file)), err=True)
-
-
-def _require_worth(envelope: Envelope, trusted: TrustedRoot, file: Path) -> None:
-    """Nobody is asked to approve what nothing can be made under."""
-    from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help fast
-
-    from trust.order_approval import OrderRefusedError, worth_approving  # noqa: PLC0415
-
-    try:
-        worth_approving(envelope, trusted, datetime.now(UTC))
-    except OrderRefusedError as error:
-        stop(f"{file}: {error}; nothing was done")
-
-
-def _trusted(root_file: Path) -> TrustedRoot:
-    from hsm.cli.roots import trusted_root  # noqa: PLC0415 - keeps --help fast
-
-    return trusted_root(root_file)
-
-
-def _lines(envelope: Envelope, trusted: TrustedRoot, file: Path) -> Iterator[str]:
-    from hsm.cli.showing import approved_by, fields  # noqa: PLC0415 - keeps --help fast
-    from trust.order_approval import OrderRefusedError, body  # noqa: PLC0415
-
-    try:
-        found = body(envelope)
-    except OrderRefusedError as error:
-        stop(f"{file}: {error}")
-    yield f"order {found.order_id}, SHA-256 {envelope.payload_sha256}"
-    yield from fields(found)
-    yield from approved_by(envelope, trusted.root.approvers)
+    return Paper(
+        kind=ORDER, body=body, heading=lambda order: f"order {order.order_id}", worth=worth_approving,
+        refused=OrderRefusedError, roles=ORDER_ROLES, wanted=" and ".join(ORDER_ROLES), standing=of_order,
+    )  # fmt: skip
