@@ -173,10 +173,8 @@ def _receipt_unavailable(_request: Request, error: Exception) -> Response:
 def _untrusted(_request: Request, error: Exception) -> Response:
     if not isinstance(error, UntrustedError):
         raise error
-    tables = ", ".join(sorted({each.table for each in error.findings}))
-    _log.error("stored rows do not verify: station-registry check names them", extra={"part": tables})
-    text = "what is stored about this device does not verify: nothing of it is told; ask the registry's operator"
-    return answered(status_of(Code.RECORD_UNTRUSTED), error_answer(Code.RECORD_UNTRUSTED, text))
+    _log.error("stored rows do not verify: station-registry check names them", extra={"part": error.tables})
+    return answered(status_of(Code.RECORD_UNTRUSTED), error_answer(Code.RECORD_UNTRUSTED, error.told))
 
 
 def _no_route(_request: Request, error: Exception) -> Response:

@@ -11,8 +11,10 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Select, Table, exists, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Table, exists, func, or_, select
 
+from registry.checking_chunks import chunks
+from registry.checking_counts import order_count_findings, station_count_findings
 from registry.checking_leases import lease_findings, raise_findings
 from registry.database import Database
 from registry.pins.finding import Finding
@@ -22,7 +24,6 @@ from registry.tables import (
     completions,
     leases,
     order_approvals,
-    order_counts,
     orders,
     pin_acts,
     pins,
@@ -32,7 +33,6 @@ from registry.tables import (
     revocations,
     roots,
     signature_r,
-    station_counts,
 )
 from trust.dsse import Envelope, EnvelopeError
 from trust.order import WorkOrder
@@ -40,7 +40,6 @@ from trust.root import TrustedRoot
 from trust.statement import StatementError, read
 
 _DEVICES: Final = 200
-_ROWS: Final = 1000
 _REPORTED = (reported_pins.c.station, reported_pins.c.number)
 
 
@@ -51,7 +50,8 @@ def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
         _devices(database, trusted, now),
         _orders(database),
         *(_strays(database, table, key, known, text) for table, key, known, text in _belonging()),
-        _counts(database),
+        order_count_findings(database),
+        station_count_findings(database, trusted),
         lease_findings(database, trusted),
         raise_findings(database, trusted),
         _strays(database, reported_pins, _REPORTED, _in_a_lease(), "extra: no lease of this station covers it"),
@@ -111,31 +111,16 @@ def _strays(
     database: Database, table: Table, key: tuple[Column[Any], ...], known: ColumnElement[bool], text: str
 ) -> Iterator[Finding]:
     query = select(*key).where(~known).order_by(*key)
-    for row in _chunks(database, query, key):
+    for row in chunks(database, query, key):
         yield Finding(table.name, " number ".join(_shown(row[each.name]) for each in key), text)
-
-
-def _chunks(database: Database, query: Select[Any], key: tuple[Column[Any], ...]) -> Iterator[Row]:
-    """The query's rows by their key, so many in one view."""
-    after: tuple[Any, ...] | None = None
-    while True:
-        page = query.limit(_ROWS)
-        if after is not None:
-            page = page.where(tuple_(*key) > after) if len(key) > 1 else page.where(key[0] > after[0])
-        with database.read() as connection:
-            rows = [dict(row) for row in connection.execute(page).mappings()]
-        yield from rows
-        if len(rows) < _ROWS:
-            return
-        after = tuple(rows[-1][each.name] for each in key)
 
 
 def _orders(database: Database) -> Iterator[Finding]:
     """Each order's envelopes are of the order that their rows name; approvals are judged where something was pinned."""
-    for row in _chunks(database, select(orders).order_by(orders.c.order_sha256), (orders.c.order_sha256,)):
+    for row in chunks(database, select(orders).order_by(orders.c.order_sha256), (orders.c.order_sha256,)):
         yield from _order_findings("orders", row["order_sha256"], row)
     key = (order_approvals.c.envelope_sha256,)
-    for row in _chunks(database, select(order_approvals).order_by(*key), key):
+    for row in chunks(database, select(order_approvals).order_by(*key), key):
         yield from _order_findings("order_approvals", row["envelope_sha256"], row)
 
 
@@ -155,31 +140,10 @@ def _order_findings(table: str, key: str, row: Row) -> Iterator[Finding]:
 def _roots(database: Database, trusted: TrustedRoot) -> Iterator[Finding]:
     """Each version that was taken up is one of the root's file."""
     known = {root.version: sha256 for sha256, root in (*trusted.earlier, (trusted.sha256, trusted.root))}
-    for row in _chunks(database, select(roots).order_by(roots.c.version), (roots.c.version,)):
+    for row in chunks(database, select(roots).order_by(roots.c.version), (roots.c.version,)):
         if known.get(row["version"]) != row["sha256"]:
             text = f"sha256 is {row['sha256'][:16]}…, which is no version {row['version']} of the root's file"
             yield Finding("roots", str(row["version"]), text)
-
-
-def _counts(database: Database) -> Iterator[Finding]:
-    """As many pins as are counted of a station, and of its part of an order; no more than its leases allow."""
-    made = select(func.count()).where(pins.c.station == station_counts.c.station).scalar_subquery()
-    most = select(func.max(leases.c.up_to)).where(leases.c.station == station_counts.c.station).scalar_subquery()
-    query = select(station_counts, made.label("made"), most.label("most")).order_by(station_counts.c.station)
-    for row in _chunks(database, query, (station_counts.c.station,)):
-        granted, up_to = row["most"] or 0, row["up_to"]
-        if row["pins"] != row["made"]:
-            yield Finding("station_counts", row["station"], f"pins is {row['pins']}, the rows say {row['made']}")
-        # What was pinned before the first lease may be more than that one says.
-        if up_to < granted or max(granted, row["made"]) < up_to:
-            yield Finding("station_counts", row["station"], f"up_to is {up_to}, the leases say {granted}")
-    counted = (pins.c.order_sha256 == order_counts.c.order_sha256) & (pins.c.station == order_counts.c.station)
-    made_under = select(func.count()).where(counted).scalar_subquery()
-    key = (order_counts.c.order_sha256, order_counts.c.station)
-    for row in _chunks(database, select(order_counts, made_under.label("made")).order_by(*key), key):
-        if row["pins"] != row["made"]:
-            place = f"{row['order_sha256']} station {row['station']}"
-            yield Finding("order_counts", place, f"pins is {row['pins']}, the rows say {row['made']}")
 
 
 def _shown(value: object) -> str:

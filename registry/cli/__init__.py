@@ -24,7 +24,10 @@ _directory = click.option(
 
 
 _LAZY = {
-    "check": ("registry.cli.check:check", "Verify the whole database; name each row that is edited, missing or extra."),
+    "check": (
+        "registry.cli.check:check",
+        "Verify the whole database; name each row that is not what was signed.",
+    ),
     "pin": ("registry.cli.pin:pin", "What is proved about a device's pins, and what was done about them."),
     "station": ("registry.cli.station:station", "Which stations the trust root names; drafts of the next."),
     "user": ("registry.cli.user:user", "Who may sign in, as random ids."),

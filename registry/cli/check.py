@@ -21,11 +21,13 @@ _PATH = click.Path(path_type=Path)
 def check(directory: Path, root: Path, *, jsonl: bool) -> None:
     """Verify every device's statements, orders, approvals, receipts and acts, and name each row that is not as it was.
 
-    Reads only, and may run beside the registry; what is written meanwhile is looked at or not. A receipt or revocation
-    is also missing where the registry's signer was silent: GET /v1/devices/ID has it signed.
+    The counts of orders and stations are recomputed. What is gone with all that belonged to it is not seen, and people
+    and their roles are signed by nobody. Reads only, and may run beside the registry; what is written meanwhile is
+    looked at or not. A receipt or revocation is also missing where the registry's signer was silent: GET
+    /v1/devices/ID has it signed within seven days.
 
     \b
-    Exit codes: 0 nothing found · 2 usage or set-up · 8 something edited, missing or extra · 130 interrupted
+    Exit codes: 0 nothing found · 2 usage or set-up · 8 something found · 130 interrupted
     """
     import msgspec  # noqa: PLC0415 - quick --help
 

@@ -67,7 +67,7 @@ class ActService:
         self._database = database
         self._trusted = trusted
         self._now = now
-        receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        receipts = Receipts(database=database, trusted=trusted, signer=signer, now=now)
         self._steps = StepService(database, self.find, trusted, signer, now)
         self._settling = Settling(database=database, trusted=trusted, signer=signer, receipts=receipts, now=now)
 

@@ -24,6 +24,7 @@ from registry.pins import store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
 from registry.pins.intake import Intake
+from registry.pins.reading import UntrustedError
 from registry.pins.receipts import Receipts
 from registry.pins.record import PinRecord
 from registry.pins.service import PinService
@@ -56,7 +57,7 @@ class CompletionLine:
 
 
 Line = PinLine | CompletionLine
-Settled = PinRecord | RefusedError | ReceiptUnavailableError
+Settled = PinRecord | RefusedError | ReceiptUnavailableError | UntrustedError
 """What is held now, or why not."""
 _Found = dict[int, Settled]
 _SEND_ORDER = "the order is not known here: send its envelope with one line of the batch"
@@ -77,7 +78,7 @@ class PinBatch:
         self._database = database
         self._trusted = trusted
         self._pins = pins
-        self._receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        self._receipts = Receipts(database=database, trusted=trusted, signer=signer, now=now)
         self._intake = Intake(trusted)
         self._now = now
 
@@ -233,5 +234,5 @@ def _not_pinned(device: DeviceId) -> RefusedError:
 def _told(work: Callable[[], PinRecord]) -> Settled:
     try:
         return work()
-    except (RefusedError, ReceiptUnavailableError) as error:
+    except (RefusedError, ReceiptUnavailableError, UntrustedError) as error:
         return error

@@ -7,8 +7,10 @@ and fit the device as it was then (`trust.pin_life`); each column is compared wi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from registry.pins.finding import Finding, differing
+from registry.pins.late import act_problem
 from registry.pins.new_key import require_shown
 from registry.pins.papers import Papers, missing_receipt, signed_receipt
 from registry.pins.rows import DeviceRows, Row
@@ -23,6 +25,7 @@ from trust.revocation import CAUSES, Revocation, require_wanted
 from trust.root import RootError, TrustedRoot
 from trust.statement import Receipt, StatementError, moment, read, verify
 
+_UNPROVED = "when it was done is proved by nothing"
 _NEW_KEY = ("repin", "repin_sha256", "authorisation", "new_fingerprint", "new_modulus", "challenge")
 
 
@@ -49,6 +52,7 @@ class Lived:
     rows: DeviceRows
     papers: Papers
     trusted: TrustedRoot
+    now: datetime
     life: Life
     keys: dict[str, PublicKey]
     nonces: frozenset[bytes]
@@ -56,12 +60,12 @@ class Lived:
     found: list[Finding] = field(default_factory=list)
 
 
-def lived(rows: DeviceRows, papers: Papers, trusted: TrustedRoot) -> Lived:
+def lived(rows: DeviceRows, papers: Papers, trusted: TrustedRoot, now: datetime) -> Lived:
     """All that became of the device; what follows an act that does not hold is not told, and that is found."""
     life = pin_life.begun(papers.pin.fingerprint)
     if papers.completion is not None:
         life = pin_life.completed(life)
-    so_far = Lived(rows, papers, trusted, life, {papers.pin.fingerprint: papers.key}, papers.nonces)
+    so_far = Lived(rows, papers, trusted, now, life, {papers.pin.fingerprint: papers.key}, papers.nonces)
     for number, row in enumerate(rows.acts, 1):
         key = f"{rows.device_id} number {number}"
         so_far.found += differing("pin_acts", key, [("number", row["number"], number)])
@@ -79,7 +83,7 @@ def _follow(so_far: Lived, row: Row, key: str) -> None:
     act = pin_act.body(envelope)
     shown = _shown(row) if gives_key(act) else None
     sha256 = envelope.payload_sha256 if shown is None else shown.payload_sha256
-    receipt, at = _receipt(so_far, row, sha256)
+    receipt, at = _receipt(so_far, row, envelope, sha256)
     pin_act.on_record(envelope, trusted, moment(at))
     repin = None if shown is None else read(shown, Repin)
     leave = None if row["authorisation"] is None else Envelope.from_json(row["authorisation"])
@@ -115,17 +119,21 @@ def _shown(row: Row) -> Envelope:
     return envelope
 
 
-def _receipt(so_far: Lived, row: Row, sha256: str) -> tuple[Receipt | None, str]:
-    """The registry's receipt for the act, and the time that it tells; the row's while there is none."""
-    data = so_far.rows.receipts.get(sha256)
+def _receipt(so_far: Lived, row: Row, act: Envelope, sha256: str) -> tuple[Receipt | None, str]:
+    """The registry's receipt for the act, and the time that it tells; the row's while one may still be signed."""
+    data, at = so_far.rows.receipts.get(sha256), str(row["registered_at"])
     if data is None:
-        so_far.found.append(missing_receipt("pin_acts", so_far.rows.device_id, sha256))
-        return None, str(row["registered_at"])
+        before = so_far.deeds[-1].at if so_far.deeds else None
+        late = act_problem(act, at, so_far.trusted, so_far.now, before)
+        so_far.found.append(missing_receipt("pin_acts", so_far.rows.device_id, sha256, late))
+        if late is not None:
+            raise StatementError(_UNPROVED)
+        return None, at
     try:
         receipt = signed_receipt(data, so_far.trusted)
     except StatementError as error:
         so_far.found.append(Finding("receipts", sha256, f"envelope: {error}"))
-        return None, str(row["registered_at"])
+        raise StatementError(_UNPROVED) from error
     return receipt, receipt.registered_at
 
 

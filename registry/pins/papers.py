@@ -6,11 +6,13 @@ column is compared with what is signed. Pure; gives findings instead of raising,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial
 
 from registry.pins.finding import Finding, differing
+from registry.pins.late import completion_problem, pin_problem
 from registry.pins.rows import DeviceRows, Row
 from trust import closing, receipt
 from trust import order as orders
@@ -38,7 +40,7 @@ class Papers:
     nonces: frozenset[bytes]
 
 
-def papers(rows: DeviceRows, trusted: TrustedRoot) -> tuple[Papers | None, list[Finding]]:
+def papers(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> tuple[Papers | None, list[Finding]]:
     """The papers, as far as they can be read, and everything that is wrong with them and their rows."""
     device, row = rows.device_id, rows.pin
     try:
@@ -53,10 +55,11 @@ def papers(rows: DeviceRows, trusted: TrustedRoot) -> tuple[Papers | None, list[
         return None, found
     wrong = _pin_problems(envelope, pin, order, key, trusted)
     found += [Finding("pins", device, f"statement: {each}") for each in wrong]
-    found += _receipt_findings("pins", rows, row, envelope, trusted)
+    late = partial(pin_problem, rows, envelope, trusted, now)
+    found += _receipt_findings("pins", rows, row, envelope, trusted, late=late)
     done, used = None, _nonces(pin)
     if rows.completion is not None:
-        done, more = _completion(rows, rows.completion, envelope, order, trusted)
+        done, more = _completion(rows, rows.completion, envelope, order, trusted, now=now)
         found += more
         used |= frozenset() if done is None else _nonces(done)
     return Papers(statement=envelope, pin=pin, order=order, key=key, completion=done, nonces=used), found
@@ -97,7 +100,7 @@ def _pin_problems(
 
 
 def _completion(
-    rows: DeviceRows, row: Row, pin: Envelope, order: WorkOrder, trusted: TrustedRoot
+    rows: DeviceRows, row: Row, pin: Envelope, order: WorkOrder, trusted: TrustedRoot, *, now: datetime
 ) -> tuple[Completion | None, list[Finding]]:
     device = rows.device_id
     try:
@@ -120,7 +123,8 @@ def _completion(
         found.append(Finding("completions", device, f"statement: {text}"))
     wrong = _completion_problems(rows, done, pin, order)
     found += [Finding("completions", device, f"statement: {each}") for each in wrong]
-    found += _receipt_findings("completions", rows, row, envelope, trusted)
+    late = partial(completion_problem, row, envelope, trusted, now)
+    found += _receipt_findings("completions", rows, row, envelope, trusted, late=late)
     return done, found
 
 
@@ -140,11 +144,11 @@ def _completion_problems(rows: DeviceRows, done: Completion, pin: Envelope, orde
 
 
 def _receipt_findings(
-    table: str, rows: DeviceRows, row: Row, statement: Envelope, trusted: TrustedRoot
+    table: str, rows: DeviceRows, row: Row, statement: Envelope, trusted: TrustedRoot, *, late: Callable[[], str | None]
 ) -> list[Finding]:
     data = rows.receipts.get(statement.payload_sha256)
     if data is None:
-        return [missing_receipt(table, rows.device_id, statement.payload_sha256)]
+        return [missing_receipt(table, rows.device_id, statement.payload_sha256, late())]
     try:
         told = Envelope.from_json(data)
         wrong = receipt.problem(trusted, statement, told)
@@ -156,9 +160,15 @@ def _receipt_findings(
     return differing(table, rows.device_id, [("registered_at", row["registered_at"], at)])
 
 
-def missing_receipt(table: str, device: str, statement_sha256: str) -> Finding:
-    """A row without its receipt: a crash came between, which the next request mends, or somebody took it away."""
-    return Finding("receipts", statement_sha256, f"missing, for the row of device {device} in {table}", due=True)
+def missing_receipt(table: str, device: str, statement_sha256: str, late: str | None) -> Finding:
+    """A row without its receipt: due after a crash; not when nothing like it would be taken in now, which `late` says.
+
+    Then somebody took the receipt away, or has put the row there, or nobody has asked for it since a crash long ago.
+    """
+    text = f"missing, for the row of device {device} in {table}"
+    if late is None:
+        return Finding("receipts", statement_sha256, text, due=True)
+    return Finding("receipts", statement_sha256, f"{text}, and none is signed any more: {late}")
 
 
 def signed_receipt(data: bytes, trusted: TrustedRoot) -> Receipt:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from registry.pins.finding import Finding
 from registry.pins.life import Deed, Lived, lived
@@ -27,13 +27,22 @@ KeyState = Literal["provisional", "active", "expiring", "ended", "revoked", "scr
 
 
 class UntrustedError(Exception):
-    """What is stored does not verify: nothing of it is told. `findings` says what and where."""
+    """What is stored does not verify: nothing of it is told. `findings` says what and where, `told` is all we say."""
+
+    told: ClassVar[str] = (
+        "what is stored about this device does not verify: nothing of it is told; ask the registry's operator"
+    )
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         first = findings[0]
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         super().__init__(f"{first}{more}")
         self.findings = tuple(findings)
+
+    @property
+    def tables(self) -> str:
+        """In which tables something was found: for logs, which name no device."""
+        return ", ".join(sorted({each.table for each in self.findings}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +92,19 @@ def current(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> Reading:
     return reading
 
 
+def require_due(reading: Reading | None, found: Sequence[Finding]) -> Reading:
+    """The reading of `judged`, if nothing is wrong but what the registry's signer still owes; UntrustedError."""
+    if reading is None or not all(each.due for each in found):
+        raise UntrustedError(found)
+    return reading
+
+
 def judged(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> tuple[Reading | None, list[Finding]]:
     """As `current`, with everything that is wrong instead of the first; the reading is good only if nothing is."""
-    known, found = papers(rows, trusted)
+    known, found = papers(rows, trusted, now)
     if known is None:
         return None, found
-    life = lived(rows, known, trusted)
+    life = lived(rows, known, trusted, now)
     words, wrong = told(rows, trusted)
     found = [*found, *life.found, *_extra(rows, life), *_nonce_findings(rows, life), *wrong]
     done = None if rows.completion is None else str(rows.completion["registered_at"])

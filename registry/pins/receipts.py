@@ -1,7 +1,8 @@
 """The registry's signed answer to what it stored: the receipt due for a stored row, signed once and kept.
 
 Signs outside any transaction, and only from what a committed row says, so a crash or a silent signer loses nothing:
-the next request that touches the row gets exactly the receipt that was due.
+the next request that touches the row gets exactly the receipt that was due. Never believes a row that was there before:
+the readers' function must find nothing against it, and that a row like it would be taken in now.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +19,9 @@ from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError
 from registry.pins import store
+from registry.pins.reading import UntrustedError, judged, require_due
 from registry.pins.record import Entry, PinRecord
+from registry.pins.rows import of_device
 from registry.pins.store import Stored, StoredPin
 from trust.dsse import Envelope
 from trust.keys import PublicKey
@@ -35,11 +39,16 @@ class Receipts:
     database: Database
     trusted: TrustedRoot
     signer: ReceiptSigner
+    now: Callable[[], datetime]
     together: Callable[[Receipt], Envelope] | None = None
     """Makes a receipt beside others that are wanted at this moment (`registry.pins.together`)."""
 
     def complete(self, stored: StoredPin) -> PinRecord:
-        """The record with every receipt it is due; ReceiptUnavailableError if one is missing and cannot be signed."""
+        """The record with every receipt it is due; ReceiptUnavailableError if one is missing and cannot be signed.
+
+        UntrustedError if one is missing and must not be signed.
+        """
+        stored = self._proved(stored)
         done = stored.completion
         return PinRecord(
             device=stored.device,
@@ -48,11 +57,13 @@ class Receipts:
             life=stored.life,
         )
 
-    def complete_all(self, stored: Sequence[StoredPin]) -> list[PinRecord | ReceiptUnavailableError]:
+    def complete_all(self, stored: Sequence[StoredPin]) -> list[PinRecord | ReceiptUnavailableError | UntrustedError]:
         """As `complete`, for many: what is missing is signed in one request and kept in one transaction."""
-        due = {each.statement_sha256: each for pin in stored for each in self._missing(pin)}
+        proved = [self._proved_or_why(pin) for pin in stored]
+        good = [pin for pin in proved if isinstance(pin, StoredPin)]
+        due = {each.statement_sha256: each for pin in good for each in self._missing(pin)}
         made = self._made(due) if due else {}
-        return [_record(pin, made) for pin in stored]
+        return [_record(pin, made) if isinstance(pin, StoredPin) else pin for pin in proved]
 
     def make(self, receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
         """Each receipt, signed and kept; or the ReceiptUnavailableError that says why there is none."""
@@ -63,6 +74,23 @@ class Receipts:
             return [self._sign(receipts[0])]
         except ReceiptUnavailableError as error:
             return [error]
+
+    def _proved(self, stored: StoredPin) -> StoredPin:
+        """What is stored about the device, if whatever has no receipt yet may get one; UntrustedError."""
+        if not any(each is not None and each.receipt is None and not each.is_new for each in _statements(stored)):
+            return stored
+        with self.database.read() as connection:
+            rows, again = of_device(connection, str(stored.device)), store.load(connection, stored.device)
+        if rows is None or again is None:
+            raise AssertionError(f"device {stored.device}: a pin that was committed is not there")
+        require_due(*judged(rows, self.trusted, self.now()))
+        return again
+
+    def _proved_or_why(self, stored: StoredPin) -> StoredPin | UntrustedError:
+        try:
+            return self._proved(stored)
+        except UntrustedError as error:
+            return error
 
     def _missing(self, pin: StoredPin) -> Iterator[Receipt]:
         if pin.pin.receipt is None:
@@ -129,6 +157,10 @@ class Receipts:
             with self.database.read() as connection:
                 return store.load_receipt(connection, statement_sha256)
         return signed
+
+
+def _statements(pin: StoredPin) -> tuple[Stored, Stored | None]:
+    return pin.pin, pin.completion
 
 
 def _record(

@@ -38,7 +38,7 @@ class PinService:
     ) -> None:
         self._database = database
         self._trusted = trusted
-        receipts = Receipts(database=database, trusted=trusted, signer=signer)
+        receipts = Receipts(database=database, trusted=trusted, signer=signer, now=now)
         self._receipts = replace(receipts, together=Together(receipts.make).receipt)
         self._intake = Intake(trusted)
         self._now = now
@@ -46,7 +46,8 @@ class PinService:
     def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
         """Pin the device (provisional); the same statement again gives the same receipt.
 
-        Raises RefusedError, or ReceiptUnavailableError when the pin is stored and its receipt must be asked for again.
+        Raises RefusedError, ReceiptUnavailableError when the pin is stored and its receipt must be asked for again, or
+        UntrustedError when it is stored without a receipt and must not get one any more.
         """
         checked = check_pin(self._trusted, device, statement, order)
         inserted = self._insert_pin(checked)

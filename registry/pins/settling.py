@@ -1,7 +1,8 @@
 """What the registry's signer still owes a stored record: receipts and revocations, signed and kept.
 
 Signs outside any transaction, only what the committed rows prove, and only where nothing else is wrong with them: a
-crash or a silent signer loses nothing, the next request that touches the device gets what was due.
+crash or a silent signer loses nothing, the next request that touches the device gets what was due. Whether something
+is due, and not only missing, `registry.pins.late` says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from registry.database import Database
 from registry.errors import NotSignedError, ReceiptUnavailableError
 from registry.pins import acts_store, store
 from registry.pins.life import Deed, receipt_of
-from registry.pins.reading import Reading, UntrustedError, current, judged
+from registry.pins.reading import Reading, current, judged, require_due
 from registry.pins.receipts import Receipts
 from registry.pins.rows import DeviceRows, of_device
 from trust.dsse import Envelope
@@ -49,11 +50,10 @@ class Settling:
             rows = of_device(connection, str(device))
         if rows is None:
             return None
-        reading, found = judged(rows, self.trusted, self.now())
-        if not found and reading is not None:
+        known, found = judged(rows, self.trusted, self.now())
+        reading = require_due(known, found)
+        if not found:
             return reading
-        if reading is None or not all(each.due for each in found):
-            raise UntrustedError(found)
         self._settle(device, rows, reading)
         with self.database.read() as connection:
             again = of_device(connection, str(device))

@@ -20,11 +20,15 @@ from trust.pin_act import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One stored statement; no receipt if a crash or a silent signer came between."""
+    """One stored statement; no receipt if a crash or a silent signer came between.
+
+    `is_new`: this process has just checked and inserted it, so that its row need not be believed.
+    """
 
     statement: Envelope
     registered_at: str
     receipt: Envelope | None
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ def insert_completions(connection: Connection, checked: Sequence[CheckedCompleti
         ],
     )  # fmt: skip
     _insert_nonces(connection, [(r, str(each.device)) for each in checked for r in each.nonces])
-    return [Stored(statement=each.envelope, registered_at=at, receipt=None) for each in checked]
+    return [Stored(statement=each.envelope, registered_at=at, receipt=None, is_new=True) for each in checked]
 
 
 def insert_receipts(connection: Connection, receipts: Mapping[str, Envelope]) -> None:
@@ -153,8 +157,8 @@ def _inserted(checked: CheckedPin, at: str) -> StoredPin:
     pin = checked.statement
     return StoredPin(
         device=checked.device, job=pin.job, fingerprint=pin.fingerprint, order_id=pin.order_id,
-        order_sha256=pin.order_sha256, pin=Stored(statement=checked.envelope, registered_at=at, receipt=None),
-        completion=None,
+        order_sha256=pin.order_sha256, completion=None,
+        pin=Stored(statement=checked.envelope, registered_at=at, receipt=None, is_new=True),
     )  # fmt: skip
 
 

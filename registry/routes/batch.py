@@ -5,6 +5,7 @@ A line is read and judged by itself: what is wrong with one harms none beside it
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import msgspec
@@ -17,6 +18,7 @@ from registry.limits.body import MAX_BODY_BYTES
 from registry.limits.rates import RouteClass
 from registry.messages import ErrorDetail, RawEnvelope, error_detail, raw, read_device, read_envelope, read_request
 from registry.pins.batch import CompletionLine, Line, PinLine, Settled
+from registry.pins.reading import UntrustedError
 from registry.pins.record import PinRecord
 from registry.routes.route import Asked, Route
 from registry.services import Services
@@ -25,6 +27,7 @@ from trust.codes import Code
 from trust.pin_act import State
 from trust.statement import Completion, Hex32, PinStatement
 
+_log = logging.getLogger(__name__)
 MAX_LINES = 500
 MAX_BATCH_BYTES = 4_194_304
 _UNAVAILABLE = 503
@@ -127,6 +130,10 @@ def _result(device: str, line: Line | RefusedError, settled: Settled) -> BatchRe
         case ReceiptUnavailableError():
             why = error_detail(Code.TOKEN_UNAVAILABLE, str(settled))
             return BatchResult(device_id=device, status=_UNAVAILABLE, error=why)
+        case UntrustedError():
+            _log.error("stored rows do not verify: station-registry check names them", extra={"part": settled.tables})
+            why = error_detail(Code.RECORD_UNTRUSTED, settled.told)
+            return BatchResult(device_id=device, status=status_of(Code.RECORD_UNTRUSTED), error=why)
 
 
 ROUTES = (

@@ -241,7 +241,7 @@ def test_the_check_holds_few_devices_at_a_time_and_misses_none(
 
     monkeypatch.setattr("registry.checking.of_devices", counted)
     monkeypatch.setattr("registry.checking._DEVICES", 1)
-    monkeypatch.setattr("registry.checking._ROWS", 2)
+    monkeypatch.setattr("registry.checking_chunks._ROWS", 2)
     monkeypatch.setattr("registry.checking_leases._CHUNK", 1)
     for device in filled.devices:
         edit = ("UPDATE pins SET registered_at = '2025-01-01T00:00:00.000Z' WHERE device_id = ?", (device,))
