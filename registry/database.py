@@ -152,7 +152,7 @@ def sqlite_url(path: Path) -> str:
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
         raise DatabaseError(f"database: not a URL: give a file, or {postgres.DRIVER}://ROLE@HOST/NAME") from error
 
 

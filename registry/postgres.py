@@ -7,6 +7,7 @@ knows a table, and never changes a setting of the server.
 from __future__ import annotations
 
 import ipaddress
+import os
 import select
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -100,6 +101,7 @@ def _require_safe(url: URL) -> None:
             "database: a password stands in the URL: keep it in a file of mode 0600 and add passfile=/that/file, "
             "or let the server know the registry's user (peer) or certificate"
         )
+    _require_passfile(url)
     if url.query.get("sslmode") != "verify-full" and not all(_is_here(each) for each in _hosts(url)):
         raise DatabaseError(
             "database: the way to another machine must be TLS with the server's name checked: "
@@ -107,10 +109,21 @@ def _require_safe(url: URL) -> None:
         )
 
 
+def _require_passfile(url: URL) -> None:
+    """The server's library passes over a file that is not there, and then says only that there is no password."""
+    for each in _texts(url, "passfile"):
+        if not os.path.exists(each):  # noqa: PTH110 - False, too, where one may not look
+            raise DatabaseError(f"database: passfile={each}: no such file that this user may see: make it, mode 0600")
+
+
+def _texts(url: URL, name: str) -> tuple[str, ...]:
+    found = url.query.get(name, ())
+    return (found,) if isinstance(found, str) else found
+
+
 def _hosts(url: URL) -> list[str]:
     """The machines that the URL names; none for the usual socket of this one."""
-    more = [url.query.get(name, ()) for name in ("host", "hostaddr")]
-    named = [url.host or "", *(part for each in more for part in ([each] if isinstance(each, str) else each))]
+    named = [url.host or "", *_texts(url, "host"), *_texts(url, "hostaddr")]
     return [name for each in named for name in each.split(",") if name]
 
 

@@ -33,10 +33,12 @@ def require_current(database: Database) -> None:
         found = MigrationContext.configure(connection).get_current_revision()
     wanted = head()
     if found != wanted:
-        raise DatabaseError(
-            f"database schema is {found or 'empty'}, this version needs {wanted}: "
-            "make a backup, then run station-registry migrate --dir DIR"
-        )
+        owner = "" if database.engine.dialect.name == "sqlite" else " --owner URL"
+        command = f"station-registry migrate --dir DIR{owner}"
+        if found is None:
+            raise DatabaseError(f"the database has no tables yet: run {command}")
+        text = f"database schema is {found}, this version needs {wanted}: make a backup, then run {command}"
+        raise DatabaseError(text)
 
 
 def _config(connection: Connection | None = None) -> Config:

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30  # longer than stations keep an idle connection, so that we never close one being used
 _GRACE_S = 10
 _STATUS_S = 2.0  # whether the signer answers is told sooner than a station gives up
+_METRICS = "--metrics-host or --metrics-port"
 _HTTPS = 443
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; 1.3 has nothing else
 
@@ -110,7 +111,7 @@ def run(
 def _beside(ready: Ready, telemetry: tuple[str, int] | None) -> Beside | None:
     if telemetry is None:
         return None
-    return Beside(app=telemetry_app(ready.metrics, ready.health), listening=listen(*telemetry))
+    return Beside(app=telemetry_app(ready.metrics, ready.health), listening=listen(*telemetry, _METRICS))
 
 
 def _say_all(say: Callable[[str], None], *lines: str) -> None:
@@ -131,14 +132,12 @@ def not_there(url: str, host: str, port: int) -> str:
     return ""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. SetupError if the address cannot be had."""
+def listen(host: str, port: int, options: str = "--host or --port") -> socket.socket:
+    """A listening socket; port 0 takes a free one. SetupError, with the options that name it, for one not to be had."""
     try:
         listening = socket.create_server((host, port), family=_family(host, port))
     except OSError as error:
-        raise SetupError(
-            f"cannot listen on {host} port {port}: {error.strerror}: choose another --host or --port"
-        ) from error
+        raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}: choose another {options}") from error
     # Accepted sockets inherit it; asyncio sets it only where the protocol number was given. An answer goes out in two
     # segments: without this the second waits 40 ms for the client's delayed acknowledgement of the first.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

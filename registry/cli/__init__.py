@@ -75,6 +75,9 @@ def init(
     click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
     socket = home.signer_socket.resolve()
     click.echo(f"its cloud signer: {socket} (if it listens elsewhere: signer_socket in {directory / FILE})", err=True)
+    if not home.on_file:
+        owner = "URL is the database's, with the role that owns it"
+        click.echo(f"next: station-registry migrate --dir {directory} --owner URL ({owner})", err=True)
 
 
 @cli.command(short_help="Bring the database to this version's schema.")
