@@ -8,14 +8,16 @@ import pytest
 
 from station.demo.plant import MARKER
 from station.exits import Exit
-from tests.cli.commands import station, typed
+from tests.cli.commands import Done, station, typed
 from tests.cli.plant import EXAMPLE, Site
 
 pytestmark = pytest.mark.xdist_group("site")
 SLOT = "ec-03"
 
 
-def test_held_without_the_registry_and_finished_with_it(site: Site, tmp_path: Path) -> None:
+@pytest.mark.timeout(150)  # alone, it starts the plant and waits for the first batch
+def test_held_without_the_registry_and_finished_with_it(site: Site, first_batch: Done, tmp_path: Path) -> None:
+    """The first batch gets the signer's lease: without one nothing is begun while the registry is away."""
     device, order = site.device(SLOT), site.order("held-order")
     words = ["run", "--config", site.config, "--order", order, "--slots", SLOT]
     with site.without("registry"):

@@ -79,6 +79,15 @@ def site_with_signer(database: Database, directory: Path) -> Living:
     return found
 
 
+def finished(site: Living, device_id: DeviceId) -> Device:
+    """A device, pinned and active."""
+    device = Device(device_id=device_id)
+    pin = site.made.pin(device, order_signed=True, made_at=utc(NOW))
+    held = site.pins.pin(device.device_id, pin, site.order)
+    site.pins.complete(device.device_id, site.made.completion(device, pin, held.pin.receipt))
+    return device
+
+
 @dataclass(slots=True)
 class Registry:
     """`station.cloud.devices.Asks` over the routes' functions, as the station that made the device."""
@@ -164,10 +173,7 @@ class Benched:
         self.events: list[ReworkEvent] = []
 
     def _finished(self, device_id: DeviceId) -> Device:
-        device = Device(device_id=device_id)
-        pin = self.site.made.pin(device, order_signed=True, made_at=utc(NOW))
-        held = self.site.pins.pin(device.device_id, pin, self.site.order)
-        self.site.pins.complete(device.device_id, self.site.made.completion(device, pin, held.pin.receipt))
+        device = finished(self.site, device_id)
         emulated.create(self.path, device_id=device.device_id.raw, product=7)
         order = self.site.made.order
         private = device.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

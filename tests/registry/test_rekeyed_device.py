@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -20,13 +18,9 @@ from tests.firmware.machine import DEVICE_ID, blank_flash, board_command, native
 from tests.firmware.make_vectors import record
 from tests.firmware.wire import Client
 from tests.firmware.wire import RefusedError as DeviceRefusedError
-from tests.hsm.local_signer import make_registry
-from tests.hsm.software_token import SoftwareToken
+from tests.registry.benching import ENDS, finished, site_with_signer
 from tests.registry.living import WHO, Living
-from tests.registry.make import Device, public, world
-from tests.trust.orders import changed
-from tests.trust.people import approved_by, approvers, file_of
-from tests.trust.pin_acts import NOW, utc
+from tests.registry.make import Device, public
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -34,35 +28,14 @@ from trust.keys import PublicKey
 from trust.order import WorkOrder
 from trust.rekey import Step
 from trust.repin import NEW, OLD, bound
-from trust.root import CloudKeys, RegistryKeys
-from trust.root_file import parse, wrap
 
 pytestmark = pytest.mark.timeout(60)
-ENDS = utc(NOW + timedelta(days=7))
 KEY, ANCHOR, LOCK = 1, 2, 3
 
 
 @pytest.fixture
 def site(database: Database, tmp_path: Path) -> Living:
-    """A registry whose signer is a cloud signer, authority key and all."""
-    token = SoftwareToken.make(tmp_path / "cloud", "cloud", rsa_keys=False)
-    receipt, revocation, authority = (token.public_key(each) for each in ("receipt", "revocation", "authority"))
-    plain = world()
-    order = changed(plain.order, authority_key=authority)
-    root = msgspec.structs.replace(
-        plain.trusted.root, approvers=approvers(WHO.values()),
-        cloud_keys=CloudKeys(device_service=(order.cloud_key,), authority=(authority,)),
-        registry_keys=RegistryKeys(receipt=receipt, revocation=revocation),
-    )  # fmt: skip
-    trusted = parse(file_of(approved_by(wrap(root), WHO["ada"], WHO["ben"])))
-    made = replace(plain, trusted=trusted, order=changed(order, root_sha256=trusted.sha256))
-
-    def clock() -> float:
-        return found.now.timestamp()
-
-    cloud = make_registry(tmp_path / "cloud", "registry-01", trusted, token, clock)
-    found = Living(database, made, cloud, ec.generate_private_key(ec.SECP256R1()))  # type: ignore[arg-type]
-    return found
+    return site_with_signer(database, tmp_path)
 
 
 def flashed(device: Device, order: WorkOrder) -> bytes:
@@ -77,15 +50,6 @@ def flashed(device: Device, order: WorkOrder) -> bytes:
         held = record(kind, 1, payload)
         image[(2 * kind - 1) * 0x1000 : (2 * kind - 1) * 0x1000 + len(held)] = held
     return bytes(image)
-
-
-def finished(site: Living) -> Device:
-    """The device, pinned and active."""
-    device = Device(device_id=DeviceId(DEVICE_ID))
-    pin = site.made.pin(device, order_signed=True, made_at=utc(NOW))
-    held = site.pins.pin(device.device_id, pin, site.order)
-    site.pins.complete(device.device_id, site.made.completion(device, pin, held.pin.receipt))
-    return device
 
 
 def step(site: Living, client: Client, act: Envelope, wanted: Step, new: str = "") -> Envelope:
@@ -114,7 +78,7 @@ def repin(site: Living, client: Client, act: Envelope, leave: Envelope, new: Pub
 def test_from_two_approvals_to_a_new_active_key_and_an_old_one_that_has_ended(
     site: Living, tmp_path: Path, kind: str
 ) -> None:
-    device, flash = finished(site), tmp_path / "flash.bin"
+    device, flash = finished(site, DeviceId(DEVICE_ID)), tmp_path / "flash.bin"
     flash.write_bytes(flashed(device, site.made.order))
     build(kind)
     folder = FIRMWARE / "build"
