@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -109,9 +111,21 @@ class BoundedConnection(H11Protocol):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose TLS servers give up a handshake in our time: uvicorn has no setting for it."""
+    """An event loop whose TLS servers give up a handshake in our time: uvicorn has no setting for it.
 
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+    `secure`, where it is set, takes over what comes before and with TLS: given what makes a connection and the TLS
+    context, it makes what accepted connections are first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secure: Callable[[Callable[[], Any], ssl.SSLContext], Callable[[], asyncio.BaseProtocol]] | None = None
+
+    async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> asyncio.Server:
         """As asyncio's; the connections that it accepts have the limit."""
-        limit_s = None if options.get("ssl") is None else HANDSHAKE_TIMEOUT_S
-        return await super().create_server(*args, ssl_handshake_timeout=limit_s, **options)
+        context = options.get("ssl")
+        if context is not None and self.secure is not None:
+            options["ssl"] = None
+            return await super().create_server(self.secure(protocol_factory, context), *args, **options)
+        limit_s = None if context is None else HANDSHAKE_TIMEOUT_S
+        return await super().create_server(protocol_factory, *args, ssl_handshake_timeout=limit_s, **options)

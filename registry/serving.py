@@ -22,10 +22,11 @@ from starlette.types import ASGIApp
 from hsm.client import ReceiptClient
 from hsm.signer import ReceiptSigner
 from registry.alone import alone
+from registry.behind import Balancers, Door, Header
 from registry.connection import BoundedConnection, Loop
 from registry.limits.body import MAX_HEAD_BYTES
 from registry.rights import warning
-from registry.settings import Home, SetupError
+from registry.settings import FILE, Home, SetupError
 from registry.startup import Ready, load_root, open_registry
 from registry.telemetry.door import telemetry_app
 from registry.telemetry.listener import Beside, is_loopback
@@ -44,8 +45,12 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD
 class _Server(uvicorn.Server):
     """A server that says when it takes connections, has then answered once already, and drops them to end in time."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], beside: Beside | None = None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], beside: Beside | None, balancers: Balancers
+    ) -> None:
         super().__init__(config)
+        self._balancers = balancers
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._ready = ready
         self._beside = beside
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -53,7 +58,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._loop = asyncio.get_running_loop()
+        if self._balancers.networks and isinstance(self._loop, Loop):
+            self._loop.secure = self._behind
         await super().startup(sockets=sockets)
+        if isinstance(self._loop, Loop):
+            self._loop.secure = None  # nothing but the API is behind them
         if self._beside is not None and self.config.ssl is not None:
             self.servers.append(await self._beside.start(self.server_state, self.config.ssl))
         if not await look_up_once(self.config.loaded_app):
@@ -72,7 +81,13 @@ class _Server(uvicorn.Server):
         self._drop()
         await asyncio.sleep(0)  # so that requests see their connection gone before the loop cancels them
 
+    def _behind(self, made: Callable[[], BoundedConnection], context: ssl.SSLContext) -> Callable[[], Header]:
+        door = Door(balancers=self._balancers, context=context, connection=made, at_work=self._handshakes)
+        return door.knock
+
     def _drop(self) -> None:
+        for task in tuple(self._handshakes):
+            task.cancel()
         for each in tuple(self.server_state.connections):
             each.transport.abort()
 
@@ -179,7 +194,16 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended)  # uvicorn raises the signal again when it has finished: that is a clean end here
     with contextlib.closing(listening):
-        _Server(config, ready, beside).run(sockets=[listening])
+        _Server(config, ready, beside, balancers_of(home)).run(sockets=[listening])
+
+
+def balancers_of(home: Home) -> Balancers:
+    """Whose PROXY headers are believed, by the configuration; SetupError."""
+    try:
+        return Balancers.parse(home.config.balancers)
+    except ValueError as error:
+        text = f"{home.directory / FILE}: balancers: {plainly(error)}"
+        raise SetupError(f"{text}: give addresses or networks, as 192.0.2.7 or 192.0.2.0/28") from error
 
 
 def _family(host: str, port: int) -> socket.AddressFamily:

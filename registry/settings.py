@@ -29,8 +29,9 @@ class SetupError(Exception):
 class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL.
 
-    `rate_factor` is for all rate limits, 0 for none; each process counts for itself. `address_limits` is false behind a
-    balancer that hides addresses: all clients would be one. `particle_door` lets Particle's tools propose keys.
+    `rate_factor` is for all rate limits, 0 for none; each process counts for itself. `balancers`: the
+    addresses or networks of load balancers that say in a PROXY header from where a connection comes. `address_limits`
+    is false behind one that cannot: all clients would be one. `particle_door` lets Particle's tools propose keys.
     """
 
     name: Name
@@ -39,6 +40,7 @@ class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     signer_socket: str = "../signer-cloud/run/signer.sock"
     rate_factor: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
     address_limits: bool = True
+    balancers: tuple[str, ...] = ()
     particle_door: bool = False
 
 
@@ -104,6 +106,6 @@ def config_of(**entries: str | None) -> RegistryConfig:
 
 
 def dump(config: RegistryConfig) -> str:
-    """The file's text; every value is a string, a number or a bool, whose JSON spelling is TOML too."""
+    """The file's text; values are strings, numbers, bools and lists of strings, whose JSON spelling is TOML too."""
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in msgspec.to_builtins(config).items())
     return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}"
