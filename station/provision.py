@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
-from station import checks, evidence, passed
+from station import checks, evidence, passed, rekeyed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError, PinRecord
@@ -129,7 +129,7 @@ class Provisioning:
         stored = await self.unit.device.public_key()
         if stored.job != job:
             raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
-        checks.right_key(self.line, stored.public_key, assigned.registered, assigned.records)
+        await rekeyed.right_key(self.line, self.unit, assigned, stored.public_key)
         own = not assigned.job.adopted
         origin: Origin = "generated" if own else "collected"
         return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=own)

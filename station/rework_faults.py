@@ -33,6 +33,12 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
             "The unit has a second key beside the one in use, and another act made it so.",
             "Bring that act to its end first: station device rework DEVICE_ID --act FILE --config FILE.",
         ),
+        "unit-rekeyed": Row(
+            _N,
+            "This unit got another key by an approved act after it had passed.",
+            "Nothing is wrong with it: put it with the finished units. station device show DEVICE_ID --config FILE "
+            "tells of the act; given again, with station device rework, the act verifies the unit.",
+        ),
         "act-refused": Row(
             _N,
             "The registry does not do what the act wants.",

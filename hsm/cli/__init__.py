@@ -118,6 +118,26 @@ def status(directory: Path, *, as_json: bool) -> None:
         click.echo(printable(line))
 
 
+@cli.command(short_help="List what a cloud signer has receipted, for the registry's check.")
+@click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
+def receipts(directory: Path) -> None:
+    """List what a cloud signer has receipted, one JSON object a line: for station-registry check --against.
+
+    Reads the signer's counters, as its user; it may be serving.
+    """
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    from hsm.counters.file import StoreError  # noqa: PLC0415
+    from hsm.counters.receipted import receipted  # noqa: PLC0415
+    from hsm.place import COUNTERS_FILE  # noqa: PLC0415
+
+    try:
+        for each in receipted(directory / COUNTERS_FILE):
+            click.echo(msgspec.json.encode(each))
+    except StoreError as error:
+        _stop(error)
+
+
 @cli.command(short_help="Print the systemd unit for a signer.")
 @click.option("--dir", "directory", type=_DIRECTORY, required=True, help="The signer's directory.")
 @click.option(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -17,14 +19,17 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--dir", "directory", required=True, type=_PATH, help="The registry's directory.")
 @click.option("--root", required=True, type=_PATH, help="The trust root's file.")
+@click.option(
+    "--against", type=click.File("rb"), help="What the signer has receipted (station-signer receipts); - is stdin."
+)
 @click.option("--jsonl", is_flag=True, help="One JSON object a finding.")
-def check(directory: Path, root: Path, *, jsonl: bool) -> None:
+def check(directory: Path, root: Path, against: BinaryIO | None, *, jsonl: bool) -> None:
     """Verify every device's statements, orders, approvals, receipts and acts, and name each row that is not as it was.
 
-    The counts of orders and stations are recomputed. What is gone with all that belonged to it is not seen, and people
-    and their roles are signed by nobody. Reads only, and may run beside the registry; what is written meanwhile is
-    looked at or not. A receipt or revocation is also missing where the registry's signer was silent: GET
-    /v1/devices/ID has it signed within seven days.
+    The counts of orders and stations are recomputed. What is gone with all that belonged to it is seen with --against
+    alone, by the memory of the registry's signer; people and their roles are signed by nobody. Reads only, and may run
+    beside the registry; what is written meanwhile is looked at or not. A receipt or revocation is also missing where
+    the registry's signer was silent: GET /v1/devices/ID has it signed within seven days.
 
     \b
     Exit codes: 0 nothing found · 2 usage or set-up · 8 something found · 130 interrupted
@@ -32,6 +37,7 @@ def check(directory: Path, root: Path, *, jsonl: bool) -> None:
     import msgspec  # noqa: PLC0415 - quick --help
 
     from registry import checking  # noqa: PLC0415
+    from registry.checking_receipts import gone  # noqa: PLC0415
     from registry.clock import utc_now  # noqa: PLC0415
     from registry.opening import open_database  # noqa: PLC0415
     from registry.settings import Home, SetupError  # noqa: PLC0415
@@ -44,10 +50,16 @@ def check(directory: Path, root: Path, *, jsonl: bool) -> None:
         click.echo(printable(f"station-registry: {error}"), err=True)
         sys.exit(_SETUP)
     devices = checking.devices(database)
-    for each in checking.findings(database, trusted, utc_now()):
-        number += 1
-        click.echo(msgspec.json.encode(each).decode() if jsonl else printable(str(each)))
-    database.close()
+    compared = () if against is None else gone(database, against)
+    try:
+        for each in chain(checking.findings(database, trusted, utc_now()), compared):
+            number += 1
+            click.echo(msgspec.json.encode(each).decode() if jsonl else printable(str(each)))
+    except SetupError as error:
+        click.echo(printable(f"station-registry: {error}"), err=True)
+        sys.exit(_SETUP)
+    finally:
+        database.close()
     took = f"{counted(devices, 'device')} in {time.monotonic() - began:.1f} s"
     click.echo(f"{took}: {counted(number, 'finding') if number else 'nothing found'}", err=True)
     sys.exit(_FOUND if number else 0)

@@ -100,6 +100,9 @@ class Jobs(Protocol):
     async def note(self, event: Event) -> None:
         """Append an event leaf (attempt begun, key replaced, verdict …); each (job, attempt, kind) once."""
 
+    async def told_of(self, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
+        """Events of these kinds about a device, oldest first."""
+
     async def keep_paper(self, paper: Envelope) -> None:
         """Put a statement that is about no job in the log: a lease, an act; the same again changes nothing."""
 

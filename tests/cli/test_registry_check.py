@@ -24,7 +24,7 @@ def registry(*words: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.timeout(120)  # seven programs
+@pytest.mark.timeout(120)  # nine programs
 def test_what_is_proved_and_what_is_not(tmp_path: Path) -> None:
     place, root = tmp_path / "registry", tmp_path / "root.json"
     assert (
@@ -47,6 +47,16 @@ def test_what_is_proved_and_what_is_not(tmp_path: Path) -> None:
     code, out, err = registry("check", *where)
     assert (code, out) == (0, ""), err
     assert "1 device" in err and "nothing found" in err
+    listed = tmp_path / "receipted"
+    said = {"statement_sha256": "ab" * 32, "subject": "act", "device_id": "cd" * 12, "registered_at": "2026-11-30"}
+    listed.write_text(json.dumps(said) + "\n")
+    code, out, _ = registry("check", *where, "--against", listed)
+    assert (code, f"receipts {'ab' * 32}: missing: the signer receipted an act on a pin of device {'cd' * 12}" in out) == (
+        8, True,
+    ), out  # fmt: skip
+    listed.write_text("[]\n")
+    code, out, err = registry("check", *where, "--against", listed)
+    assert (code, "line 1 is no receipt" in err) == (2, True), err
     with closing(sqlite3.connect(place / "registry.db", isolation_level=None)) as opened:
         opened.execute("DROP TRIGGER pin_acts_no_update")
         opened.execute("UPDATE pin_acts SET state = 'active'")

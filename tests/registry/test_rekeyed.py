@@ -1,0 +1,155 @@
+"""A unit that got another key by an approved act is known as that: by what proves the act, and by nothing less."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from fixtures.families.smp.emulated import flash
+from registry.database import Database
+from station import rekeyed
+from station.cloud import CloudUnreachableError
+from station.cloud.devices import Held, _Answer
+from station.events import Verdict
+from station.evidence import Assigned, Identified
+from station.faults import Fault
+from station.jobs import Job, RecordKind
+from station.unit import Unit
+from tests.registry.benching import Benched, Registry, site_with_signer
+from tests.registry.make import ec_key, public
+from trust.keys import PublicKey
+from trust.statement import StatementError
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def benched(database: Database, tmp_path: Path) -> Benched:
+    """A unit with another key than it was finished with."""
+    made = Benched(site_with_signer(database, tmp_path), tmp_path)
+    done = asyncio.run(made.rework(made.site.act(made.device, "rekey")))
+    assert done.verdict is Verdict.PASS, done
+    return made
+
+
+def answer(benched: Benched) -> Any:
+    registry = Registry(benched.site, benched.points)
+    return json.loads(asyncio.run(registry.asked("GET", f"/v1/devices/{benched.device.device_id}")))
+
+
+def held(benched: Benched, said: Any) -> Held:
+    text = json.dumps(said, separators=(",", ":"), sort_keys=True)
+    return Held(benched.device.device_id, msgspec.json.decode(text, type=_Answer))
+
+
+def new_key(benched: Benched) -> PublicKey:
+    (found,) = [each.key for each in benched.site.read(benched.device).keys if each.state == "active"]
+    return found
+
+
+def test_the_newest_key_and_no_other(benched: Benched) -> None:
+    trusted, said = benched.site.made.trusted, answer(benched)
+    (act,) = benched.site.read(benched.device).deeds
+    assert held(benched, said).gave_key(new_key(benched).fingerprint, trusted) == act.envelope.payload_sha256
+    for other in (public(benched.device.key), public(ec_key())):
+        assert held(benched, said).gave_key(other.fingerprint, trusted) is None
+    said["acts"] = []
+    assert held(benched, said).gave_key(new_key(benched).fingerprint, trusted) is None
+
+
+TWISTS: dict[str, Callable[[Any], None]] = {
+    "one approver": lambda said: said["acts"][0]["act"]["signatures"].pop(),
+    "nobody": lambda said: said["acts"][0]["act"].update(signatures=[]),
+    "the pin's receipt": lambda said: said["acts"][0].update(receipt=said["receipt"]),
+    "no statement of a new key": lambda said: said["acts"][0].update(repin=None),
+    "an unsigned receipt": lambda said: said["acts"][0]["receipt"].update(signatures=[]),
+    "another's signature": lambda said: said["acts"][0]["receipt"].update(signatures=said["statement"]["signatures"]),
+}
+
+
+@pytest.mark.parametrize("twist", TWISTS)
+def test_what_does_not_prove_it_is_not_believed(benched: Benched, twist: str) -> None:
+    said = copy.deepcopy(answer(benched))
+    TWISTS[twist](said)
+    with pytest.raises(StatementError):
+        held(benched, said).gave_key(new_key(benched).fingerprint, benched.site.made.trusted)
+
+
+async def taken(
+    benched: Benched, *, key: PublicKey | None = None, asked: bool = True, ledger: bool = False, finished: bool = True,
+    answers: bool = True,
+) -> str:  # fmt: skip
+    """What `station run` says of the unit in its slot: the code of the fault."""
+    slot = benched.slot()
+    registry = Registry(benched.site, benched.points)
+
+    async def away(*_: object) -> bytes:
+        raise CloudUnreachableError("planted")
+
+    cloud = registry if answers else SimpleNamespace(asked=away)
+    bench = benched.bench(benched.site.act(benched.device, "rekey"))
+
+    async def nothing(*_: object) -> tuple[()]:
+        return ()
+
+    jobs = SimpleNamespace(told_of=benched.memory.told_of if ledger else nothing)
+    line: Any = SimpleNamespace(
+        root=benched.site.made.trusted, work=benched.site.made.order, cloud=cloud, jobs=jobs, clock=bench.clock,
+        generation_timeout_s=1.0, longest_pause_s=0.01,
+    )  # fmt: skip
+    unit = Unit(line, slot)
+    await unit.open()
+    identity = await unit.meet()
+    device = benched.device
+    pin = benched.site.pins.find(device.device_id)
+    assert pin is not None
+    records = {RecordKind.PIN: pin.pin.statement}
+    if finished:
+        assert pin.completion is not None
+        records[RecordKind.COMPLETION] = pin.completion.statement
+    job = Job(job_id=device.job, device_id=device.device_id, order_id=line.work.order_id, adopted=False)
+    assigned = Assigned(
+        identified=Identified(identity=identity, registered=None, asked=asked), job=job, attempt=2, records=records
+    )
+    try:
+        await rekeyed.right_key(line, unit, assigned, key or (await unit.device.public_key()).public_key)
+    except Fault as found:
+        return found.code
+    finally:
+        await unit.close()
+        slot._device.power_off()
+    return "taken"
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({}, "unit-rekeyed"),
+        ({"ledger": True, "answers": False, "asked": False}, "unit-rekeyed"),
+        ({"answers": False, "asked": False}, "registry-needed"),
+        ({"answers": False}, "key-changed"),
+        ({"finished": False}, "key-changed"),
+    ],
+)
+def test_what_a_batch_says_of_it(benched: Benched, told: dict[str, bool], code: str) -> None:
+    assert asyncio.run(taken(benched, **told)) == code  # type: ignore[arg-type]
+
+
+def test_control_a_key_of_nobodys_act_is_set_aside_and_one_that_is_only_claimed_is_not_believed(
+    benched: Benched,
+) -> None:
+    assert asyncio.run(taken(benched, key=public(ec_key()), ledger=True)) == "key-changed"
+    claimed = new_key(benched)
+    other = ec_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    clone = flash.KeyRecord(1, other, benched.device.job.raw)
+    flash.store(benched.path, msgspec.structs.replace(benched.flash(), key=clone))
+    assert asyncio.run(taken(benched, key=claimed)) == "bad-proof"
