@@ -14,6 +14,7 @@ from trust.pin_act import PinActKind, State
 from trust.rekey import Step
 from trust.statement import Hex32, KeyTypeName, MaybeHex32
 
+Short = Annotated[str, msgspec.Meta(max_length=200)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=8, max_length=512)]
 Two = tuple[Signature, Signature]
 Challenge = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -21,9 +22,24 @@ Spki = Annotated[bytes, msgspec.Meta(min_length=1, max_length=600)]
 
 
 class ActRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST …/revoke, …/scrap and …/unscrap: the approved act."""
+    """Body of POST …/revoke and …/unscrap: the approved act."""
 
     act: RawEnvelope
+
+
+class ApproverCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The one-time code of the approver who has signed the act; `device` as at a sign-in."""
+
+    user_id: Short
+    code: Short
+    device: Short = ""
+
+
+class ScrapRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Body of POST …/scrap: the approved act, and for a unit that was never finished its approver's code."""
+
+    act: RawEnvelope
+    approver: ApproverCode | msgspec.UnsetType = msgspec.UNSET
 
 
 class RepinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,7 +17,9 @@ from fixtures.device import Anchor, DeviceBusyError, DeviceError, Service
 from fixtures.slot import Slot, SlotConfig
 from station import wiring
 from station.agreement import publish
-from station.cloud.devices import Devices
+from station.cloud import CloudRefusedError
+from station.cloud.devices import ApproverCode, Devices
+from station.cloud.person import REFUSES_PERSON
 from station.disposition import VERDICTS
 from station.events import ReworkEvent, ReworkFinished, Verdict
 from station.faults import Fault, SetupError, fault
@@ -38,9 +40,12 @@ from trust.identity import DeviceId
 from trust.kinds import PIN_ACT, wrong_kind
 from trust.order import WorkOrder
 from trust.pin_act import PinAct
+from trust.printable import printable
 from trust.rekey import Step
 from trust.root import TrustedRoot
 from trust.statement import moment, read
+
+_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +114,22 @@ async def attempted(bench: ReworkBench, slot: Slot) -> ReworkFinished:
     return finished
 
 
-async def scrap(asked: Asked) -> tuple[str, bool]:
-    """Have the device's id burned, and this station's signer told; its order, and whether it was burned before."""
+async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> tuple[str, bool]:
+    """Have the device's id burned, and this station's signer told; its order, and whether it was burned before.
+
+    `code` is asked of the approver where one is enough, once it is known that the act is still to be done. UsageError
+    when the registry does not take it.
+    """
     async with wiring.open_desk(asked.config_file) as desk:
         act = read_act(asked.act_file)
         judged(act, asked, desk.root, "scrap")
         cloud = wiring.open_cloud(desk.config, desk.root, desk.signer)
         try:
-            order_id, before = await burned(Devices(cloud), asked.device, act, desk.root)
+            order_id, before = await burned(Devices(cloud), asked.device, act, desk.root, code)
             await carry_scrap((await desk.signer.status()).orders, desk.signer, cloud, desk.root, desk.store)
         except LEAF_ERRORS as error:
+            if isinstance(error, CloudRefusedError) and error.code in REFUSES_PERSON:
+                raise UsageError(f"{error.code.value}: {printable(str(error), _SHOWN)}") from error
             raise classify(error) from error
         finally:
             await cloud.close()
@@ -126,7 +137,9 @@ async def scrap(asked: Asked) -> tuple[str, bool]:
         return order_id, before
 
 
-async def burned(registry: Devices, device: DeviceId, act: Envelope, root: TrustedRoot) -> tuple[str, bool]:
+async def burned(
+    registry: Devices, device: DeviceId, act: Envelope, root: TrustedRoot, code: Callable[[], ApproverCode]
+) -> tuple[str, bool]:
     """The registry has scrapped it by this very act: its order, and whether that was before. "Make it so"."""
     held = await registry.held(device)
     if held is None:
@@ -134,7 +147,8 @@ async def burned(registry: Devices, device: DeviceId, act: Envelope, root: Trust
     before = held.done(act, root) is not None
     if not before:
         # A lost answer here: the act is done; the same command again finds it so.
-        held = await registry.scrap(device, act)
+        shown = code() if pin_act.by_one(pin_act.body(act)) else None
+        held = await registry.scrap(device, act, shown)
     done = held.done(act, root)
     if done is None or done.state != "scrapped":
         raise fault("registry-wrong", f"device {device} is not scrapped by this act")

@@ -12,7 +12,7 @@ from station import config as settings
 from station import wiring
 from station.cloud import CloudRefusedError
 from station.cloud.devices import Devices, Held
-from station.cloud.person import Person
+from station.cloud.person import REFUSES_PERSON, Person
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify
 from station.root import load_root
@@ -22,7 +22,7 @@ from trust.identity import DeviceId
 from trust.printable import printable
 
 _SHOWN = 200
-_WHO = frozenset({Code.SIGN_IN_REFUSED, Code.NOT_AUTHORISED, Code.SECOND_FACTOR_NEEDED, Code.STATEMENT_INVALID})
+_WHO = REFUSES_PERSON | {Code.STATEMENT_INVALID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

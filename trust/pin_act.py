@@ -75,6 +75,11 @@ def gives_key(act: PinAct) -> bool:
     return act.kind == "repin" or act.change == "new-key"
 
 
+def by_one(act: PinAct) -> bool:
+    """Whether one approver is enough: it scraps a unit that was never finished. The registry wants his code, too."""
+    return act.kind == "scrap" and act.was == "provisional"
+
+
 def allowed(envelope: Envelope, trusted: TrustedRoot, now: datetime) -> PinAct:
     """The act, if people enough want it and its time is now; ActRefusedError.
 
@@ -120,7 +125,7 @@ def approvers(envelope: Envelope, trusted: TrustedRoot) -> tuple[Approval, ...]:
 
 def require_enough(act: PinAct, given: Sequence[Approval], root: Root) -> None:
     """These people may have it done; ApprovalError. The scrap of what was never finished takes one of them."""
-    if act.kind == "scrap" and act.was == "provisional":
+    if by_one(act):
         if not given or any(not each.roles & set(ORDER_ROLES) for each in given):
             raise ApprovalError(f"approved by {_names(given)}: one of {' or '.join(ORDER_ROLES)} is wanted")
         return
@@ -129,7 +134,7 @@ def require_enough(act: PinAct, given: Sequence[Approval], root: Root) -> None:
 
 def missing(act: PinAct, given: Sequence[Approval], root: Root) -> str:
     """Who is wanted besides these, for people; empty when they are enough."""
-    if act.kind == "scrap" and act.was == "provisional":
+    if by_one(act):
         return "" if given else " or ".join(ORDER_ROLES)
     return roles_missing(given, ORDER_ROLES, at_least=root.thresholds.act)
 

@@ -101,6 +101,6 @@ def people(*roles: Role, scope: Scope | None = None, second_factor: bool = False
     return Access(scope=scope, roles=frozenset(roles), second_factor=second_factor)
 
 
-def either(scope: Scope, *roles: Role) -> Access:
+def either(scope: Scope, *roles: Role, second_factor: bool = False) -> Access:
     """Stations, and people of these roles."""
-    return Access(scope=scope, stations=True, roles=frozenset(roles))
+    return Access(scope=scope, stations=True, roles=frozenset(roles), second_factor=second_factor)

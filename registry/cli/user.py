@@ -71,7 +71,8 @@ def show(directory: Path, user_id: str, *, jsonl: bool) -> None:
     with _people(directory) as people:
         for each in people.accounts.history(user_id):
             words = f"{each.at}  {each.what:<8}  {each.role:<13}  {_enabled(each):<8}  by {each.by_whom}"
-            click.echo(_json(each) if jsonl else words)
+            key = f", approves with {each.approver}" if each.approver else ""
+            click.echo(_json(each) if jsonl else f"{words}{key}")
         for token in people.tokens.of_user(user_id):
             words = f"{token.made_at}  token     {token.name}: {' '.join(token.scopes)}, until {token.expires_at}"
             click.echo(_json(token) if jsonl else f"{words}, {token.token_sha256}")
@@ -135,6 +136,24 @@ def badge(directory: Path, user_id: str, *, remove: bool) -> None:
         people.accounts.history(user_id)
         text = None if remove else _scanned()
         _say(people.accounts.set_badge(user_id, text, CONSOLE))
+
+
+@user.command(short_help="The key that a user approves acts with.")
+@_directory
+@click.option("--remove", is_flag=True, help="None any more.")
+@click.argument("user_id", metavar="ID")
+@click.argument("key", metavar="FINGERPRINT", required=False)
+def approver(directory: Path, user_id: str, key: str | None, *, remove: bool) -> None:
+    """User ID approves acts with the key of this FINGERPRINT. Ends its sessions and API tokens.
+
+    Its one-time code then goes with the scrap of a unit that was never finished, which takes one approver.
+    """
+    from registry.people.accounts import CONSOLE  # noqa: PLC0415
+
+    if (key is None) != remove:
+        raise click.UsageError("give the key's FINGERPRINT (station-signer approver show says it), or --remove")
+    with _people(directory) as people:
+        _say(people.accounts.set_approver(user_id, key or "", CONSOLE))
 
 
 @user.command(short_help="An API token for a user, or withdraw one.")

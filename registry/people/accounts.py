@@ -7,6 +7,7 @@ makes them. Never decides who may ask: routes and the console do.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ CONSOLE: Final = "console"
 """Who acts at the registry's own machine."""
 _PASSWORD_BYTES: Final = 15  # 120 bits, 20 characters
 _SHOWN: Final = 64
+_KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,15 @@ class Accounts:
             state = self._newest(connection, user_id)
             store.set_badge(connection, user_id, hashed)
             return self._state(connection, state, "badge", by)
+
+    def set_approver(self, user_id: str, key: str, by: str) -> State:
+        """The key that the user approves acts with (its fingerprint), or empty for none; ends sessions and tokens."""
+        if key and not _KEY.fullmatch(key):
+            text = "an approver's key is named by its fingerprint, 64 hex digits: station-signer approver show says it"
+            raise RefusedError(Code.MALFORMED, text)
+        with self._acting(user_id, by) as connection:
+            state = self._newest(connection, user_id)
+            return state if state.approver == key else self._state(connection, state, "approver", by, approver=key)
 
     def set_password(self, user_id: str, password: str) -> State:
         """The user's own, chosen by its person; ends sessions and tokens. PASSWORD_WEAK."""

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from registry.access.denied import DeniedError, bearer_challenge, unknown
+from registry.access.denied import DeniedError, bearer_challenge, forbidden, unknown
 from registry.clock import utc_now
 from registry.database import Database
 from registry.people import store, throttle, totp
@@ -102,6 +102,26 @@ class Sessions:
             raise refused()
         return self._opened(shown, weighed, step, opening)
 
+    def given(self, shown: Presented, keys: frozenset[str]) -> Callable[[Connection], None]:
+        """An approver's code alone, of one who approves with one of these keys. DeniedError as `open`; 403 for others.
+
+        Judged now, and used up by calling what is returned inside the transaction of what it is given for.
+        """
+        weighed = self._weighed(shown)
+        if weighed.state is None or weighed.state.approver not in keys:  # so nobody else's tries are used up
+            text = "the act is not approved with this user's key: the approver who signed it gives his own code"
+            raise forbidden(Code.NOT_AUTHORISED, f"{text} (station-registry user approver says whose key is whose)")
+        throttle.begin(self._database, weighed.tried, self._now_s())
+        step = self._step(weighed, shown.code)
+        if step is None:
+            raise refused()
+        device = shown.device if _knows_device(shown, weighed.tried) else ""
+
+        def use(connection: Connection) -> None:
+            self._use(connection, shown, weighed, step, device)
+
+        return use
+
     def _password(self, shown: Presented) -> tuple[_Weighed, bool]:
         weighed = self._weighed(shown)
         lane = self._passwords.strangers if weighed.tried.origin == STRANGERS else self._passwords.known
@@ -125,19 +145,22 @@ class Sessions:
         return totp.step_of(weighed.credentials.totp_secret, code, now_s=self._now().timestamp())
 
     def _opened(self, shown: Presented, weighed: _Weighed, step: int, opening: Opening | None = None) -> Opened:
-        known = shown.device and weighed.tried.origin == throttle.device_of(shown.user_id, shown.device)
-        device = shown.device if known else secrets.token_urlsafe(_DEVICE_BYTES)
+        device = shown.device if _knows_device(shown, weighed.tried) else secrets.token_urlsafe(_DEVICE_BYTES)
         try:
             with self._database.write() as connection:
                 # The code is used up and the session made in one transaction: a crash gives both or neither.
-                used = store.use_step(connection, shown.user_id, step)
-                state = store.state(connection, shown.user_id)
-                if not used or state != weighed.state or state is None:
-                    raise refused()
-                throttle.succeeded(connection, weighed.tried, _places(shown, device), self._now_s())
+                state = self._use(connection, shown, weighed, step, device)
                 return Opened(session=(opening or self._tokens.open_session)(connection, state), device=device)
         except IntegrityError as error:  # signed in twice at once from the same new place: one of them was first
             raise refused() from error
+
+    def _use(self, connection: Connection, shown: Presented, weighed: _Weighed, step: int, device: str) -> State:
+        used = store.use_step(connection, shown.user_id, step)
+        state = store.state(connection, shown.user_id)
+        if not used or state != weighed.state or state is None:
+            raise refused()
+        throttle.succeeded(connection, weighed.tried, _places(shown, device), self._now_s())
+        return state
 
     def _strengthen(self, shown: Presented, weighed: _Weighed) -> None:
         before = weighed.credentials.password
@@ -156,6 +179,10 @@ def refused() -> DeniedError:
     """The one answer to whatever does not sign in."""
     text = "id, password or code is wrong, or the code was used before: wait for the next code"
     return unknown(Code.SIGN_IN_REFUSED, text, [bearer_challenge()])
+
+
+def _knows_device(shown: Presented, tried: Try) -> bool:
+    return bool(shown.device) and tried.origin == throttle.device_of(shown.user_id, shown.device)
 
 
 def _places(shown: Presented, device: str) -> tuple[str, ...]:

@@ -17,7 +17,10 @@ _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a user is since an act: `number` counts a user's acts, `by_whom` is a user's id or `console`."""
+    """What a user is since an act: `number` counts a user's acts, `by_whom` is a user's id or `console`.
+
+    `approver`: the fingerprint of the key that the user approves acts with; empty for none.
+    """
 
     user_id: str
     number: int
@@ -26,6 +29,7 @@ class State:
     enabled: bool
     by_whom: str
     at: str
+    approver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ def insert_user(connection: Connection, state: State, kept: Credentials) -> None
 
 def insert_state(connection: Connection, state: State) -> None:
     """What became of a user now."""
-    row = {each: getattr(state, each) for each in ("user_id", "number", "what", "by_whom", "at")}
+    row = {each: getattr(state, each) for each in ("user_id", "number", "what", "by_whom", "at", "approver")}
     connection.execute(insert(user_states), {**row, "role": state.role.value, "enabled": int(state.enabled)})
 
 
@@ -148,7 +152,7 @@ def _now(*more: Any) -> Select[Any]:
 def _state(row: Row[Any]) -> State:
     return State(
         user_id=row.user_id, number=row.number, what=row.what, role=Role(row.role), enabled=bool(row.enabled),
-        by_whom=row.by_whom, at=row.at,
+        by_whom=row.by_whom, at=row.at, approver=row.approver,
     )  # fmt: skip
 
 

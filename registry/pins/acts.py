@@ -45,6 +45,10 @@ from trust.statement import Possession, StatementError, envelope, moment
 _CHALLENGE_LASTS = timedelta(hours=1)
 _KEPT = timedelta(days=1)
 _PAGE = 50
+UseCode = Callable[[Connection], None]
+"""Uses a one-time code up, inside a transaction."""
+CodeOf = Callable[[frozenset[str]], UseCode]
+"""Judges a code that was brought: of somebody who approves with one of these keys (fingerprints), or DeniedError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +97,18 @@ class ActService:
         """
         return self._steps.authorise(device, request)
 
-    def do(self, device: DeviceId, kind: PinActKind, approved: Envelope) -> Reading:
+    def do(self, device: DeviceId, kind: PinActKind, approved: Envelope, code: CodeOf | None = None) -> Reading:
         """Revoke, scrap or un-scrap as the act wants; what is proved about the device then.
+
+        `code`: of the one approver of an act that one is enough for; DeniedError as it says.
 
         Raises RefusedError, UntrustedError, or ReceiptUnavailableError when it is done and `find` must be asked.
         """
         at, act, before = self._begin(device, approved, kind)
-        return self._done(device, self._insert(approved, act, before, at))
+        if not pin_act.by_one(act):
+            return self._done(device, self._insert(approved, act, before, at))
+        keys, given = frozenset(each.keyid for each in approved.signatures), code or _no_code
+        return self._done(device, self._insert(approved, act, before, at, use_code=lambda: given(keys)))
 
     def repin(self, device: DeviceId, approved: Envelope, shown: Shown) -> Reading:
         """Pin the device's new key as the act wants; raises as `do` does."""
@@ -153,7 +162,10 @@ class ActService:
             raise RefusedError(Code.NOT_AUTHORISED, f"{text}; have a root made that names the cloud signer's")
         return at, act, before
 
-    def _insert(self, approved: Envelope, act: PinAct, before: Reading, at: str, new: NewKey | None = None) -> NewAct:
+    def _insert(
+        self, approved: Envelope, act: PinAct, before: Reading, at: str, new: NewKey | None = None, *,
+        use_code: Callable[[], UseCode] | None = None,
+    ) -> NewAct:  # fmt: skip
         try:
             fingerprint = "" if new is None else new.fingerprint
             life = pin_life.after(before.life, act, before.papers.order, moment(at), fingerprint)
@@ -163,8 +175,12 @@ class ActService:
             device_id=act.device_id, number=len(before.deeds) + 1, kind=act.kind, act=approved, was=before.life,
             life=life, at=at, new_key=new,
         )  # fmt: skip
+        use = None if use_code is None else use_code()  # the act could be done: no code is asked of anybody before
         try:
             with self._database.write() as connection:
+                # Code and act in one transaction: a crash gives both or neither.
+                if use is not None:
+                    use(connection)
                 acts_store.insert_act(connection, made)
                 self._free_place(connection, act, before)
         except IntegrityError as error:
@@ -231,6 +247,10 @@ class ActService:
 def _pinned(reading: Reading) -> PublicKey:
     """The device's newest key."""
     return next(each.key for each in reading.keys if each.key.fingerprint == reading.life.fingerprint)
+
+
+def _no_code(_keys: frozenset[str]) -> UseCode:
+    raise RefusedError(Code.SECOND_FACTOR_NEEDED, "this act wants its approver's one-time code beside it")
 
 
 def _used() -> RefusedError:

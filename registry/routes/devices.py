@@ -1,18 +1,20 @@
 """What may be asked about a device's pins over time: what is proved of it, acts on it, proposals, revocations.
 
-Who is signed in carries an act that two people have signed, and can do no more than propose. Whose objects: a station
-sees and brings devices of the orders that name it. Never decides what an act does.
+Who is signed in carries an act that others have signed, with a second factor just given, and alone can only propose.
+Whose objects: a station sees and brings devices of the orders that name it. Never decides what an act does.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
 from starlette.responses import Response
 
 from hsm.signer import AuthorisationRequest
 from registry.access.caller import PersonCaller, Role, Scope, StationCaller, either, people
+from registry.access.denied import bearer_challenge, unknown
 from registry.device_messages import (
     ActRequest,
     AuthorisationAnswer,
@@ -24,12 +26,14 @@ from registry.device_messages import (
     ProposalsAnswer,
     RepinRequest,
     RevocationsAnswer,
+    ScrapRequest,
     challenge_answer,
     device_answer,
 )
 from registry.errors import RefusedError
 from registry.messages import error_answer, raw, read_envelope, read_request
-from registry.pins.acts import Shown
+from registry.people.sessions import Presented
+from registry.pins.acts import CodeOf, Shown, UseCode
 from registry.pins.proposals import Proposal
 from registry.pins.reading import Reading
 from registry.routes.route import Asked, Route, Work, answered
@@ -38,6 +42,8 @@ from trust.codes import Code
 from trust.pin_act import PinActKind
 
 _CARRIERS = (Role.LEAD, Role.ENGINEER)
+_BROUGHT = either(Scope.PINS_WRITE, *_CARRIERS, second_factor=True)
+"""Whoever brings something approved: a station, or a person who was at the keyboard just now."""
 _FIRST = "first"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -89,8 +95,20 @@ def post_revoke(services: Services, asked: Asked) -> Response:
 
 
 def post_scrap(services: Services, asked: Asked) -> Response:
-    """Burn a device's id, as an approved act wants it. The act is done once."""
-    return _do(services, asked, "scrap")
+    """Burn a device's id, as an approved act wants it: of a unit that was never finished, on its approver's code.
+
+    The act is done once.
+    """
+    request = read_request(asked.body, ScrapRequest)
+    act, approver = read_envelope(request.act, "act"), request.approver
+    _known(services, asked)
+    code: CodeOf = _nobodys
+    if approver is not msgspec.UNSET:
+        shown = Presented(
+            user_id=approver.user_id, password="", code=approver.code, device=approver.device, address=asked.address
+        )
+        code = partial(services.people.sessions.given, shown)
+    return answered(200, device_answer(services.acts.do(asked.device, "scrap", act, code)))
 
 
 def post_unscrap(services: Services, asked: Asked) -> Response:
@@ -134,6 +152,12 @@ def _do(services: Services, asked: Asked, kind: PinActKind) -> Response:
     return answered(200, device_answer(services.acts.do(asked.device, kind, act)))
 
 
+def _nobodys(_keys: frozenset[str]) -> UseCode:
+    challenge = bearer_challenge("insufficient_user_authentication")  # RFC 9470 §3
+    text = "a unit that was never finished is scrapped on the one-time code of the approver who signed the act"
+    raise unknown(Code.SECOND_FACTOR_NEEDED, f"{text}: send it as `approver`", [challenge])
+
+
 def _known(services: Services, asked: Asked) -> Reading:
     """The device, if it has a pin and the caller may have to do with it."""
     reading = services.acts.find(asked.device)
@@ -159,7 +183,7 @@ def _proposal(made: Proposal) -> ProposalAnswer:
 
 
 def _acts(path: str, work: Work, body: type[msgspec.Struct], *, stations: bool) -> Route:
-    access = either(Scope.PINS_WRITE, *_CARRIERS) if stations else people(*_CARRIERS, second_factor=True)
+    access = _BROUGHT if stations else people(*_CARRIERS, second_factor=True)
     return Route(
         method="POST", path=f"/v1/devices/{{device_id}}/{path}", work=work, access=access, body=body,
         answer=DeviceAnswer, refusals=(400, 403, 409, 413),
@@ -173,15 +197,15 @@ ROUTES = (
     ),
     Route(
         method="POST", path="/v1/devices/{device_id}/challenge", work=post_challenge,
-        access=either(Scope.PINS_WRITE, *_CARRIERS), answer=ChallengeAnswer, refusals=(400, 403, 409, 413),
+        access=_BROUGHT, answer=ChallengeAnswer, refusals=(400, 403, 409, 413),
     ),
     Route(
         method="POST", path="/v1/devices/{device_id}/authorisations", work=post_authorisation,
-        access=either(Scope.PINS_WRITE, *_CARRIERS), body=AuthorisationBody, answer=AuthorisationAnswer,
+        access=_BROUGHT, body=AuthorisationBody, answer=AuthorisationAnswer,
         refusals=(400, 403, 409, 413),
     ),
     _acts("repin", post_repin, RepinRequest, stations=True),
-    _acts("scrap", post_scrap, ActRequest, stations=True),
+    _acts("scrap", post_scrap, ScrapRequest, stations=True),
     _acts("revoke", post_revoke, ActRequest, stations=False),
     _acts("unscrap", post_unscrap, ActRequest, stations=False),
     Route(

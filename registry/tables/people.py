@@ -30,11 +30,15 @@ user_states = Table(
     Column("enabled", Number, nullable=False),
     Column("by_whom", Text, nullable=False),
     Column("at", Text, nullable=False),
+    Column("approver", Text, nullable=False, server_default=""),
     CheckConstraint("enabled IN (0, 1)", name="enabled_is_boolean"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""What became of a user, `number` 1, 2, 3 and so on: the last one holds. `by_whom`: a user's id, or `console`."""
+"""What became of a user, `number` 1, 2, 3 and so on: the last one holds. `by_whom`: a user's id, or `console`.
+
+`approver`: the fingerprint of the key that the user approves with, or empty. Whose key that is, the trust root says.
+"""
 
 credentials = Table(
     "credentials",

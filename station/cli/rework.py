@@ -16,6 +16,7 @@ from station.cli.output import data, is_asked, note
 from station.usage import UsageError
 
 if TYPE_CHECKING:
+    from station.cloud.devices import ApproverCode
     from station.events import ReworkEvent, ReworkFinished
     from station.reworking import Asked
     from station.scrap_proposal import Proposed
@@ -70,8 +71,9 @@ def rework(
 def scrap(device_id: str, act_file: Path | None, reason: str | None, config_file: Path, *, jsonl: bool) -> None:
     """Burn a device's id at the registry, and tell this station's signer: the unit is left untouched ever after.
 
-    A unit that was never finished takes one approver's signature in the act, a finished one a product owner's and
-    quality's. With --reason nothing is scrapped: you sign in, and it is proposed to those who may approve it.
+    A unit that was never finished takes one approver's signature in the act and the one-time code of that approver,
+    asked at the terminal; a finished one a product owner's and quality's signature. With --reason nothing is scrapped:
+    you sign in, and it is proposed to those who may approve it.
     """
     from station.reworking import Asked  # noqa: PLC0415 - keeps --help fast
 
@@ -132,7 +134,19 @@ async def _rework(asked: Asked, told: object) -> ReworkFinished:
 async def _scrap(asked: Asked) -> tuple[str, bool]:
     from station import reworking  # noqa: PLC0415 - keeps --help fast
 
-    return await reworking.scrap(asked)
+    return await reworking.scrap(asked, _approver)
+
+
+def _approver() -> ApproverCode:
+    """Asked only for the scrap of a unit that was never finished, and only if it is still to be done."""
+    from station.cloud.devices import ApproverCode  # noqa: PLC0415 - keeps --help fast
+
+    if not is_asked():
+        raise UsageError("the approver's one-time code is asked at a terminal, and nowhere else: a unit that was never "
+                         "finished is scrapped by one approver, who confirms it")  # fmt: skip
+    note("A unit that was never finished is scrapped by one approver: the one who signed the act confirms it now.")
+    who = click.prompt("Approver's id", err=True)
+    return ApproverCode(who, click.prompt("Code", hide_input=True, err=True))
 
 
 async def _propose(config_file: Path, device: DeviceId, reason: str) -> Proposed:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
 
@@ -32,6 +32,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Envelope
 _CHALLENGE = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
+@runtime_checkable
 class Asks(Protocol):
     """The registry, for any request of its API."""
 
@@ -81,6 +82,11 @@ class _Shown(msgspec.Struct, frozen=True, kw_only=True):
     authorisation: msgspec.Raw
 
 
+class _Code(msgspec.Struct, frozen=True):
+    user_id: str
+    code: str
+
+
 @dataclass(frozen=True, slots=True)
 class DoneAct:
     """An act that the registry has done, by its receipt; `fingerprint` is the device's newest key since then."""
@@ -102,8 +108,16 @@ class ShownKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ApproverCode:
+    """The one-time code of the approver who has signed an act, by its id at the registry. Sent once, kept nowhere."""
+
+    user_id: str
+    code: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """What the registry says of a device. Only `done` and `standing` are proved."""
+    """What the registry says of a device. Only `done`, `standing` and `gave_key` are proved."""
 
     device: DeviceId
     said: _Answer
@@ -154,6 +168,24 @@ class Held:
             raise StatementError("the device's state or newest key is not what its last act has made of it")
         return newest
 
+    def gave_key(self, fingerprint: str, trusted: TrustedRoot) -> str | None:
+        """The act by which this is the device's newest key, by its hash; None if it is not. StatementError.
+
+        Act, its approvals and its receipt are verified, whatever the answer says beside them.
+        """
+        for each in reversed(self.said.acts):
+            act = Envelope.from_json(bytes(each.act))
+            done = self._proved(each, act, trusted)
+            if (done.state, done.fingerprint) != ("active", fingerprint):
+                return None
+            try:
+                said = pin_act.on_record(act, trusted, moment(done.at))
+            except ActRefusedError as error:
+                raise StatementError(f"an act: {error}") from error
+            if said.device_id == str(self.device) and pin_act.gives_key(said):
+                return act.payload_sha256
+        return None
+
     def _proved(self, held: _HeldAct, act: Envelope, trusted: TrustedRoot) -> DoneAct:
         repin = None if bytes(held.repin) == b"null" else Envelope.from_json(bytes(held.repin))
         if repin is not None and read(repin, Repin).act_sha256 != act.payload_sha256:
@@ -201,9 +233,11 @@ class Devices:
         path = f"/v1/devices/{device}/repin"
         return _held(device, await self._registry.asked("POST", path, msgspec.json.encode(body)))
 
-    async def scrap(self, device: DeviceId, act: Envelope) -> Held:
-        """POST …/scrap: the id is burned. After a lost answer ask `held`."""
+    async def scrap(self, device: DeviceId, act: Envelope, code: ApproverCode | None = None) -> Held:
+        """POST …/scrap: the id is burned; `code` where one approver is enough. After a lost answer ask `held`."""
         body = b'{"act":%s}' % act.to_json()
+        if code is not None:
+            body = b'{"act":%s,"approver":%s}' % (act.to_json(), msgspec.json.encode(_Code(code.user_id, code.code)))
         return _held(device, await self._registry.asked("POST", f"/v1/devices/{device}/scrap", body))
 
     async def propose(self, device: DeviceId, kind: PinActKind, reason: str) -> str:

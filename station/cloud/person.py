@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,9 @@ from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.access import Ask
 from station.cloud.devices import Asks
 from trust.codes import Code
+
+REFUSES_PERSON: Final = frozenset({Code.SIGN_IN_REFUSED, Code.NOT_AUTHORISED, Code.SECOND_FACTOR_NEEDED})
+"""Codes that say: not this person, or not by this. Nothing was done, and nothing is wrong with station or unit."""
 
 
 class _Session(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import struct
+import subprocess
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,8 +19,9 @@ from station.exits import Exit
 from station.faults import Fault
 from station.scrap_proposal import Proposed, SignIn, propose_scrap
 from station.usage import UsageError
-from tests.cli.commands import Done, station
+from tests.cli.commands import STATION, Done, station
 from tests.cli.plant import Site
+from tests.cli.terminal import OnTerminal
 from trust.identity import DeviceId
 
 SLOT = "ec-07"
@@ -79,6 +81,13 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert f"rework    new-key PASS, {last['fingerprint']}" in shown.out, shown.out
     report = station("ledger", "report", "--config", site.config)
     assert "order rework: 1 unit reworked here" in report.out, report.out
+    words = ["run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT, "--jsonl"]
+    with site.without("registry"):
+        away = station(*words)
+    for taken in (station(*words), away):
+        assert (taken.code, '"code":"unit-rekeyed"' in taken.out) == (Exit.UNIT_FAILED, True), taken
+    (still,) = typed(site, "show", device, "--jsonl").objects
+    assert [each["state"] for each in still["jobs"]] == ["passed"], "a good unit stays one"
     burn = approved(site, "scrap", device, last["fingerprint"], "--scrap")
     for word in ("scrapped:", "scrapped before:"):
         scrapped = typed(site, "scrap", device, "--act", burn)
@@ -120,6 +129,56 @@ def test_somebody_who_signs_in_proposes_a_scrap_and_nothing_is_scrapped(site: Si
     assert shown["registry"]["state"] == "active"
     with site.without("registry"), pytest.raises(Fault, match="does not answer"):
         propose(user["password"], 30)
+
+
+@pytest.mark.timeout(120)
+def test_a_unit_that_was_never_finished_is_scrapped_on_its_approvers_code(site: Site) -> None:
+    device = cut_off_behind_its_pin(site, "ec-08")
+    words = ["user", "add", "--dir", str(site.state / "registry"), "--role", "lead", "--jsonl"]
+    user = json.loads(processes.answer([processes.script("station-registry"), *words]))
+    secret = parse_qs(urlsplit(user["enrolment"]).query)["secret"][0]
+    burn = approved(site, "burn", device, key_of(site, device), "--scrap", "--was", "provisional", by=("demo-quality",))
+    (signature,) = json.loads(burn.read_bytes())["signatures"]
+    (piped,) = (typed(site, "scrap", device, "--act", burn),)
+    assert (piped.code, "one-time code is asked at a terminal" in piped.err) == (Exit.USAGE, True), piped
+
+    def on_terminal(code: str) -> tuple[int, str]:
+        command = [STATION, "device", "scrap", device, "--act", str(burn), "--config", str(site.config)]
+        with OnTerminal(command, columns=400) as scrap:
+            scrap.wait_until(lambda text: "Approver's id" in text)
+            scrap.press(f"{user['user_id']}\n")
+            scrap.wait_until(lambda text: "Code" in text)
+            scrap.press(f"{code}\n")
+            return scrap.end(), scrap.screen.text
+
+    now_s = int(time.time())
+    code, text = on_terminal(code_of(secret, now_s))
+    assert (code, "not-authorised: the act is not approved with this user's key" in text) == (Exit.USAGE, True), text
+    words = ["user", "approver", "--dir", str(site.state / "registry"), user["user_id"], signature["keyid"]]
+    processes.run([processes.script("station-registry"), *words], site.directory / "approver.log")
+    code, text = on_terminal("none")
+    assert (code, "sign-in-refused" in text) == (Exit.USAGE, True), text
+    good = code_of(secret, int(time.time()))
+    code, text = on_terminal(good)
+    assert (code, "scrapped: device" in text, good in text) == (0, True, False), text
+    again = typed(site, "scrap", device, "--act", burn)
+    assert (again.code, again.out.startswith("scrapped before:")) == (0, True), "and nobody is asked again"
+
+
+def cut_off_behind_its_pin(site: Site, slot: str) -> str:
+    """A unit that the registry has pinned and nobody has finished; its id."""
+    words = ["run", "--config", site.config, "--order", site.order("cut-off"), "--slots", slot, "--jsonl"]
+    with subprocess.Popen([STATION, *map(str, words)], stdout=subprocess.PIPE, text=True) as batch:
+        assert batch.stdout is not None
+        for line in batch.stdout:
+            event = json.loads(line)
+            if (event["event"], event.get("step")) == ("step-done", "pinned"):
+                break
+        batch.kill()
+    device = site.device(slot)
+    (shown,) = typed(site, "show", device, "--jsonl").objects
+    assert shown["registry"]["state"] == "provisional"
+    return device
 
 
 def code_of(secret: str, now_s: int) -> str:

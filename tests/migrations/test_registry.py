@@ -42,7 +42,7 @@ ROWS = {
     "order_approvals": ("e" * 64, "o" * 64, b"{}", "2026-11-22T20:00:00Z"),
     "order_raises": ("a" * 64, "o" * 64, "st-01", 5, b"{}", "2026-11-22T20:00:00Z"),
     "users": ("ab" * 16, "2026-11-22T20:00:00Z"),
-    "user_states": ("ab" * 16, 1, "added", "operator", 1, "console", "2026-11-22T20:00:00Z"),
+    "user_states": ("ab" * 16, 1, "added", "operator", 1, "console", "2026-11-22T20:00:00Z", ""),
     "badge_salts": (1, "$argon2id$v=19$m=19456,t=2,p=1$" + "A" * 22),
     "person_tokens": ("t" * 64, "ab" * 16, 1, "api", "report", "pins:read", "", "2026-11-22T20:00:00Z", "2026-12-22"),
     "ended_tokens": ("t" * 64, "2026-11-22T20:00:00Z"),

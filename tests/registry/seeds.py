@@ -50,8 +50,12 @@ class Seeds:
             ("POST", f"{device}/repin"): [{"act": self.act(each, "repin"), **shown} for each in self.devices],
             **{
                 ("POST", f"{device}/{kind}"): [{"act": self.act(each, kind)} for each in self.devices]
-                for kind in ("revoke", "scrap", "unscrap")
+                for kind in ("revoke", "unscrap")
             },
+            ("POST", f"{device}/scrap"): [
+                {"act": self.act(each, "scrap"), **code}
+                for each in self.devices for code in ({}, {"approver": {"user_id": "ab" * 16, "code": "123456"}})
+            ],
         }  # fmt: skip
 
     def act(self, device: Device, kind: str) -> dict[str, Any]:

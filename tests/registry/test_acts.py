@@ -19,7 +19,7 @@ from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins import acts_store
 from registry.pins.acts_store import NewAct
 from registry.rights import grant
-from tests.registry.living import TWO, WHO, Living, living
+from tests.registry.living import TWO, WHO, Living, confirmed, living
 from tests.registry.make import Device, PrivateKey, ec_key, public, rsa_key
 from tests.registry.postgres import Server
 from tests.trust.people import approved_by, approvers, file_of, next_root, person
@@ -95,7 +95,9 @@ def test_scrap_of_what_was_never_finished_takes_one_approver_and_is_final(site: 
         refused(site, device, site.act(device, "scrap", WHO["ada"], was="provisional"), "scrap")
         is Code.ACT_NOT_APPROVED
     )
-    found = site.acts.do(device.device_id, "scrap", site.act(device, "scrap", WHO["quinn"], was="provisional"))
+    found = site.acts.do(
+        device.device_id, "scrap", site.act(device, "scrap", WHO["quinn"], was="provisional"), confirmed
+    )
     assert (found.state, [each.state for each in found.keys]) == ("scrapped", ["scrapped"])
     envelope = found.deeds[0].revocation
     assert envelope is not None
@@ -156,7 +158,7 @@ def test_a_scrapped_device_is_never_completed(site: Living) -> None:
     device = site.device(active=False)
     record = site.pins.find(device.device_id)
     assert record is not None
-    site.acts.do(device.device_id, "scrap", site.act(device, "scrap", WHO["pia"], was="provisional"))
+    site.acts.do(device.device_id, "scrap", site.act(device, "scrap", WHO["pia"], was="provisional"), confirmed)
     done = site.made.completion(device, record.pin.statement, record.pin.receipt)
     with pytest.raises(RefusedError) as caught:
         site.pins.complete(device.device_id, done)
@@ -379,7 +381,7 @@ def test_of_a_completion_and_a_scrap_by_one_person_one_is_done(site: Living) -> 
         act = site.act(device, "scrap", WHO["pia"], was="provisional")
         ended = raced(
             partial(site.pins.complete, device.device_id, done),
-            partial(site.acts.do, device.device_id, "scrap", act),
+            partial(site.acts.do, device.device_id, "scrap", act, confirmed),
         )
         assert ended in (["done", Code.ACT_CONFLICT], [Code.DEVICE_SCRAPPED, "done"])
         assert site.read(device).state == ("active" if ended[0] == "done" else "scrapped")

@@ -21,7 +21,7 @@ from registry.database import Database
 from registry.errors import RefusedError
 from registry.pins.proposals import Proposals
 from registry.services import Services
-from tests.registry.living import WHO, Living, living
+from tests.registry.living import WHO, Living, confirmed, living
 from tests.registry.make import Device, ec_key, public
 from tests.registry.test_api import STATUS, error
 from tests.trust.pin_acts import NOW, utc
@@ -162,7 +162,7 @@ def test_acts_and_their_refusals(site: Living, api: Api) -> None:
 
 def test_a_scrapped_device_is_shown_as_scrapped_to_stations_too(site: Living, api: Api) -> None:
     device = site.device(active=False)
-    post(api, device, "/scrap", act=shape(site.act(device, "scrap", WHO["quinn"], was="provisional")))
+    site.acts.do(device.device_id, "scrap", site.act(device, "scrap", WHO["quinn"], was="provisional"), confirmed)
     assert api.ask("GET", f"/v1/pins/{device.device_id}").json()["state"] == "scrapped"
     record = site.pins.find(device.device_id)
     assert record is not None
@@ -286,6 +286,14 @@ def test_a_station_brings_devices_of_its_own_orders(site: Living, api: Api) -> N
     assert error(others.ask("GET", f"/v1/orders/{order}/revocations/first")) == (403, "not-authorised")
     assert post(own, device, "/scrap", act=scrap).json()["state"] == "scrapped"
     assert len(own.ask("GET", f"/v1/orders/{order}/revocations/first").json()["revocations"]) == 1
+
+
+@pytest.mark.parametrize("what", ["challenge", "authorisations", "repin", "scrap", "revoke", "unscrap"])
+def test_what_people_bring_wants_a_second_factor_just_given(site: Living, api: Api, what: str) -> None:
+    device = site.device()
+    stale = api.by(replace(LEAD, second_factor=False))
+    assert error(post(stale, device, f"/{what}", act={})) == (401, "second-factor-needed")
+    assert post(api, device, f"/{what}", nothing=1).status_code != 401
 
 
 def test_support_can_propose_and_nothing_else(site: Living, api: Api) -> None:

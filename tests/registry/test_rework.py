@@ -17,6 +17,7 @@ from fixtures.device import Anchor, Service
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
 from registry.database import Database, sqlite_url
+from station.cloud.devices import ApproverCode
 from station.events import Verdict
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, WORD
@@ -339,12 +340,16 @@ def test_a_scrapped_unit_is_not_reworked(fresh: Fresh) -> None:
     assert benched.flash() == before
 
 
+def unasked() -> ApproverCode:
+    raise AssertionError("of a finished unit no code is asked")
+
+
 def test_scrap_is_done_once_and_found_done_again(fresh: Fresh) -> None:
     benched = fresh()
     act = benched.site.act(benched.device, "scrap")
     registry, trusted = benched.bench(act).registry, benched.site.made.trusted
     for before in (False, True):
-        found = asyncio.run(burned(registry, benched.device.device_id, act, trusted))
+        found = asyncio.run(burned(registry, benched.device.device_id, act, trusted, unasked))
         assert found == (benched.site.made.order.order_id, before)
     assert benched.site.read(benched.device).state == "scrapped"
 

@@ -30,7 +30,7 @@ from registry.tables import (
     revocations,
     signature_r,
 )
-from tests.registry.living import WHO, Living, living
+from tests.registry.living import WHO, Living, confirmed, living
 from tests.registry.make import Device, ec_key
 from tests.trust.pin_acts import NOW, utc
 from trust.rekey import Step
@@ -65,7 +65,7 @@ def fill(site: Living) -> tuple[str, ...]:
     site.repinned(now, third, ends_at=utc(NOW + timedelta(days=7)))
     site.acts.do(back.device_id, "scrap", site.act(back, "scrap"))
     site.acts.do(back.device_id, "unscrap", site.act(back, "unscrap", was="scrapped"))
-    site.acts.do(burned.device_id, "scrap", site.act(burned, "scrap", WHO["pia"], was="provisional"))
+    site.acts.do(burned.device_id, "scrap", site.act(burned, "scrap", WHO["pia"], was="provisional"), confirmed)
     opened = site.act(plain, "rekey", change="unlock", key_type="")
     request = AuthorisationRequest(act=opened, step=Step.UNLOCK, nonce="5a" * 32)
     site.acts.authorise(plain.device_id, request)
