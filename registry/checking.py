@@ -16,6 +16,7 @@ from sqlalchemy import Column, ColumnElement, Table, exists, func, or_, select
 from registry.checking_chunks import chunks
 from registry.checking_counts import order_count_findings, station_count_findings
 from registry.checking_leases import lease_findings, raise_findings
+from registry.checking_people import people_findings
 from registry.database import Database
 from registry.pins.finding import Finding
 from registry.pins.reading import judged
@@ -54,6 +55,7 @@ def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
         station_count_findings(database, trusted),
         lease_findings(database, trusted),
         raise_findings(database, trusted),
+        people_findings(database, trusted),
         _strays(database, reported_pins, _REPORTED, _in_a_lease(), "extra: no lease of this station covers it"),
     )
 
