@@ -6,7 +6,8 @@ through its routes' own functions, so that JSON goes both ways. Holds no asserti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fixtures.device import Anchor, Service
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
 from fixtures.families.smp.emulated import flash
@@ -23,14 +25,16 @@ from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
 from registry.access.caller import STATION_SCOPES, StationCaller
 from registry.access.guard import Heading
-from registry.database import Database
+from registry.database import Database, sqlite_url
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.routes import devices as routes
 from registry.routes.route import Asked
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.devices import Devices
 from station.events import ReworkEvent, ReworkFinished
+from station.jobs.counts import Tally
 from station.jobs.stamp import Stamp
+from station.jobs.store import JobStore
 from station.line import Clock
 from station.rework_bench import ReworkBench
 from station.reworking import attempted
@@ -44,6 +48,7 @@ from tests.trust.pin_acts import NOW, utc
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.pin_act import PinAct, body
+from trust.rekey import anchor_sha256
 from trust.root import CloudKeys, RegistryKeys
 from trust.root_file import parse, wrap
 from trust.statement import Event
@@ -129,6 +134,31 @@ class Memory:
 
     async def told_of(self, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
         return tuple(each for each in self.events if each.device_id == str(device) and each.kind in kinds)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """A station's real ledger, for reworks and scrap; each write is a point at which the station may die."""
+
+    store: JobStore
+    point: Callable[[str], Any]
+
+    async def note(self, event: Event) -> None:
+        with self.point(f"note {event.kind}"):
+            await self.store.note(event)
+
+    async def keep_paper(self, paper: Envelope) -> None:
+        with self.point("paper"):
+            await self.store.keep_paper(paper)
+
+    async def told_of(self, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
+        return await self.store.told_of(device, kinds)
+
+    async def devices_told_of(self, kind: str) -> frozenset[str]:
+        return await self.store.devices_told_of(kind)
+
+    async def scrapped_tally(self, order_id: str) -> Tally:
+        return await self.store.scrapped_tally(order_id)
 
 
 class Points:
@@ -220,3 +250,40 @@ class Benched:
             return await attempted(self.bench(act, **changes), slot)
         finally:
             slot._device.power_off()
+
+
+def another_anchor(benched: Benched) -> tuple[Anchor, str]:
+    """The order's keys at another address, and how an act names it."""
+    order = benched.site.made.order
+    sha256 = anchor_sha256(
+        cloud_key=order.cloud_key,
+        authority_key=order.authority_key,
+        service=order.service,
+        host="new.example",
+        port=5684,
+    )
+    service = Service(order.service)
+    anchor = Anchor(
+        cloud_key=order.cloud, authority_key=order.authority, service=service, host="new.example", port=5684
+    )
+    return anchor, sha256
+
+
+Fresh = Callable[[], Benched]
+
+
+@contextmanager
+def fresh_benches(directory: Path, migrated: bytes) -> Iterator[Fresh]:
+    """As many units as a test wants, each with a registry of its own."""
+    opened: list[Database] = []
+
+    def another() -> Benched:
+        place = directory / f"site-{len(opened)}"
+        place.mkdir()
+        (place / "registry.db").write_bytes(migrated)
+        opened.append(Database.open(sqlite_url(place / "registry.db")))
+        return Benched(site_with_signer(opened[-1], place), place)
+
+    yield another
+    for each in opened:
+        each.close()

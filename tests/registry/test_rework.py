@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from fixtures.device import Anchor, Service
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
+<<<<<<< HEAD
 from registry.database import Database, sqlite_url
 from station.cloud.devices import ApproverCode
+=======
+from registry.database import Database
+>>>>>>> 46ca39e (Tests: a new anchor, an open lock and a scrap are cut off at each call, over a real ledger)
 from station.events import Verdict
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, WORD
@@ -25,19 +28,17 @@ from station.rework_evidence import Asked, NewKey
 from station.reworking import Asked as Asking
 from station.reworking import burned, judged
 from station.usage import UsageError
-from tests.registry.benching import ENDS, Benched, KilledError, site_with_signer
+from tests.registry.benching import ENDS, Benched, Fresh, KilledError, another_anchor, fresh_benches, site_with_signer
 from tests.registry.living import WHO
 from tests.registry.make import public
 from tests.trust.people import approved_by, person
 from tests.trust.pin_acts import NOW, approved
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-from trust.rekey import anchor_sha256
 
 pytestmark = pytest.mark.timeout(60)
 GOOD = frozenset({"active", "expiring"})
 KNOWN = GOOD | {"ended"}
-Fresh = Callable[[], Benched]
 
 
 @pytest.fixture
@@ -48,18 +49,8 @@ def benched(database: Database, tmp_path: Path) -> Benched:
 @pytest.fixture
 def fresh(tmp_path: Path, migrated: bytes) -> Iterator[Fresh]:
     """As many units as a test wants, each with a registry of its own."""
-    opened: list[Database] = []
-
-    def another() -> Benched:
-        directory = tmp_path / f"site-{len(opened)}"
-        directory.mkdir()
-        (directory / "registry.db").write_bytes(migrated)
-        opened.append(Database.open(sqlite_url(directory / "registry.db")))
-        return Benched(site_with_signer(opened[-1], directory), directory)
-
-    yield another
-    for each in opened:
-        each.close()
+    with fresh_benches(tmp_path, migrated) as another:
+        yield another
 
 
 def fingerprint_of(private: bytes) -> str:
@@ -214,21 +205,7 @@ def test_a_story_that_commits_before_it_pins_is_caught(fresh: Fresh, monkeypatch
 
 def test_a_new_anchor_and_an_open_lock(fresh: Fresh) -> None:
     benched = fresh()
-    order = benched.site.made.order
-    anchor = Anchor(
-        cloud_key=order.cloud,
-        authority_key=order.authority,
-        service=Service(order.service),
-        host="new.example",
-        port=5684,
-    )
-    sha256 = anchor_sha256(
-        cloud_key=order.cloud_key,
-        authority_key=order.authority_key,
-        service=order.service,
-        host="new.example",
-        port=5684,
-    )
+    anchor, sha256 = another_anchor(benched)
     act = benched.site.act(benched.device, "rekey", change="new-anchor", key_type="", anchor_sha256=sha256)
     for already in (False, True):
         done = asyncio.run(benched.rework(act, anchor=anchor))
@@ -330,12 +307,15 @@ def test_another_unit_in_the_slot_is_left_alone(fresh: Fresh) -> None:
     assert benched.flash() == held
 
 
-def test_a_scrapped_unit_is_not_reworked(fresh: Fresh) -> None:
+@pytest.mark.parametrize("change", ["new-key", "unlock", "new-anchor"])
+def test_a_scrapped_unit_is_not_reworked(fresh: Fresh, change: str) -> None:
     benched = fresh()
-    act = benched.site.act(benched.device, "rekey")
+    anchor, sha256 = another_anchor(benched) if change == "new-anchor" else (None, "")
+    key_type = "ec-p256" if change == "new-key" else ""
+    act = benched.site.act(benched.device, "rekey", change=change, key_type=key_type, anchor_sha256=sha256)
     benched.site.acts.do(benched.device.device_id, "scrap", benched.site.act(benched.device, "scrap"))
     before = benched.flash()
-    done = asyncio.run(benched.rework(act))
+    done = asyncio.run(benched.rework(act, anchor=anchor))
     assert (done.verdict, done.code, done.exit_code) == (Verdict.QUARANTINE, "device-scrapped", 3), done
     assert benched.flash() == before
 
