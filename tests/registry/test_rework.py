@@ -15,12 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
-<<<<<<< HEAD
-from registry.database import Database, sqlite_url
-from station.cloud.devices import ApproverCode
-=======
 from registry.database import Database
->>>>>>> 46ca39e (Tests: a new anchor, an open lock and a scrap are cut off at each call, over a real ledger)
+from station.cloud.devices import ApproverCode
 from station.events import Verdict
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, WORD
