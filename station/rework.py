@@ -49,14 +49,13 @@ class Rework:
 
     async def run(self) -> Reworked:
         """From the unit in its slot to what the act wants. Raises a Fault; running again is safe."""
-        met = await self.meet()
+        asked = await self.ask(await self.meet())
         match self.bench.wanted.change:
             case "new-anchor":
-                return await self.new_anchor(met)
+                return await self.new_anchor(asked.met)
             case "unlock":
-                return await self.unlock(met)
+                return await self.unlock(asked.met)
             case _:
-                asked = await self.ask(met)
                 new = await self.make_key(asked)
                 pinned = await self.pin(new)
                 # — from here on the registry takes both keys, or the new one alone, as the act says —

@@ -29,7 +29,7 @@ from station.plan import chosen, load_order, load_slots, named_slots
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, ReworkBench
 from station.rework_evidence import Reworked
-from station.scrapping import carry_scrap
+from station.scrap import ScrapBench, Scrapped, put_through
 from station.unit import Unit
 from station.usage import UsageError
 from station.wiring import Desk
@@ -114,8 +114,8 @@ async def attempted(bench: ReworkBench, slot: Slot) -> ReworkFinished:
     return finished
 
 
-async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> tuple[str, bool]:
-    """Have the device's id burned, and this station's signer told; its order, and whether it was burned before.
+async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> Scrapped:
+    """Have the device's id burned, and this station's signer told.
 
     `code` is asked of the approver where one is enough, once it is known that the act is still to be done. UsageError
     when the registry does not take it.
@@ -125,8 +125,11 @@ async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> tuple[str, bo
         judged(act, asked, desk.root, "scrap")
         cloud = wiring.open_cloud(desk.config, desk.root, desk.signer)
         try:
-            order_id, before = await burned(Devices(cloud), asked.device, act, desk.root, code)
-            await carry_scrap((await desk.signer.status()).orders, desk.signer, cloud, desk.root, desk.store)
+            bench = ScrapBench(
+                device=asked.device, act=act, root=desk.root, registry=cloud, signer=desk.signer, ledger=desk.store,
+                stamp=wiring.stamp_of(desk.config, desk.root),
+            )  # fmt: skip
+            done = await put_through(bench, lambda: burned(Devices(cloud), asked.device, act, desk.root, code))
         except LEAF_ERRORS as error:
             if isinstance(error, CloudRefusedError) and error.code in REFUSES_PERSON:
                 raise UsageError(f"{error.code.value}: {printable(str(error), _SHOWN)}") from error
@@ -134,7 +137,7 @@ async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> tuple[str, bo
         finally:
             await cloud.close()
         await publish(desk.root, desk.signer, desk.store)
-        return order_id, before
+        return done
 
 
 async def burned(

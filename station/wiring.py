@@ -79,7 +79,7 @@ async def open_floor(
         await take_up_root(store, plan.root, stamp_of(plan.config, plan.root))
         await admitted_order(plan.order, signer, store)
         await keep_leased(status, signer, cloud, plan.root, store)
-        await carry_scrap(status.orders, signer, cloud, plan.root, store)
+        await carry_scrap(status.orders, signer, cloud, plan.root, store, stamp=stamp_of(plan.config, plan.root))
         await keep_roster(cloud, plan.root, store, stamp_of(plan.config, plan.root), plan.paths.database)
         await require_no_surplus(status.orders, store, await pins_on_record(store))
         voice, stop = Voice(), StopSwitch()

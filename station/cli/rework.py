@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from station.cloud.devices import ApproverCode
     from station.events import ReworkEvent, ReworkFinished
     from station.reworking import Asked
+    from station.scrap import Scrapped
     from station.scrap_proposal import Proposed
     from trust.identity import DeviceId
 
@@ -28,6 +29,12 @@ _WORDS = {
     "pinned": "the new key is pinned", "committed": "the new key is in use", "anchored": "the new anchor is in flash",
     "unlocked": "the unit is open", "verified": "the same after a power cycle", "old-key-ended": "the old key",
 }  # fmt: skip
+
+_KNOWS = {
+    "told": "this station's signer is told: it signs nothing more for this device",
+    "not-its-order": "its order is none of this station's signer's: whoever works under it tells their signer",
+    "not-told": "this station's signer was NOT told: {why}; when that is mended, begin a batch or repeat this",
+}
 
 
 @click.command(short_help="Give a finished unit another key or anchor, or open it.")
@@ -80,16 +87,24 @@ def scrap(device_id: str, act_file: Path | None, reason: str | None, config_file
     device = parsed(device_id)
     if (act_file is None) == (reason is None):
         raise UsageError("give the approved act (--act FILE), or a reason to propose it (--reason TEXT)")
+    done: Scrapped | None = None
     if act_file is not None:
-        order, before = asyncio.run(_scrap(Asked(config_file=config_file, device=device, act_file=act_file)))
-        said = {"device_id": str(device), "order_id": order, "state": "scrapped", "before": before}
-        words = f"{'scrapped before' if before else 'scrapped'}: device {device} of order {order}; its id is burned"
+        done = asyncio.run(_scrap(Asked(config_file=config_file, device=device, act_file=act_file)))
+        said = {
+            "device_id": str(device), "order_id": done.order_id, "state": "scrapped", "before": done.before,
+            "signer": done.signer,
+        }  # fmt: skip
+        when = "scrapped before" if done.before else "scrapped"
+        words = f"{when}: device {device} of order {done.order_id}; its id is burned"
+        note(_KNOWS[done.signer].format(why=done.why))
     else:
         found = asyncio.run(_propose(config_file, device, str(reason)))
         said = {"device_id": str(device), "state": found.state, "proposal": found.proposal, "next": found.next}
         words = f"proposed: {found.proposal}. Nothing is scrapped yet"
         note(f"next: {found.next}")
     data(msgspec.json.encode(said).decode() if jsonl else words)
+    if done is not None:
+        sys.exit(done.exit_code)
 
 
 def parsed(device_id: str) -> DeviceId:
@@ -131,7 +146,7 @@ async def _rework(asked: Asked, told: object) -> ReworkFinished:
     return await reworking.rework(asked, told)  # type: ignore[arg-type]  # one of the two above
 
 
-async def _scrap(asked: Asked) -> tuple[str, bool]:
+async def _scrap(asked: Asked) -> Scrapped:
     from station import reworking  # noqa: PLC0415 - keeps --help fast
 
     return await reworking.scrap(asked, _approver)

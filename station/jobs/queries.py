@@ -266,6 +266,12 @@ def last_event(connection: Connection, kind: str) -> Event | None:
     return None if entry is None else read(Envelope.from_json(entry), Event)
 
 
+def devices_told_of(connection: Connection, kind: str) -> frozenset[str]:
+    """The devices that an event of this kind, of no order, is about."""
+    query = select(EventRow.device_id).where(EventRow.order_id == "", EventRow.kind == kind)
+    return frozenset(connection.execute(query).scalars())
+
+
 def told_of(connection: Connection, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
     """Events of these kinds about a device that belong to no order, in log order."""
     query = (

@@ -63,6 +63,10 @@ class JobStore:
         """Events of these kinds about a device that belong to no order, oldest first."""
         return await self._ledger.read(lambda connection: queries.told_of(connection, device, kinds))
 
+    async def devices_told_of(self, kind: str) -> frozenset[str]:
+        """The ids of the devices that an event of this kind, of no order, is about."""
+        return await self._ledger.read(lambda connection: queries.devices_told_of(connection, kind))
+
     async def order(self, order_id: str) -> Envelope | None:
         """The envelope of an order this station worked under."""
         return await self._ledger.read(lambda connection: queries.order(connection, order_id))

@@ -30,7 +30,7 @@ from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.routes import devices as routes
 from registry.routes.route import Asked
 from station.cloud import CloudRefusedError, CloudUnreachableError
-from station.cloud.devices import Devices
+from station.cloud.devices import ApproverCode, Devices
 from station.events import ReworkEvent, ReworkFinished
 from station.jobs.counts import Tally
 from station.jobs.stamp import Stamp
@@ -267,6 +267,11 @@ def another_anchor(benched: Benched) -> tuple[Anchor, str]:
         cloud_key=order.cloud, authority_key=order.authority, service=service, host="new.example", port=5684
     )
     return anchor, sha256
+
+
+def unasked() -> ApproverCode:
+    """For a unit that was finished."""
+    raise AssertionError("of a finished unit no code is asked")
 
 
 Fresh = Callable[[], Benched]

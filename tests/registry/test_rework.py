@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
 from registry.database import Database
-from station.cloud.devices import ApproverCode
 from station.events import Verdict
 from station.rework import Rework
 from station.rework_bench import BEGAN, ENDED, WORD
@@ -24,7 +23,16 @@ from station.rework_evidence import Asked, NewKey
 from station.reworking import Asked as Asking
 from station.reworking import burned, judged
 from station.usage import UsageError
-from tests.registry.benching import ENDS, Benched, Fresh, KilledError, another_anchor, fresh_benches, site_with_signer
+from tests.registry.benching import (
+    ENDS,
+    Benched,
+    Fresh,
+    KilledError,
+    another_anchor,
+    fresh_benches,
+    site_with_signer,
+    unasked,
+)
 from tests.registry.living import WHO
 from tests.registry.make import public
 from tests.trust.people import approved_by, person
@@ -314,10 +322,6 @@ def test_a_scrapped_unit_is_not_reworked(fresh: Fresh, change: str) -> None:
     done = asyncio.run(benched.rework(act, anchor=anchor))
     assert (done.verdict, done.code, done.exit_code) == (Verdict.QUARANTINE, "device-scrapped", 3), done
     assert benched.flash() == before
-
-
-def unasked() -> ApproverCode:
-    raise AssertionError("of a finished unit no code is asked")
 
 
 def test_scrap_is_done_once_and_found_done_again(fresh: Fresh) -> None:

@@ -28,7 +28,7 @@ from station.scrap import BEGAN, ENDED, ScrapBench, Scrapped, put_through
 from station.scrapping import TOLD, carry_scrap
 from tests.hsm.local_signer import FactoryVerbs, make_factory
 from tests.hsm.software_token import SoftwareToken
-from tests.registry.benching import Benched, Fresh, KilledError, Ledger, Registry, fresh_benches
+from tests.registry.benching import Benched, Fresh, KilledError, Ledger, Registry, fresh_benches, unasked
 from tests.station import ledgerkit as kit
 from trust.dsse import Envelope
 from trust.statement import Event
@@ -101,7 +101,7 @@ class Case:
         )  # fmt: skip
         asks = Devices(Registry(site, self.benched.points))
         try:
-            return await put_through(bench, lambda: burned(asks, device, self.act, site.made.trusted))
+            return await put_through(bench, lambda: burned(asks, device, self.act, site.made.trusted, unasked))
         except (CloudUnreachableError, CloudRefusedError) as error:
             raise classify(error) from error
         finally:

@@ -11,11 +11,14 @@ import pytest
 
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.faults import Fault
-from station.scrapping import Carried, carry_scrap
+from station.jobs.counts import Tally
+from station.jobs.stamp import Stamp
+from station.scrapping import TOLD, Carried, carry_scrap
 from tests.hsm.floor import Device
 from tests.hsm.leased import Leased
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.statement import Event
 
 
 @dataclass(slots=True)
@@ -25,6 +28,8 @@ class Told:
     pages: list[tuple[Envelope, ...]]
     raises: Exception | None = None
     events: list[tuple[str, str]] = field(default_factory=list)
+    knows: set[str] = field(default_factory=set)
+    finished: int = 0
 
     async def scrapped(self, order_sha256: str, page: str) -> tuple[tuple[Envelope, ...], str | None]:
         if self.raises is not None:
@@ -34,6 +39,18 @@ class Told:
 
     async def keep_paper(self, paper: Envelope) -> None:
         self.events.append(("kept", paper.payload_sha256))
+
+    async def note(self, event: Event) -> None:
+        assert event.kind == TOLD
+        self.events.append(("noted", event.details["revocation_sha256"]))
+        self.knows.add(event.device_id)
+
+    async def devices_told_of(self, kind: str) -> frozenset[str]:
+        assert kind == TOLD
+        return frozenset(self.knows)
+
+    async def scrapped_tally(self, order_id: str) -> Tally:
+        return Tally(active=self.finished)
 
 
 @dataclass(slots=True)
@@ -56,7 +73,8 @@ def plant(tmp_path: Path) -> Leased:
 def carry(plant: Leased, told: Told) -> Carried:
     signer: Any = Taking(told, plant.factory)
     orders = plant.factory.status().orders
-    return asyncio.run(carry_scrap(orders, signer, told, plant.trusted, told))
+    stamp = Stamp(station="st-01", environment="demo", root_sha256=plant.trusted.sha256)
+    return asyncio.run(carry_scrap(orders, signer, told, plant.trusted, told, stamp=stamp))
 
 
 def test_every_page_is_on_record_before_the_signer_knows_it(plant: Leased) -> None:
@@ -67,10 +85,16 @@ def test_every_page_is_on_record_before_the_signer_knows_it(plant: Leased) -> No
         plant.pin(floor, each)
     papers = [plant.revocation(floor, each) for each in devices]
     told = Told([(papers[0], papers[1]), (papers[2],)])
-    for _ in range(2):  # again, as after a crash
+    for _ in range(2):
         carry(plant, told)
-    wanted = [(what, each.payload_sha256) for each in papers for what in ("kept", "told")]
-    assert told.events == wanted * 2
+    wanted = [(what, each.payload_sha256) for each in papers for what in ("kept", "told", "noted")]
+    assert told.events == wanted, "what was told is not told again"
+    told.finished = 1
+    carry(plant, told)
+    again = [(what, each.payload_sha256) for each in papers for what in ("kept", "told")]
+    assert told.events == wanted + again, (
+        "the signer has counted fewer out than the ledger: it was put back from a copy"
+    )
     assert all(plant.factory.signatory.counters.scrapped(str(each.device_id)) for each in devices)
 
 
@@ -87,7 +111,7 @@ def test_a_revocation_of_others_or_of_a_key_stops_the_line_and_only_itself_is_no
     with pytest.raises(Fault) as caught:
         carry(plant, told)
     assert (caught.value.code, told.events) == (
-        "registry-wrong", [("kept", good.payload_sha256), ("told", good.payload_sha256)],
+        "registry-wrong", [(what, good.payload_sha256) for what in ("kept", "told", "noted")],
     )  # fmt: skip
 
 
@@ -114,6 +138,25 @@ def test_a_revocation_that_the_signer_does_not_take_keeps_no_other_from_it(plant
     assert why.startswith(str(device.device_id))
     assert plant.factory.signatory.counters.scrapped(str(after.device_id))
     assert ("kept", far.payload_sha256) in told.events
+    assert str(device.device_id) not in told.knows, "it is told again before the next batch"
+
+
+def test_there_is_no_last_page_but_the_registrys_and_none_comes_again(plant: Leased) -> None:
+    floor = plant.floor(plant.order())
+    plant.renew()
+    device = Device()
+    plant.pin(floor, device)
+    told = Told([*(() for _ in range(1500)), (plant.revocation(floor, device),)])
+    carry(plant, told)
+    assert plant.factory.signatory.counters.scrapped(str(device.device_id))
+
+    class Turning(Told):
+        async def scrapped(self, order_sha256: str, page: str) -> tuple[tuple[Envelope, ...], str | None]:
+            return (), "ab" * 32 if page == "cd" * 32 else "cd" * 32
+
+    with pytest.raises(Fault) as caught:
+        carry(plant, Turning([]))
+    assert caught.value.code == "registry-wrong"
 
 
 def test_a_registry_that_is_away_or_knows_no_such_order_stops_no_line(plant: Leased) -> None:
