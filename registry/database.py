@@ -56,15 +56,16 @@ class Database:
     _reading: Mapping[str, str | bool]
 
     @classmethod
-    def open(cls, url: str) -> Database:
+    def open(cls, url: str, *, patient: bool = False) -> Database:
         """By SQLAlchemy URL; DatabaseError for one that cannot be.
 
-        Opens no connection yet; a SQLite file that is missing is made at the first one.
+        Opens no connection yet; a SQLite file that is missing is made at the first one. `patient`: for the console's
+        long work, whose statements may take as long as they take; whoever serves tells its clients sooner.
         """
         parsed = _parsed(url)
         if parsed.get_backend_name() != "sqlite":
-            return cls(postgres.make_engine(parsed), None, _ONE_VIEW)
-        engine = create_engine(parsed, pool_size=8, max_overflow=0)
+            return cls(postgres.make_engine(parsed, patient=patient), None, _ONE_VIEW)
+        engine = create_engine(parsed, pool_size=8, max_overflow=0, hide_parameters=True)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", begin)
         # In rollback mode a reader holds up the commit, and a commit the readers. On a lock threads queue for
@@ -102,21 +103,27 @@ class Database:
         with self._turn or nullcontext(), self.engine.connect().execution_options(**self._reading) as connection:
             yield connection
 
+    def require_answer(self) -> None:
+        """Raise DatabaseError if the database does not answer, or its server is not fit. Costs nobody anything."""
+        self._ask("SELECT count(*) FROM sqlite_schema" if self._is_file else "SELECT 1")
+
     def quick_check(self) -> None:
-        """Raise DatabaseError if the database does not answer, its server is not fit, or its SQLite file is damaged."""
-        sqlite = self.engine.dialect.name == "sqlite"
+        """As `require_answer`, and if a SQLite file is damaged: reads all of it, and keeps others from committing."""
+        if not self._is_file:
+            self.require_answer()
+        elif (found := self._ask("PRAGMA quick_check")) != "ok":
+            raise DatabaseError(f"the database is damaged ({found}): stop, keep the file, restore the last backup")
+
+    def _ask(self, question: str) -> object:
         try:
             with self.read() as connection:
-                found = connection.exec_driver_sql("PRAGMA quick_check" if sqlite else "SELECT 'ok'").scalars().first()
+                return connection.exec_driver_sql(question).scalars().first()
         except DBAPIError as error:
-            if not sqlite:
-                said = failures.first_line(error)
-                raise DatabaseError(
-                    f"the database cannot be reached ({said}): start its server, or correct `database`"
-                ) from error
-            found = str(error.orig)
-        if found != "ok":
-            raise DatabaseError(f"the database is damaged ({found}): stop, keep the file, restore the last backup")
+            raise DatabaseError(failures.told(error)) from error
+
+    @property
+    def _is_file(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
     def close(self) -> None:
         """Close all connections."""

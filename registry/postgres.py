@@ -10,6 +10,7 @@ import ipaddress
 import os
 import select
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -27,13 +28,18 @@ _ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
     {
         "connect_timeout": 5,  # s, for each machine that the URL names
         "tcp_user_timeout": 10_000,  # ms: what was sent and not acknowledged for so long is lost
+        # s: who waits for an answer has sent everything, and hears nothing of a machine that is gone unless it asks
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
         "client_encoding": "utf8",
         "application_name": "station-registry",
     }
 )
-_SESSION: Final = (
-    "SET statement_timeout = '7s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '20s'"
-)
+_SESSION: Final = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '20s'; "
+_SERVING: Final = f"{_SESSION}SET statement_timeout = '7s'"
+_PATIENT: Final = f"{_SESSION}SET statement_timeout = 0"
 _ASK: Final = """
     SELECT current_setting('server_version_num')::int / 10000, current_setting('fsync'),
         current_setting('full_page_writes'), current_setting('data_checksums'), pg_is_in_recovery(),
@@ -50,12 +56,23 @@ _WARNED = "keystation_not_replicated"
 _DATABASE = "createdb --owner OWNER --encoding UTF8 --locale C --template template0 NAME"
 
 
-def make_engine(url: URL) -> Engine:
-    """The engine; DatabaseError for a URL that no registry may use. Opens no connection yet."""
+def make_engine(url: URL, *, patient: bool) -> Engine:
+    """The engine; DatabaseError for a URL that no registry may use. Opens no connection yet.
+
+    `patient`: a statement may take as long as it takes, as a migration's may with a million devices.
+    """
     _require_safe(url)
-    engine = create_engine(url, pool_size=_POOL, max_overflow=0, pool_timeout=_WAIT_S, connect_args={**_ARGUMENTS})
-    event.listen(engine, "do_connect", lambda _dialect, _entry, given, named: bounded.connect(*given, **named))
-    event.listen(engine, "connect", _begin_session)
+    engine = create_engine(
+        url,
+        pool_size=_POOL,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        hide_parameters=True,  # of a statement that failed: an error's text may be shown
+        connect_args={**_ARGUMENTS},
+    )
+    if not patient:
+        event.listen(engine, "do_connect", lambda _dialect, _entry, given, named: bounded.connect(*given, **named))
+    event.listen(engine, "connect", partial(_begin_session, _PATIENT if patient else _SERVING))
     event.listen(engine, "checkout", _require_alive)
     event.listen(engine, "handle_error", _gone_if_read_only)
     return engine
@@ -137,14 +154,14 @@ def _is_here(host: str) -> bool:
         return False
 
 
-def _begin_session(dbapi: Any, _entry: object) -> None:
+def _begin_session(limits: str, dbapi: Any, _entry: object) -> None:
     """Ask the server what it is, and bound how long anything of ours may take; DatabaseError closes the connection."""
     dbapi.autocommit = True
     wrong = problem(dbapi.execute(_ASK).fetchone())
     if wrong is not None:
         dbapi.close()
         raise DatabaseError(f"the database server {wrong}")
-    dbapi.execute(_SESSION)
+    dbapi.execute(limits)
     dbapi.autocommit = False
     dbapi.add_notice_handler(lambda notice: _note(dbapi, notice))
 

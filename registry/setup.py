@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from registry import rights, schema
-from registry.failures import DatabaseError, first_line
+from registry.failures import STORE_FAILED, first_line, is_refused, told
 from registry.opening import opened
 from registry.postgres import role_of
 from registry.settings import FILE, Home, RegistryConfig, SetupError, dump
@@ -85,18 +85,24 @@ def migrate(home: Home, owner: str | None = None) -> None:
     registry needs, and no more.
     """
     previous = os.umask(0o077)
-    database = opened(owner or home.database_url)
+    database = opened(owner or home.database_url, patient=True)
     try:
         schema.upgrade(database)
         if owner is not None:
             rights.grant(database, role_of(home.database_url))
-    except DBAPIError as error:
-        raise SetupError(f"the database was not changed: {first_line(error)}: {_AS_OWNER}") from error
-    except DatabaseError as error:
-        raise SetupError(str(error)) from error
+    except STORE_FAILED as error:
+        raise SetupError(_unchanged(error)) from error
     finally:
         database.close()
         os.umask(previous)
+
+
+def _unchanged(error: Exception) -> str:
+    if isinstance(error, DBAPIError):
+        if is_refused(error):
+            return f"the database was not changed: {first_line(error)}: {_AS_OWNER}"
+        return f"the database was not changed: {told(error)}"
+    return told(error)
 
 
 def _refuse_existing(home: Home) -> None:

@@ -19,7 +19,7 @@ from registry.database import Database
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
-from registry.opening import open_database
+from registry.opening import open_to_serve
 from registry.orders.service import OrderService
 from registry.particle.door import with_particle
 from registry.particle.keeping import KeptProposals
@@ -30,7 +30,6 @@ from registry.pins.acts import ActService
 from registry.pins.batch import PinBatch
 from registry.pins.proposals import Proposals
 from registry.pins.service import PinService
-from registry.roots import take_up
 from registry.services import Services
 from registry.settings import FILE, Home, RegistryConfig, SetupError
 from registry.signing import Signing
@@ -74,12 +73,7 @@ def open_registry(
     require_own_root(home.config, trusted)
     require_certificate(home, trusted)
     require_signer(home, trusted, signer)
-    database = open_database(home)
-    try:
-        take_up(database, trusted)
-    except SetupError:
-        database.close()
-        raise
+    database = open_to_serve(home, trusted)
     status = StatusAnswer(
         registry=home.config.name,
         environment=home.config.environment,

@@ -1,21 +1,20 @@
 """`station-registry`: make, migrate, serve and look. Imports what a command needs inside it, so that `--help` is quick.
 
-Data on stdout, everything else on stderr. Exit codes: 0 done, 1 not known (`show`, `user`), 2 usage or set-up.
+Data on stdout, everything else on stderr. Exit codes: 0 done, 1 not known, 2 usage or set-up, 8 not verified.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from registry.cli.ending import SETUP, one_line
 from registry.cli.lazy import LazyGroup
 from trust.printable import printable
 
-_NOT_KNOWN, _SETUP, _INTERRUPTED = 1, 2, 130
+_INTERRUPTED = 130
 _PATH = click.Path(path_type=Path)
 _directory = click.option(
     "--dir", "directory", required=True, type=_PATH,
@@ -40,7 +39,7 @@ def cli() -> None:
     """The registry: what every station pins, kept once, answered with signed receipts.
 
     \b
-    Exit codes: 0 done · 1 the device has no pin (show), no such user (user), station (station)
+    Exit codes: 0 done · 1 the device has no pin (pin), no such user (user), station (station)
     2 usage, refused or set-up · 8 what is stored does not verify (check, pin)
     130 interrupted
     """
@@ -69,7 +68,7 @@ def init(
     from registry.settings import FILE, config_of  # noqa: PLC0415 - quick --help
     from registry.setup import make  # noqa: PLC0415
 
-    with _set_up():
+    with one_line():
         config = config_of(name=name, environment=environment, signer_socket=signer_socket, database=database)
         home = make(directory, config, host)
     click.echo(f"made {home.directory}: put {home.tls_certificate} into the trust root as tls_root", err=True)
@@ -92,7 +91,7 @@ def migrate(directory: Path, owner: str | None) -> None:
     from registry import setup  # noqa: PLC0415
     from registry.settings import Home  # noqa: PLC0415
 
-    with _set_up():
+    with one_line():
         setup.migrate(Home.load(directory), owner)
     click.echo("the database has this version's schema", err=True)
 
@@ -113,27 +112,10 @@ def serve(directory: Path, root: Path, host: str, port: int, metrics_port: int |
 
     diagnostics.set_up()
     telemetry = None if metrics_port is None else (metrics_host, metrics_port)
-    with _set_up():
+    with one_line():
         home = Home.load(directory)
         signer = ReceiptClient(home.signer_socket)
         run(home, root, signer, (host, port), lambda text: click.echo(text, err=True), telemetry=telemetry)
-
-
-@cli.command(short_help="What the registry holds about a device.")
-@_directory
-@click.option("--jsonl", is_flag=True, help="One JSON object, as the API answers a GET.")
-@click.argument("device")
-def show(directory: Path, device: str, *, jsonl: bool) -> None:
-    """What the registry holds about DEVICE (24 hex digits). Asks the database only."""
-    from registry.settings import Home  # noqa: PLC0415
-    from registry.showing import as_json, as_text, look_up  # noqa: PLC0415
-
-    with _set_up():
-        found = look_up(Home.load(directory), device)
-    if found is None:
-        click.echo(f"device {printable(device)} has no pin here", err=True)
-        sys.exit(_NOT_KNOWN)
-    click.echo(as_json(found) if jsonl else as_text(found))
 
 
 def main() -> None:
@@ -145,23 +127,11 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(_SETUP)
+        sys.exit(SETUP)
     except click.ClickException as error:
         context = getattr(error, "ctx", None) or click.Context(cli, info_name="station-registry")
         click.echo(
             printable(f"station-registry: {error.format_message().rstrip('.')}. Try: {context.command_path} --help"),
             err=True,
         )
-        sys.exit(_SETUP)
-
-
-@contextmanager
-def _set_up() -> Iterator[None]:
-    """Show what stands in the way as one line, and end with 2."""
-    from registry.settings import SetupError  # noqa: PLC0415
-
-    try:
-        yield
-    except SetupError as error:
-        click.echo(printable(f"station-registry: {error}"), err=True)
-        sys.exit(_SETUP)
+        sys.exit(SETUP)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
+from registry.cli.ending import FOUND, one_line
 from trust.printable import counted, printable
 
-_SETUP, _FOUND = 2, 8
 _PATH = click.Path(path_type=Path)
 
 
@@ -36,30 +37,22 @@ def check(directory: Path, root: Path, against: BinaryIO | None, *, jsonl: bool)
     """
     import msgspec  # noqa: PLC0415 - quick --help
 
-    from registry import checking  # noqa: PLC0415
+    from registry import checking  # noqa: PLC0415 - quick --help
     from registry.checking_receipts import gone  # noqa: PLC0415
     from registry.clock import utc_now  # noqa: PLC0415
     from registry.opening import open_database  # noqa: PLC0415
-    from registry.settings import Home, SetupError  # noqa: PLC0415
+    from registry.settings import Home  # noqa: PLC0415
     from registry.startup import load_root  # noqa: PLC0415
 
     began, number = time.monotonic(), 0
-    try:
-        trusted, database = load_root(root), open_database(Home.load(directory))
-    except SetupError as error:
-        click.echo(printable(f"station-registry: {error}"), err=True)
-        sys.exit(_SETUP)
-    devices = checking.devices(database)
-    compared = () if against is None else gone(database, against)
-    try:
-        for each in chain(checking.findings(database, trusted, utc_now()), compared):
-            number += 1
-            click.echo(msgspec.json.encode(each).decode() if jsonl else printable(str(each)))
-    except SetupError as error:
-        click.echo(printable(f"station-registry: {error}"), err=True)
-        sys.exit(_SETUP)
-    finally:
-        database.close()
+    with one_line():
+        trusted = load_root(root)
+        with closing(open_database(Home.load(directory), patient=True)) as database:
+            devices = checking.devices(database)
+            compared = () if against is None else gone(database, against)
+            for each in chain(checking.findings(database, trusted, utc_now()), compared):
+                number += 1
+                click.echo(msgspec.json.encode(each).decode() if jsonl else printable(str(each)))
     took = f"{counted(devices, 'device')} in {time.monotonic() - began:.1f} s"
     click.echo(f"{took}: {counted(number, 'finding') if number else 'nothing found'}", err=True)
-    sys.exit(_FOUND if number else 0)
+    sys.exit(FOUND if number else 0)

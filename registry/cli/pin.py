@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
+from registry.cli.ending import FOUND, NOT_KNOWN, end, one_line
 from trust.printable import printable
 
 if TYPE_CHECKING:
     from registry.pins.reading import Reading
 
-_NOT_KNOWN, _SETUP, _UNTRUSTED = 1, 2, 8
 _PATH = click.Path(path_type=Path)
 _directory = click.option("--dir", "directory", required=True, type=_PATH, help="The registry's directory.")
 _root = click.option("--root", required=True, type=_PATH, help="The trust root's file.")
@@ -43,7 +43,10 @@ def show(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
     if jsonl:
         click.echo(device_answer(found).decode())
         return
+    pin = found.papers.pin
     click.echo(f"device {found.device_id}: {found.state}")
+    emulated = ", emulated" if pin.declared.emulated else ""
+    click.echo(printable(f"order {pin.order_id} {pin.order_sha256}, station {pin.station}, job {pin.job}{emulated}"))
     for each in found.keys:
         until = "" if each.until is None else f", until {each.until}"
         click.echo(f"{each.state:<12} {each.key.fingerprint}  since {each.since}{until}")
@@ -77,27 +80,23 @@ def _read(directory: Path, root: Path, device: str) -> Reading:
     from registry.opening import open_database  # noqa: PLC0415
     from registry.pins.reading import UntrustedError, current  # noqa: PLC0415
     from registry.pins.rows import of_device  # noqa: PLC0415
-    from registry.settings import Home, SetupError  # noqa: PLC0415
+    from registry.settings import Home  # noqa: PLC0415
     from registry.startup import load_root  # noqa: PLC0415
     from trust.identity import DeviceId, IdentityError  # noqa: PLC0415
 
     try:
-        wanted, trusted = str(DeviceId.parse(device)), load_root(root)
-        database = open_database(Home.load(directory))
-        with database.read() as connection:
+        wanted = str(DeviceId.parse(device))
+    except IdentityError as error:
+        end(str(error))
+    with one_line():
+        trusted = load_root(root)
+        with closing(open_database(Home.load(directory))) as database, database.read() as connection:
             rows = of_device(connection, wanted)
-        database.close()
-        if rows is None:
-            _stop(f"device {wanted} has no pin here", _NOT_KNOWN)
+    if rows is None:
+        end(f"device {wanted} has no pin here", NOT_KNOWN)
+    try:
         return current(rows, trusted, utc_now())
-    except (SetupError, IdentityError) as error:
-        _stop(str(error), _SETUP)
     except UntrustedError as error:
         for each in error.findings:
             click.echo(printable(str(each)), err=True)
-        _stop("what is stored about this device does not verify: nothing of it is told", _UNTRUSTED)
-
-
-def _stop(text: str, code: int) -> NoReturn:
-    click.echo(printable(f"station-registry: {text}"), err=True)
-    sys.exit(code)
+        end("what is stored about this device does not verify: nothing of it is told", FOUND)

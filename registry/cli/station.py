@@ -6,20 +6,18 @@ A draft is a file for officers to approve (`station-signer root approve`): until
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from registry.cli.ending import NOT_KNOWN, one_line
 from trust.printable import printable
 
 if TYPE_CHECKING:
     from registry.stations import Station
     from trust.next_root import Draft
 
-_NOT_KNOWN, _SETUP = 1, 2
 _PATH = click.Path(path_type=Path)
 _SHOWN = 16  # digits of a fingerprint in a table
 _root = click.option("--root", "file", required=True, type=_PATH, help="The trust root's file.")
@@ -43,7 +41,7 @@ def list_stations(file: Path, *, jsonl: bool) -> None:
     """All stations that any version of the root has named."""
     from registry.stations import stations  # noqa: PLC0415 - quick --help
 
-    with _set_up():
+    with one_line():
         found = stations(file)
     for each in found:
         text = f"{each.name:<24} {_standing(each):<28} client key {each.fingerprints['client'][:_SHOWN]}"
@@ -58,11 +56,11 @@ def show(file: Path, name: str, *, jsonl: bool) -> None:
     """Station NAME: its keys by purpose, and in which versions of the root they changed."""
     from registry.stations import stations  # noqa: PLC0415 - quick --help
 
-    with _set_up():
+    with one_line():
         found = next((each for each in stations(file) if each.name == name), None)
     if found is None:
         click.echo(f"no version of this trust root names station {printable(name)}", err=True)
-        sys.exit(_NOT_KNOWN)
+        sys.exit(NOT_KNOWN)
     if jsonl:
         click.echo(_json(found))
         return
@@ -81,7 +79,7 @@ def enrol(file: Path, name: str, public: Path, out: Path, *, replace_keys: bool)
     """Draft the next version of the root, which names station NAME. Officers approve it."""
     from registry.stations import enrol as draft  # noqa: PLC0415 - quick --help
 
-    with _set_up():
+    with one_line():
         made = draft(file, name, public, out, instead=replace_keys)
     _drafted(made, out)
 
@@ -97,7 +95,7 @@ def revoke(file: Path, name: str, out: Path) -> None:
     """
     from registry.stations import revoke as draft  # noqa: PLC0415 - quick --help
 
-    with _set_up():
+    with one_line():
         made = draft(file, name, out)
     _drafted(made, out)
 
@@ -120,15 +118,3 @@ def _json(each: Station) -> str:
 
     told = {"station": each.name, "since": each.since, "until": each.until, "changed": each.changed}
     return json.dumps({**told, "keys": each.fingerprints})
-
-
-@contextmanager
-def _set_up() -> Iterator[None]:
-    """Show what stands in the way as one line, and end with 2."""
-    from registry.settings import SetupError  # noqa: PLC0415
-
-    try:
-        yield
-    except SetupError as error:
-        click.echo(printable(f"station-registry: {error}"), err=True)
-        sys.exit(_SETUP)

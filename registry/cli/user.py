@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from registry.access.caller import Role, Scope
-from trust.printable import printable
+from registry.cli.ending import NOT_KNOWN, SETUP, end, one_line
 
 if TYPE_CHECKING:
     from registry.people.accounts import Made
     from registry.people.service import People
     from registry.people.store import State
 
-_NOT_KNOWN, _SETUP = 1, 2
 _directory = click.option(
     "--dir", "directory", required=True, type=click.Path(path_type=Path), help="The registry's directory."
 )
@@ -186,20 +185,16 @@ def _people(directory: Path) -> Iterator[People]:
     from registry.errors import RefusedError  # noqa: PLC0415
     from registry.opening import open_database  # noqa: PLC0415
     from registry.people.service import People, issuer_of  # noqa: PLC0415
-    from registry.settings import Home, SetupError  # noqa: PLC0415
+    from registry.settings import Home  # noqa: PLC0415
     from trust.codes import Code  # noqa: PLC0415
 
-    try:
+    with one_line():
         home = Home.load(directory)
-        database = open_database(home)
-    except SetupError as error:
-        _end(str(error), _SETUP)
-    try:
-        yield People.over(database, issuer_of(home.config.environment, home.config.name))
-    except RefusedError as error:
-        _end(str(error), _NOT_KNOWN if error.code is Code.USER_UNKNOWN else _SETUP)
-    finally:
-        database.close()
+        with closing(open_database(home)) as database:
+            try:
+                yield People.over(database, issuer_of(home.config.environment, home.config.name))
+            except RefusedError as error:
+                end(str(error), NOT_KNOWN if error.code is Code.USER_UNKNOWN else SETUP)
 
 
 def _scanned() -> str:
@@ -208,11 +203,6 @@ def _scanned() -> str:
     if not text.strip():
         raise click.UsageError("no badge was read: scan it, or give its text on stdin")
     return str(text).strip()
-
-
-def _end(text: str, code: int) -> NoReturn:
-    click.echo(printable(f"station-registry: {text}"), err=True)
-    sys.exit(code)
 
 
 def _show_made(made: Made, *, jsonl: bool) -> None:

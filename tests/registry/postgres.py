@@ -127,7 +127,10 @@ class Server:
 
     def connect(self, database: str = "postgres", user: str = OWNER) -> psycopg.Connection[tuple[object, ...]]:
         """A connection that commits each statement."""
-        return psycopg.connect(host=str(self.directory), dbname=database, user=user, autocommit=True, connect_timeout=5)
+        port = self.settings.get("port", "5432")
+        return psycopg.connect(
+            host=str(self.directory), port=port, dbname=database, user=user, autocommit=True, connect_timeout=5
+        )
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         with self.connect(database) as connection:
@@ -135,7 +138,7 @@ class Server:
             return found.fetchall() if found.description else []
 
     def url(self, database: str, user: str = OWNER) -> str:
-        return f"postgresql+psycopg://{user}@/{database}?host={self.directory}"
+        return f"postgresql+psycopg://{user}@/{database}?host={self.directory}&port={self.settings.get('port', 5432)}"
 
     def empty(self, like: str = "template0") -> str:
         """The name of a new database: wholly empty, or a copy of one that nobody is connected to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import resource
 import signal
 import socket
@@ -14,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -180,23 +178,6 @@ def test_what_was_acknowledged_survives_kill_9(own: Plant) -> None:
     assert 30 <= len(acknowledged) < 60
 
 
-def test_show_is_what_the_api_would_say(plant: Plant) -> None:
-    device = Device()
-    record = pin_all(plant, [device], [plant.made.pin(device)])[0]
-    argv = ("show", "--dir", plant.directory)
-    text = program(*argv, str(device.device_id))
-    assert text.returncode == 0 and "receipt signed" in text.stdout
-    assert re.search(r"^state +provisional$", text.stdout, re.MULTILINE)
-    line = inside(*argv, "--jsonl", str(device.device_id)).stdout
-    assert line.count("\n") == 1
-    shown = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    assert bytes(shown["statement"]) == record.statement.to_json()
-    assert bytes(shown["receipt"]) == record.receipt.to_json()
-    unknown = inside(*argv, "ab" * 12)
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert inside(*argv, "nonsense").exit_code == 2
-
-
 def test_serve_without_its_signer_refuses_with_the_remedy(tmp_path: Path) -> None:
     plant = make_plant(tmp_path)
     found = program("serve", "--dir", plant.directory, "--root", plant.root_file, "--port", "0")
@@ -214,7 +195,7 @@ def test_an_address_that_is_taken_is_refused_with_the_remedy(plant: Plant, own: 
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["serve", "--help"], ["init", "--help"], ["migrate", "--help"], ["show", "--help"]]
+    "argv", [["--help"], ["serve", "--help"], ["init", "--help"], ["migrate", "--help"], ["pin", "show", "--help"]]
 )
 def test_help_is_complete_and_quick(argv: list[str]) -> None:
     """0.3 s of processor time: what one waits for on a machine that has nothing else to do."""
@@ -229,6 +210,6 @@ def test_migrate_makes_what_is_missing(tmp_path: Path) -> None:
     plant = make_plant(tmp_path)
     argv = ("--dir", plant.directory)
     (plant.directory / "registry.db").unlink()
-    assert inside("show", *argv, "ab" * 12).exit_code == 2
+    assert inside("user", "list", *argv).exit_code == 2
     assert inside("migrate", *argv).exit_code == 0
-    assert inside("show", *argv, "ab" * 12).exit_code == 1
+    assert inside("user", "list", *argv).exit_code == 0
