@@ -6,14 +6,15 @@ for it. What is written meanwhile is looked at or not. Never mends anything, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Table, exists, func, or_, select
+from sqlalchemy import Column, Table, func, select
 
-from registry.checking_chunks import chunks
+from registry.checking_chunks import chunks, pages
 from registry.checking_counts import order_count_findings, station_count_findings
 from registry.checking_leases import lease_findings, raise_findings
 from registry.checking_people import people_findings
@@ -41,7 +42,19 @@ from trust.root import TrustedRoot
 from trust.statement import StatementError, read
 
 _DEVICES: Final = 200
-_REPORTED = (reported_pins.c.station, reported_pins.c.number)
+_NO_PIN: Final = "extra: its device has no pin"
+_NOTHING: Final = "extra: no statement or act has this hash"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A table whose rows are each about a row elsewhere: by what, in which columns to look, what is said if none is."""
+
+    table: Table
+    key: tuple[Column[Any], ...]
+    about: Column[Any]
+    among: Sequence[Column[Any]]
+    text: str
 
 
 def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterator[Finding]:
@@ -50,13 +63,13 @@ def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
         _roots(database, trusted),
         _devices(database, trusted, now),
         _orders(database),
-        *(_strays(database, table, key, known, text) for table, key, known, text in _belonging()),
+        *(_strays(database, each) for each in _belonging()),
         order_count_findings(database),
         station_count_findings(database, trusted),
         lease_findings(database, trusted),
         raise_findings(database, trusted),
         people_findings(database, trusted),
-        _strays(database, reported_pins, _REPORTED, _in_a_lease(), "extra: no lease of this station covers it"),
+        _beyond_leases(database),
     )
 
 
@@ -80,41 +93,51 @@ def _devices(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
             yield from judged(each, trusted, now)[1]
 
 
-def _belonging() -> list[tuple[Table, tuple[Column[Any], ...], ColumnElement[bool], str]]:
-    """Tables whose rows are about other rows, by what, and what is said of one about nothing."""
-    told = or_(
-        exists().where(pins.c.statement_sha256 == receipts.c.statement_sha256),
-        exists().where(completions.c.statement_sha256 == receipts.c.statement_sha256),
-        exists().where(pin_acts.c.act_sha256 == receipts.c.statement_sha256),
-        exists().where(pin_acts.c.repin_sha256 == receipts.c.statement_sha256),
-    )
+def _belonging() -> list[_Kind]:
+    """Tables whose rows are about other rows."""
+    said = [pins.c.statement_sha256, completions.c.statement_sha256, pin_acts.c.act_sha256, pin_acts.c.repin_sha256]
     return [
-        (completions, (completions.c.device_id,), _of_a_pin(completions), "extra: its device has no pin"),
-        (pin_acts, (pin_acts.c.device_id, pin_acts.c.number), _of_a_pin(pin_acts), "extra: its device has no pin"),
-        (signature_r, (signature_r.c.r,), _of_a_pin(signature_r), "extra: its device has no pin"),
-        (revocations, (revocations.c.act_sha256,), _of_a_pin(revocations), "extra: its device has no pin"),
-        (
-            rekey_words, (rekey_words.c.act_sha256, rekey_words.c.number), _of_a_pin(rekey_words),
-            "extra: its device has no pin",
+        _Kind(completions, (completions.c.device_id,), completions.c.device_id, [pins.c.device_id], _NO_PIN),
+        _Kind(pin_acts, (pin_acts.c.device_id, pin_acts.c.number), pin_acts.c.device_id, [pins.c.device_id], _NO_PIN),
+        _Kind(signature_r, (signature_r.c.r,), signature_r.c.device_id, [pins.c.device_id], _NO_PIN),
+        _Kind(revocations, (revocations.c.act_sha256,), revocations.c.device_id, [pins.c.device_id], _NO_PIN),
+        _Kind(
+            rekey_words, (rekey_words.c.act_sha256, rekey_words.c.number), rekey_words.c.device_id, [pins.c.device_id],
+            _NO_PIN,
         ),
-        (receipts, (receipts.c.statement_sha256,), told, "extra: no statement or act has this hash"),
+        _Kind(receipts, (receipts.c.statement_sha256,), receipts.c.statement_sha256, said, _NOTHING),
     ]  # fmt: skip
 
 
-def _in_a_lease() -> ColumnElement[bool]:
-    return exists().where(leases.c.station == reported_pins.c.station, leases.c.signed >= reported_pins.c.number)
+def _strays(database: Database, kind: _Kind) -> Iterator[Finding]:
+    """Rows of the table that are about nothing: so many are looked at in one view, however many are as they should."""
+    for page in pages(database, select(*kind.key, kind.about.label("about")).order_by(*kind.key), kind.key):
+        missing = {row["about"] for row in page}
+        for each in kind.among:
+            if missing:
+                missing -= _there(database, each, missing)
+        for row in page:
+            if row["about"] in missing:
+                yield Finding(kind.table.name, _place(row, kind.key), kind.text)
 
 
-def _of_a_pin(table: Table) -> ColumnElement[bool]:
-    return exists().where(pins.c.device_id == table.c.device_id)
+def _there(database: Database, column: Column[Any], wanted: set[Any]) -> set[Any]:
+    with database.read() as connection:
+        return set(connection.execute(select(column).where(column.in_(wanted))).scalars())
 
 
-def _strays(
-    database: Database, table: Table, key: tuple[Column[Any], ...], known: ColumnElement[bool], text: str
-) -> Iterator[Finding]:
-    query = select(*key).where(~known).order_by(*key)
-    for row in chunks(database, query, key):
-        yield Finding(table.name, " number ".join(_shown(row[each.name]) for each in key), text)
+def _beyond_leases(database: Database) -> Iterator[Finding]:
+    """Reported pins that no lease of their station covers."""
+    key = (reported_pins.c.station, reported_pins.c.number)
+    for page in pages(database, select(*key).order_by(*key), key):
+        stations = {row["station"] for row in page}
+        signed = select(leases.c.station, func.max(leases.c.signed).label("most"))
+        with database.read() as connection:
+            found = connection.execute(signed.where(leases.c.station.in_(stations)).group_by(leases.c.station)).all()
+        most = {row.station: row.most for row in found}
+        for row in page:
+            if row["number"] > most.get(row["station"], 0):
+                yield Finding("reported_pins", _place(row, key), "extra: no lease of this station covers it")
 
 
 def _orders(database: Database) -> Iterator[Finding]:
@@ -146,6 +169,10 @@ def _roots(database: Database, trusted: TrustedRoot) -> Iterator[Finding]:
         if known.get(row["version"]) != row["sha256"]:
             text = f"sha256 is {row['sha256'][:16]}…, which is no version {row['version']} of the root's file"
             yield Finding("roots", str(row["version"]), text)
+
+
+def _place(row: Row, key: tuple[Column[Any], ...]) -> str:
+    return " number ".join(_shown(row[each.name]) for each in key)
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, Select, tuple_
@@ -14,6 +14,12 @@ _ROWS: Final = 1000
 
 
 def chunks(database: Database, query: Select[Any], key: tuple[Column[Any], ...]) -> Iterator[Row]:
+    """The query's rows by their key."""
+    for page in pages(database, query, key):
+        yield from page
+
+
+def pages(database: Database, query: Select[Any], key: tuple[Column[Any], ...]) -> Iterator[Sequence[Row]]:
     """The query's rows by their key, so many in one view."""
     after: tuple[Any, ...] | None = None
     while True:
@@ -22,7 +28,7 @@ def chunks(database: Database, query: Select[Any], key: tuple[Column[Any], ...])
             page = page.where(tuple_(*key) > after) if len(key) > 1 else page.where(key[0] > after[0])
         with database.read() as connection:
             rows = [dict(row) for row in connection.execute(page).mappings()]
-        yield from rows
+        yield rows
         if len(rows) < _ROWS:
             return
         after = tuple(rows[-1][each.name] for each in key)
