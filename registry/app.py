@@ -61,6 +61,7 @@ def create_app(services: Services) -> FastAPI:
         version=services.status.version,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # `registry.openapi` serves it
         redirect_slashes=False,
     )
     app.router.route_class = _BytesRoute
@@ -68,7 +69,7 @@ def create_app(services: Services) -> FastAPI:
     larger = {each.path: each.max_body_bytes for each in routes if each.max_body_bytes > MAX_BODY_BYTES}
     app.add_middleware(BodyLimit, larger=larger)
     if services.limits is not None:
-        secret = {each.path for each in ROUTES if each.route_class is RouteClass.SECRET}
+        secret = {each.path for each in routes if each.route_class is RouteClass.SECRET}
         app.add_middleware(AddressLimit, limits=services.limits, secret=secret)  # the last one added is asked first
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
     for each in routes:

@@ -1,22 +1,25 @@
 """What FastAPI cannot see for the OpenAPI document: bodies and answers are raw JSON, described by their structs.
 
-One source for code and document: each `Route`. Never used while a request is served.
+One source for code and document: each `Route`. Never used while a request is served, but the first for the document.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 
 from registry.access.oauth import CONTENT_TYPE as FORM
 from registry.messages import ErrorAnswer
 from registry.routes.route import Route
 from trust.dsse import Envelope
 
+URL = "/openapi.json"
 _REF = "#/components/schemas/{name}"
 _SCHEMES = {
     "dpop": {
@@ -75,10 +78,14 @@ def answers(route: Route) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI, routes: Sequence[Route]) -> None:
-    """Make the app's document carry the structs' schemas."""
+    """Make the app's document carry the structs' schemas, and serve it at URL: made once, when it is first asked for.
+
+    Making it takes the event loop many milliseconds, and anybody may ask.
+    """
     plain = app.openapi
     kinds = {each for route in routes for each in (route.body, route.answer, route.refused) if each is not None}
 
+    @cache
     def document() -> dict[str, Any]:
         described = plain()
         _, schemas = msgspec.json.schema_components((*kinds, ErrorAnswer, Envelope), ref_template=_REF)
@@ -86,7 +93,15 @@ def install(app: FastAPI, routes: Sequence[Route]) -> None:
         described["components"]["securitySchemes"] = _SCHEMES
         return described
 
+    @cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(document())
+
+    async def served(_request: Request) -> Response:
+        return Response(encoded(), media_type=_JSON)
+
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    app.add_route(URL, served, methods=["GET"], include_in_schema=False)
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from registry import rights, schema
-from registry.failures import STORE_FAILED, first_line, is_refused, told
+from registry.failures import STORE_FAILED, DatabaseError, first_line, is_refused, told
 from registry.opening import opened
 from registry.postgres import role_of
 from registry.settings import FILE, Home, RegistryConfig, SetupError, dump

@@ -106,8 +106,15 @@ def open_registry(
     )
     services = _with_particle(services, database) if home.config.particle_door else services
     _tell(metrics, health, services.limits)
-    app = Watching(Translating(create_app(services)), metrics)
-    return Ready(app=app, database=database, status=status, health=health, metrics=metrics)
+    return Ready(
+        app=Watching(_application(services), metrics), database=database, status=status, health=health, metrics=metrics
+    )
+
+
+def _application(services: Services) -> ASGIApp:
+    """What is served; refusals in the door's own words where the door is open."""
+    app = create_app(services)
+    return app if services.particle is None else Translating(app)
 
 
 def _with_particle(services: Services, database: Database) -> Services:

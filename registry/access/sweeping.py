@@ -6,6 +6,7 @@ others need. (What is good once would be good twice, and their nonces would hold
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from sqlalchemy import Connection, Delete, Table, bindparam, delete, select
 
 from registry.access.nonces import DAY_S
 from registry.database import Database, time_s
+from registry.failures import STORE_FAILED
 from registry.tables import access_tokens, nonce_secrets, used_once
 
+_log = logging.getLogger(__name__)
 EVERY_S = 5.0
 MOST = 5_000  # rows of a table at once: more come in within EVERY_S under no load that this registry bears
 _KEPT_DAYS = 2
@@ -36,13 +39,15 @@ class Sweeper:
         self._due = monotonic()
 
     def sweep_if_due(self) -> None:
-        """Sweep, unless that was done just now or another thread is at it."""
+        """Sweep, unless that was done just now or another thread is at it. Its failure is nobody's else."""
         if self._monotonic() < self._due or not self._turn.acquire(blocking=False):
             return
         try:
             self._due = self._monotonic() + EVERY_S
             with self._database.write() as connection:
                 sweep(connection, min(int(self._now().timestamp()), time_s(connection)))
+        except STORE_FAILED as error:
+            _log.warning("what is over was not swept: a later request does", exc_info=error)
         finally:
             self._turn.release()
 

@@ -45,7 +45,7 @@ def post_second_factor(services: Services, asked: Asked) -> Response:
 
 
 def delete_session(services: Services, asked: Asked) -> Response:
-    """Sign out: this session, or this API token, is good for nothing any more."""
+    """Sign out: this session is good for nothing any more. An API token is withdrawn by its holder's session."""
     services.people.tokens.end(shown_token(asked))
     return plain(DoneAnswer())
 

@@ -73,8 +73,15 @@ class Health:
             self._ask(name)
             self._ended.wait(_EVERY_S)
 
+    def _answer(self, name: str) -> bool:
+        try:
+            return self._parts[name][0]()
+        except Exception:  # noqa: BLE001 - the thread's loop: its end would leave the part unwell until a restart
+            _log.exception("whether this part is well cannot be told: a bug", extra={"part": name})
+            return False
+
     def _ask(self, name: str) -> None:
-        good = self._parts[name][0]()
+        good = self._answer(name)
         before = self._found.get(name)
         self._found[name] = _Found(good, self._monotonic())
         if not good if before is None else before.good != good:

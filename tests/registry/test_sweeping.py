@@ -109,6 +109,21 @@ def test_sweeping_is_done_now_and_then(database: Database, rows: Callable[[str],
     assert rows("used_once") == 0
 
 
+def test_a_sweep_that_fails_is_not_the_failure_of_who_came_by(
+    database: Database, rows: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [100.0]
+    sweeper = Sweeper(database, lambda: datetime.fromtimestamp(NOW, UTC), monotonic=lambda: clock[0])
+    fill(database, 3, 0)
+    with monkeypatch.context() as planted:
+        planted.setattr(sweeping, "sweep", lambda connection, _: connection.exec_driver_sql("DELETE FROM no_table"))
+        sweeper.sweep_if_due()
+    assert "was not swept" in caplog.text
+    clock[0] += sweeping.EVERY_S
+    sweeper.sweep_if_due()
+    assert rows("used_once") == 0
+
+
 def test_two_processes_have_one_secret_and_take_each_others_nonces(database: Database) -> None:
     now = lambda: datetime.fromtimestamp(NOW, UTC)  # noqa: E731
     one, two = (Nonces(DaySecrets(database).of, now) for _ in range(2))

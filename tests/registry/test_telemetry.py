@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,34 @@ def test_labels_are_of_closed_sets() -> None:
 
 
 # ---- health
+
+
+def test_a_question_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that ended there would leave the part unwell until a restart."""
+    monkeypatch.setattr("registry.telemetry.health._EVERY_S", 0.01)
+    failing = threading.Event()
+    failing.set()
+
+    def question() -> bool:
+        if failing.is_set():
+            raise ZeroDivisionError
+        return True
+
+    health = Health({"database": (question, Code.STORE_FAILED)})
+    health.watch()
+    try:
+        until(lambda: health.wrong() == ("database", Code.STORE_FAILED) and "database" in health._found)
+        failing.clear()
+        until(lambda: health.wrong() is None)
+    finally:
+        health.end()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_who_asks_gets_the_last_answer_and_asks_nobody() -> None:

@@ -119,6 +119,65 @@ def test_when_a_turn_fails_everybody_in_it_is_told_and_the_next_is_made(made: Wo
     assert read(together.receipt(receipt(made, 1)), Receipt).device_id == f"{1:024x}"
 
 
+def test_a_turn_that_is_cut_off_leaves_nobody_waiting(made: World, slow: Slow) -> None:
+    """Its thread is ended, by no error: the others are told to come again, and the next turn is made."""
+    begun, ending = threading.Event(), threading.Event()
+
+    def make(receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
+        if ending.is_set():
+            return slow.make(receipts)
+        begun.set()
+        ending.wait(5)
+        raise SystemExit
+
+    together = Together(make, most=2)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(together.receipt, receipt(made, 1))
+        assert begun.wait(5)
+        others = [pool.submit(together.receipt, receipt(made, number)) for number in (2, 3)]
+        ending.set()
+        assert isinstance(first.exception(5), SystemExit)
+        assert {type(each.result(5)) for each in others} == {Envelope}
+        assert isinstance(together.receipt(receipt(made, 4)), Envelope)
+
+
+def test_whose_turn_was_cut_off_under_it_is_told_to_come_again(made: World) -> None:
+    def make(receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
+        if len(receipts) > 1:
+            raise SystemExit
+        while len(together._waiting) < 2:
+            time.sleep(0.01)
+        return [ReceiptUnavailableError("planted")]
+
+    together = Together(make)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(together.receipt, receipt(made, 1))
+        while not together._at_work:
+            time.sleep(0.01)
+        others = [pool.submit(together.receipt, receipt(made, number)) for number in (2, 3)]
+        assert isinstance(first.exception(5), ReceiptUnavailableError)
+        assert {type(each.exception(5)) for each in others} == {SystemExit, ReceiptUnavailableError}
+
+
+def test_nobody_waits_for_ever(made: World) -> None:
+    going = threading.Event()
+
+    def make(receipts: Sequence[Receipt]) -> list[Envelope | Exception]:
+        going.wait(10)
+        return [ReceiptUnavailableError("planted") for _ in receipts]
+
+    together = Together(make, wait_s=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(together.receipt, receipt(made, 1))
+        while not together._at_work:
+            time.sleep(0.01)
+        with pytest.raises(ReceiptUnavailableError, match="send the same request again"):
+            together.receipt(receipt(made, 2))
+        assert together._waiting == []
+        going.set()
+        assert isinstance(first.exception(5), ReceiptUnavailableError)
+
+
 def test_pins_at_one_moment_cost_signer_and_database_fewer_turns_than_pins(
     database: Database, made: World, signer: SoftwareReceiptSigner
 ) -> None:
