@@ -12,9 +12,12 @@ from station.events import Step, UnitFinished, Verdict
 from station.faults import Fault, fault
 from station.jobs import LedgerError, RecordConflictError
 from station.jobs.leaf import VERDICT
+from station.leaves import classify
 from station.line import Line
 from station.provision import Provisioning
-from station.statements import event, turned_away
+from station.reworked import left_as
+from station.statements import event, locked_again, turned_away
+from trust.identity import DeviceId
 
 _WOULD_GO_ON = {Disposition.RETRY, Disposition.NOT_HERE, Disposition.HOLD}
 _LOG = logging.getLogger(__name__)
@@ -33,12 +36,22 @@ class Attempt:
     async def passed(self) -> UnitFinished:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
+        if done.already:
+            await self._locked_again(done.pinned.assigned.identity.device_id)
         return replace(
             self._finished(Verdict.PASS),
             fingerprint=done.pinned.key.fingerprint,
             already=done.already,
             cloud="active" if done.active else "provisional",
         )
+
+    async def _locked_again(self, device: DeviceId) -> None:
+        """On record, where its lock was opened since it passed: the flow has closed it, and tried that it holds."""
+        try:
+            if (await left_as(self._line.jobs, device)).reason == "not-locked":
+                await self._line.jobs.note(locked_again(self._line, device))
+        except LedgerError as error:
+            raise classify(error) from error
 
     async def failed(self, found: Fault) -> UnitFinished:
         """The verdict that a fault stands for, on record under the unit's job, or without one if it was turned away.

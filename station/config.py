@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -56,6 +56,12 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     disk_reserve_mb: Count = 256
 
 
+class ReleaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The plant's policy on what may ship."""
+
+    witness: Literal["pending", "required"] = "pending"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -63,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     signer: SignerSettings
     registry: RegistrySettings = RegistrySettings()
     limits: LimitSettings = LimitSettings()
+    release: ReleaseSettings = ReleaseSettings()
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,12 @@ from typing import Literal
 
 import msgspec
 
-from station import checks
 from station.cloud import Cloud, CloudRefusedError, CloudUnreachableError
 from station.faults import Fault, fault
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
 from station.jobs.store import JobStore
+from station.now_held import KnowsDevices, now_held
 from station.rework_bench import ENDED
 from trust.dsse import Envelope
 from trust.identity import DeviceId
@@ -64,7 +64,10 @@ class ReworkView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry says; `detail` of a failure, the rest only of a pin whose signatures hold."""
+    """What the registry says; `detail` of a failure, the rest only of a pin whose signatures hold.
+
+    `fingerprint` is that of the device's key now: of the newest one, where it got another.
+    """
 
     state: Literal["active", "provisional", "revoked", "scrapped", "not-pinned", "no-answer", "not-trusted"]
     fingerprint: str = ""
@@ -80,6 +83,7 @@ class Reader:
     root: TrustedRoot
     jobs: JobStore
     cloud: Cloud
+    devices: KnowsDevices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,20 +159,18 @@ def _rework(ended: Event) -> ReworkView:
 
 async def _registry(reader: Reader, device: DeviceId) -> RegistryView:
     try:
-        record = await reader.cloud.history(device)
+        found = await now_held(reader.root, reader.cloud, reader.devices, device)
     except (CloudUnreachableError, CloudRefusedError) as error:
         return RegistryView(state="no-answer", detail=str(error))
-    if record is None:
-        return RegistryView(state="not-pinned")
-    try:
-        statement = checks.registry_record(reader.root, device, record)
     except Fault as error:
         return RegistryView(state="not-trusted", detail=str(error))
+    if found is None:
+        return RegistryView(state="not-pinned")
     return RegistryView(
-        state=record.state,
-        fingerprint=statement.fingerprint,
-        station=statement.station,
-        emulated=statement.declared.emulated,
+        state=found.state,
+        fingerprint=found.fingerprint,
+        station=found.pin.station,
+        emulated=found.pin.declared.emulated,
     )
 
 

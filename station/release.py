@@ -1,7 +1,8 @@
 """Which units of an order may ship, and why the rest may not: ledger and registry must both say so, unit by unit.
 
-The ledger knows what this station signed for; the registry is asked about each that has passed, since what was found
-out later stands there. A clash keeps a unit here, and so does silence. Reads only, believes nobody unverified.
+The ledger knows what this station signed for, and what reworks here have left of it; the registry is asked about each
+that has passed, since what was found out later stands there. A clash keeps a unit here, and so do an open lock and
+silence. Reads only, believes nobody unverified.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from typing import Literal
 
 import msgspec
 
-from station import checks
-from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord
+from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.exits import Exit, worst
 from station.faults import Fault
 from station.history import Reader
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
+from station.now_held import NowHeld, now_held
+from station.reworked import LeftAs, left_as
 from trust.statement import PinStatement, read
 
 Witness = Literal["pending", "required"]
 Reason = Literal[
     "", "not-passed", "quarantined", "lost", "completion-refused", "not-acknowledged", "no-answer", "not-active",
-    "clash", "not-witnessed",
+    "clash", "reworked-elsewhere", "not-locked", "in-rework", "not-witnessed",
 ]  # fmt: skip
 _AT_ONCE = 8  # questions to the registry at the same time
 _EXITS: dict[Reason, Exit] = {
@@ -37,9 +39,14 @@ _EXITS: dict[Reason, Exit] = {
     "not-acknowledged": Exit.HELD,
     "no-answer": Exit.HELD,
     "not-active": Exit.HELD,
+    "reworked-elsewhere": Exit.HELD,
+    "not-locked": Exit.HELD,
+    "in-rework": Exit.HELD,
     "not-witnessed": Exit.HELD,
 }
-_NO_WITNESS = "no witness has seen the log: the witness is not built, and --witness required waits for one"
+_NO_WITNESS = (
+    "no witness has seen the log: the witness is not built, and release.witness, or --witness required, waits for one"
+)
 
 
 class UnitRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +90,18 @@ async def release(reader: Reader, order_id: str, witness: Witness) -> tuple[Unit
 
 async def _judged(reader: Reader, known: OnRecord, witness: Witness) -> tuple[Reason, str]:
     """Why the unit may not ship; an empty reason if it may."""
+    left = await left_as(reader.jobs, known.job.device_id)
+    reason, text = await _on_record(reader, known)
+    if not reason:
+        reason, text = await _at_the_registry(reader, known, left)
+    if not reason:
+        reason, text = left.reason, left.text
+    if not reason and witness == "required":
+        reason, text = "not-witnessed", _NO_WITNESS
+    return reason, text
+
+
+async def _on_record(reader: Reader, known: OnRecord) -> tuple[Reason, str]:
     records, state = known.records, await job_state(reader.jobs, known)
     if RecordKind.PIN_REFUSED in records:
         return "lost", state.text
@@ -92,35 +111,34 @@ async def _judged(reader: Reader, known: OnRecord, witness: Witness) -> tuple[Re
         return ("quarantined" if state.state == "quarantined" else "not-passed"), state.text
     if RecordKind.COMPLETION_RECEIPT not in records:
         return "not-acknowledged", state.text
-    reason, text = await _at_the_registry(reader, known)
-    if reason or witness == "pending":
-        return reason, text
-    return "not-witnessed", _NO_WITNESS
+    return "", ""
 
 
-async def _at_the_registry(reader: Reader, known: OnRecord) -> tuple[Reason, str]:
-    device = known.job.device_id
+async def _at_the_registry(reader: Reader, known: OnRecord, left: LeftAs) -> tuple[Reason, str]:
     try:
-        record = await reader.cloud.history(device)
+        found = await now_held(reader.root, reader.cloud, reader.devices, known.job.device_id)
     except (CloudUnreachableError, CloudRefusedError) as error:
         return "no-answer", f"the registry does not say what became of it: {error}"
-    if record is None:
-        return "clash", "the registry has acknowledged this unit and does not know it: call the security officer"
-    if record.state != "active":
-        return "not-active", f"the registry says {record.state}: keep the unit, and ask who changed it"
-    try:
-        pinned = checks.registry_record(reader.root, device, record)
     except Fault as error:
         return "clash", f"what the registry shows does not hold: {error}"
-    return _clash(known, record, pinned)
+    if found is None:
+        return "clash", "the registry has acknowledged this unit and does not know it: call the security officer"
+    if found.state != "active":
+        return "not-active", f"the registry says {found.state}: keep the unit, and ask who changed it"
+    return _clash(known, found, left)
 
 
-def _clash(known: OnRecord, record: PinRecord, pinned: PinStatement) -> tuple[Reason, str]:
-    """What the registry has is what was made here: key and completion, whatever the signatures."""
+def _clash(known: OnRecord, found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
+    """What the registry has is what was made here: first key, completion, and the key that it got since."""
     ours = read(known.records[RecordKind.PIN], PinStatement)
-    if ours.fingerprint != pinned.fingerprint:
-        return "clash", f"the registry has another key for it, of station {pinned.station}: quarantine the unit"
-    done = known.records[RecordKind.COMPLETION]
-    if record.completion is None or not record.completion.same_statement(done):
+    if ours.fingerprint != found.pin.fingerprint:
+        return "clash", f"the registry has another key for it, of station {found.pin.station}: quarantine the unit"
+    completion, done = found.record.completion, known.records[RecordKind.COMPLETION]
+    if completion is None or not completion.same_statement(done):
         return "clash", "the registry has another completion for it: quarantine the unit"
+    if left.reason != "in-rework" and found.fingerprint != (left.fingerprint or ours.fingerprint):
+        if found.fingerprint == ours.fingerprint:
+            return "clash", f"the registry does not show key {left.fingerprint}, which it got here: quarantine the unit"
+        text = f"by an approved act it has key {found.fingerprint} now, which it did not get at this station"
+        return "reworked-elsewhere", f"{text}: ask where, and whether it is locked"
     return "", ""

@@ -8,8 +8,9 @@ from station.declared import declared
 from station.events import UnitSeen
 from station.evidence import Locked, Vetted
 from station.jobs import Job
-from station.jobs.leaf import VERDICT
+from station.jobs.leaf import LOCKED_AGAIN, VERDICT
 from station.line import Line
+from trust.identity import DeviceId
 from trust.statement import Completion, Event, PinStatement
 
 
@@ -104,6 +105,20 @@ def turned_away(line: Line, identity: Identity, **details: str) -> Event:
         job="",
         device_id=str(identity.device_id),
         details=details,
+    )
+
+
+def locked_again(line: Line, device: DeviceId) -> Event:
+    """A unit that had passed, whose lock was opened by an act, is locked again; of no job, like all of its rework."""
+    return Event(
+        environment=line.work.environment,
+        root_sha256=line.root.sha256,
+        station=line.station,
+        kind=LOCKED_AGAIN,
+        at=line.clock.utc(),
+        order_id="",
+        job="",
+        device_id=str(device),
     )
 
 

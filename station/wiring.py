@@ -30,6 +30,7 @@ from station.agreement import (
 from station.alone import alone_with
 from station.alongside import alongside
 from station.cloud.access import Access, Shows
+from station.cloud.devices import Devices
 from station.cloud.http import HttpCloud
 from station.disk import enough_disk, named, no_directory, usable
 from station.events import OutboxSent
@@ -250,7 +251,7 @@ async def reader(config_file: Path) -> AsyncIterator[Reader]:
     store = JobStore(open_ledger(paths.database, copy=False), stamp_of(config, root))
     cloud = open_cloud(config, root, signer := open_signer(paths))
     try:
-        yield Reader(root=root, jobs=store, cloud=cloud)
+        yield Reader(root=root, jobs=store, cloud=cloud, devices=Devices(cloud))
     finally:
         for party in (cloud, signer, store):
             await party.close()

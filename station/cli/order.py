@@ -90,16 +90,15 @@ def _ask_for_good(order: OrderCount) -> None:
 @CONFIG
 @click.option(
     "--witness",
-    type=click.Choice(["pending", "required"]),
-    default="pending",
-    show_default=True,
-    help="Whether units ship that no witness has seen. The witness is not built: with `required` none does.",
+    type=click.Choice(["required"]),
+    help="Be stricter than the settings' release.witness: nothing ships that no witness has seen, and none is built.",
 )
 @click.option("--jsonl", is_flag=True, help="One JSON object a unit.")
-def release_(order_id: str, config_file: Path, witness: Witness, *, jsonl: bool) -> None:
+def release_(order_id: str, config_file: Path, witness: Witness | None, *, jsonl: bool) -> None:
     """Which units of an order may ship, and why the rest may not.
 
-    A unit ships if ledger and registry both say that it passed, with this very key and completion, and is active.
+    A unit ships if ledger and registry both say that it passed, with this very completion and the key that it has
+    now, is active, and no rework has left it open or half done. Whether a witness must have seen it say the settings.
     Ends with 0 if all units that were signed for may ship, 3 if one belongs into quarantine, 7 if one waits for the
     registry or a witness, 1 if one has not passed.
     """
@@ -146,12 +145,13 @@ def minutes(file: Path, config_file: Path) -> None:
         note("the next one does: of a batch's end, or of this very command when the signer answers")
 
 
-async def _release(config_file: Path, order_id: str, witness: Witness) -> tuple[UnitRelease, ...] | None:
-    from station import wiring  # noqa: PLC0415 - keeps --help fast
+async def _release(config_file: Path, order_id: str, witness: Witness | None) -> tuple[UnitRelease, ...] | None:
+    from station import config, wiring  # noqa: PLC0415 - keeps --help fast
     from station.release import release  # noqa: PLC0415
 
+    policy = config.load(config_file)[0].release.witness
     async with wiring.reader(config_file) as reader:
-        return await release(reader, order_id, witness)
+        return await release(reader, order_id, witness or policy)
 
 
 def _exit_of(units: tuple[UnitRelease, ...]) -> int:

@@ -68,6 +68,10 @@ def test_units_that_passed_ship_and_an_order_that_nobody_knows_is_named(site: Si
     assert {each["device_id"] for each in found if each["ships"]} >= {device}
     required = station("order", "release", "main", "--config", site.config, "--witness", "required")
     assert not [line for line in required.lines if line.startswith("ships ")] and required.code != Exit.PASSED
+    policy = site.config_with("strict", ('witness = "pending"', 'witness = "required"'))
+    assert station("order", "release", "main", "--config", policy).out == required.out, "the plant's policy"
+    weaker = station("order", "release", "main", "--config", policy, "--witness", "pending")
+    assert (weaker.code, weaker.out) == (Exit.USAGE, ""), "whoever types can only be stricter"
     unknown = station("order", "release", "nowhere", "--config", site.config)
     assert (unknown.code, unknown.out) == (Exit.USAGE, "")
     assert "the ledger has no order 'nowhere': station ledger report" in unknown.err

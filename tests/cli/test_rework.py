@@ -79,6 +79,10 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert (again.code, "as before" in again.out, last["fingerprint"] in again.out) == (0, True, True), again
     shown = typed(site, "show", device)
     assert f"rework    new-key PASS, {last['fingerprint']}" in shown.out, shown.out
+    assert key_of(site, device) == last["fingerprint"], "an act is made with the key that is shown"
+    assert f"key       {last['fingerprint']}" in shown.out, shown.out
+    released = station("order", "release", "rework", "--config", site.config)
+    assert (released.code, released.out.startswith(f"ships   {device}")) == (0, True), released
     report = station("ledger", "report", "--config", site.config)
     assert "order rework: 1 unit reworked here" in report.out, report.out
     words = ["run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT, "--jsonl"]
@@ -88,6 +92,10 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
         assert (taken.code, '"code":"unit-rekeyed"' in taken.out) == (Exit.UNIT_FAILED, True), taken
     (still,) = typed(site, "show", device, "--jsonl").objects
     assert [each["state"] for each in still["jobs"]] == ["passed"], "a good unit stays one"
+    opened = typed(site, "rework", device, "--act", approved(site, "open", device, last["fingerprint"], "--unlock"))
+    assert opened.code == 0, opened
+    open_unit = station("order", "release", "rework", "--config", site.config)
+    assert (open_unit.code, f"stays   {device}  not-locked" in open_unit.out) == (Exit.HELD, True), open_unit
     burn = approved(site, "scrap", device, last["fingerprint"], "--scrap")
     for word in ("scrapped:", "scrapped before:"):
         scrapped = typed(site, "scrap", device, "--act", burn)

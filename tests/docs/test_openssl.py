@@ -19,6 +19,7 @@ from station.jobs import RecordKind
 from station.provision import Provisioning
 from tests.docs.pages import blocks, page
 from tests.flow.plant import Parties, Plant
+from tests.station.untouched import untouched
 from tests.trust import orders
 from tests.trust.people import Person, approved_by, approvers, file_of, first_root, next_root, people, person
 from trust.dsse import Envelope
@@ -49,7 +50,8 @@ async def provision(plant: Plant, parties: Parties, device: DeviceId, saved: Pat
 
     key = NoteKey(plant.root.root.log_origin("st-01"), plant.root.root.station("st-01").log)
     await parties.jobs.publish(key, parties.signer.sign_checkpoint)
-    found = await device_history(Reader(root=plant.root, jobs=parties.jobs, cloud=parties.cloud), device)
+    reader = Reader(root=plant.root, jobs=parties.jobs, cloud=parties.cloud, devices=untouched())
+    found = await device_history(reader, device)
     found.save(saved)
     await parties.jobs.close()
 

@@ -17,6 +17,7 @@ from station.jobs.store import JobStore
 from station.release import UnitRelease, Witness, exit_of, release
 from tests.registry.make import Device, World, world
 from tests.station import ledgerkit as kit
+from tests.station.untouched import untouched
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.statement import envelope
@@ -67,7 +68,7 @@ def told(
             )  # fmt: skip
             if then is not None:
                 await then(store, unit)
-        reader = Reader(root=made.trusted, jobs=store, cloud=asked)  # type: ignore[arg-type]
+        reader = Reader(root=made.trusted, jobs=store, cloud=asked, devices=untouched())  # type: ignore[arg-type]
         found.append(await release(reader, order_id, witness))
         await store.close()
 
