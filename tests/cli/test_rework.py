@@ -51,7 +51,7 @@ def key_of(site: Site, device: str) -> str:
     return str(shown["registry"]["fingerprint"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     device = site.device(SLOT)
     made = station("run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT)
