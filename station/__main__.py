@@ -13,9 +13,22 @@ def main() -> None:
 
 
 def _program() -> Callable[[], None]:
-    from station.cli import main as program  # noqa: PLC0415 - guarded
+    import logging  # noqa: PLC0415 - guarded
 
-    return program
+    from station.cli import ended_by_bug  # noqa: PLC0415
+    from station.cli import main as program  # noqa: PLC0415
+    from station.cli.called import Here  # noqa: PLC0415
+
+    here = Here()
+
+    def run() -> None:
+        try:
+            program(here)
+        except Exception:  # a bug must not look like a failed unit
+            logging.getLogger(__name__).exception("bug")
+            ended_by_bug(here)
+
+    return run
 
 
 if __name__ == "__main__":

@@ -40,35 +40,9 @@ def act() -> None:
 @click.option("--reason", required=True, help="Why: at least 8 characters, read by auditors years later.")
 @click.option("--days", type=click.IntRange(1, 7), default=1, show_default=True, help="How long it may be used.")
 @click.option("--out", type=FILE, required=True, help="New file for the act.")
-def new(
-    root_file: Path,
-    signer: str,
-    order_file: Path | None,
-    surplus_file: Path | None,
-    units: int | None,
-    stop_number: int | None,
-    replaced: str | None,
-    destroyed: str | None,
-    fingerprint: str | None,
-    reason: str,
-    days: int,
-    out: Path,
-) -> None:
+def new(root_file: Path, signer: str, reason: str, days: int, out: Path, **what: Any) -> None:
     """Write an act, not approved yet: exactly one of the five that the options name."""
-    key = replaced or destroyed
-    about_order = order_file or surplus_file
-    named = [each for each in (order_file, surplus_file, stop_number, replaced, destroyed) if each is not None]
-    if len(named) != 1 or (about_order is None) != (units is None) or (key is None) != (fingerprint is None):
-        raise click.UsageError(
-            "name one act: --raise-allowance or --accept-surplus ORDER --units N, --lift-stop N, or --replace-key or "
-            "--destroy-key PURPOSE with --fingerprint"
-        )
-    about: dict[str, Any] = {"kind": "lift-stop", "stop": stop_number}
-    if key is not None:
-        about = {"kind": "replace-key" if replaced else "destroy-key", "purpose": key, "fingerprint": fingerprint}
-    elif about_order is not None:
-        about = {"kind": "raise-allowance" if order_file else "accept-surplus", "units": units, **_order(about_order)}
-    made = _made(root_file, {"signer": signer, "reason": reason, **about}, timedelta(days=days))
+    made = _made(root_file, {"signer": signer, "reason": reason, **_kind(what)}, timedelta(days=days))
     write_new(out, made.to_json() + b"\n")
     click.echo(made.payload_sha256)
     click.echo(f"next: station-signer act approve {out} --root {root_file} --key KEY, by officers", err=True)
@@ -109,6 +83,32 @@ def _paper() -> Paper:
         kind=ACT, body=body, heading=lambda act: f"act {act.kind} by signer {act.signer}", worth=worth_approving,
         refused=ActRefusedError, roles=("officer",), wanted="officers", standing=of_act,
     )  # fmt: skip
+
+
+_KINDS = {
+    "order_file": "raise-allowance", "surplus_file": "accept-surplus", "stop_number": "lift-stop",
+    "replaced": "replace-key", "destroyed": "destroy-key",
+}  # fmt: skip
+
+
+def _kind(what: dict[str, Any]) -> dict[str, Any]:
+    """What the one option that was given asks for, with what belongs to it; UsageError for anything else."""
+    named = [name for name in _KINDS if what[name] is not None]
+    about_order, about_key = (
+        bool({*named} & set(pair)) for pair in (("order_file", "surplus_file"), ("replaced", "destroyed"))
+    )
+    fits = about_order == (what["units"] is not None) and about_key == (what["fingerprint"] is not None)
+    if len(named) != 1 or not fits:
+        raise click.UsageError(
+            "name one act: --raise-allowance or --accept-surplus ORDER --units N, --lift-stop N, or --replace-key or "
+            "--destroy-key PURPOSE with --fingerprint"
+        )
+    kind, given = _KINDS[named[0]], what[named[0]]
+    if about_order:
+        return {"kind": kind, "units": what["units"], **_order(given)}
+    if about_key:
+        return {"kind": kind, "purpose": given, "fingerprint": what["fingerprint"]}
+    return {"kind": kind, "stop": given}
 
 
 def _order(file: Path) -> dict[str, str]:

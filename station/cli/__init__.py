@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from typing import NoReturn
 
 import click
 
@@ -41,14 +41,13 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Entry point: what reaches here becomes plain lines and its exit code."""
+def main(here: Here | None = None) -> None:
+    """Entry point: what reaches here becomes plain lines and its exit code. A bug goes on to `station.__main__`."""
     from station.cli.output import note, note_fault, somebody_listens  # noqa: PLC0415 - keeps --help fast
-    from station.fault_table import TABLE  # noqa: PLC0415
-    from station.faults import Fault, fault  # noqa: PLC0415
+    from station.faults import Fault  # noqa: PLC0415
 
     somebody_listens()
-    here = Here()
+    here = here or Here()
     try:
         cli.main(prog_name=as_called(), standalone_mode=False, obj=here)
     except click.exceptions.Abort:
@@ -68,7 +67,13 @@ def main() -> None:
     except Fault as error:
         note_fault(error, here)
         sys.exit(error.row.exit)
-    except Exception:  # a bug must not look like a failed unit
-        logging.getLogger(__name__).exception("bug")
-        note_fault(fault("internal"), here)
-        sys.exit(TABLE["internal"].exit)
+
+
+def ended_by_bug(here: Here) -> NoReturn:
+    """The end of a program that had one: told as the fault `internal`, with its exit code."""
+    from station.cli.output import note_fault  # noqa: PLC0415 - keeps --help fast
+    from station.faults import fault  # noqa: PLC0415
+
+    found = fault("internal")
+    note_fault(found, here)
+    sys.exit(found.row.exit)
