@@ -160,9 +160,8 @@ class HttpCloud:
                 asyncio.timeout(self._timeout_s),
                 self._client.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
-                nonce, after_s = response.headers.get("dpop-nonce"), _after_s(response.headers.get("retry-after", ""))
                 content = await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
-                return Heard(response.status_code, content, nonce, after_s)
+                return Heard(response.status_code, content, response.headers.get("dpop-nonce"), _after_s(response))
         except TimeoutError as error:
             raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
@@ -179,8 +178,9 @@ def _tls(root_der: bytes) -> ssl.SSLContext:
     return context
 
 
-def _after_s(text: str) -> float:
-    """Of a Retry-After in seconds, as the registry gives it; 0 for anything else."""
+def _after_s(response: httpx2.Response) -> float:
+    """Of a 429 its Retry-After in seconds; 0 of anything else: what was looked at, and failed, may fail by itself."""
+    text = response.headers.get("retry-after", "") if response.status_code == _TOO_MANY else ""
     return float(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0.0
 
 
