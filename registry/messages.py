@@ -60,6 +60,13 @@ class PinAnswer(msgspec.Struct, frozen=True, kw_only=True):
     completion_receipt: RawEnvelope | None
 
 
+class StoredAnswer(PinAnswer, frozen=True, kw_only=True):
+    """What stands against a statement; `repin` is a key that the device got later, where it is that which does."""
+
+    repin: RawEnvelope | None
+    repin_receipt: RawEnvelope | None
+
+
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A state the pin has had, since when (UTC) and by which statement."""
 
@@ -96,7 +103,7 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
 
     code: Code
     message: str
-    stored: PinAnswer | None
+    stored: StoredAnswer | None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +181,7 @@ def error_answer(code: Code, message: str, stored: PinRecord | None = None) -> b
 
 def error_detail(code: Code, message: str, stored: PinRecord | None = None) -> ErrorDetail:
     """Why not, as a part of an answer."""
-    return ErrorDetail(code=code, message=message, stored=None if stored is None else _held(stored))
+    return ErrorDetail(code=code, message=message, stored=None if stored is None else _stored(stored))
 
 
 def _held(record: PinRecord) -> PinAnswer:
@@ -185,6 +192,15 @@ def _held(record: PinRecord) -> PinAnswer:
         receipt=raw(record.pin.receipt),
         completion=None if done is None else raw(done.statement),
         completion_receipt=None if done is None else raw(done.receipt),
+    )
+
+
+def _stored(record: PinRecord) -> StoredAnswer:
+    held, later = _held(record), record.later
+    return StoredAnswer(
+        **{name: getattr(held, name) for name in PinAnswer.__struct_fields__},
+        repin=None if later is None else raw(later.statement),
+        repin_receipt=None if later is None else raw(later.receipt),
     )
 
 

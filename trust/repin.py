@@ -12,7 +12,7 @@ from typing import Final
 from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
 from trust.proof import CHALLENGE_BYTES
-from trust.signed import nonce_problem, possession_problem, proof_signed
+from trust.signed import SignedError, nonce_problem, nonces, possession_problem, proof_signed
 from trust.statement import DeviceHex, Hex32, KeyTypeName, MaybeHex32, Name, Possession, Statement
 
 NEW, OLD = "repin", "repin-old"
@@ -66,6 +66,16 @@ def problem(repin: Repin, old: PublicKey | None) -> str | None:
             return "the act names no new key: the pinned key must vouch for it (old_possession)"
         wrong = _proof_problem(old, device, OLD, repin.old_possession, wanted)
     return wrong
+
+
+def nonces_in(repin: Repin) -> list[bytes]:
+    """The r of each ECDSA signature in it, by the new key and by the old one; SignedError."""
+    try:
+        device = DeviceId.parse(repin.device_id)
+    except ValueError as error:
+        raise SignedError(str(error)) from error
+    proofs = [repin.possession] if repin.old_possession is None else [repin.possession, repin.old_possession]
+    return [each for proof in proofs for each in nonces(proof_signed(device, proof))]
 
 
 def _proof_problem(key: PublicKey, device: DeviceId, context: str, proof: Possession, wanted: bytes) -> str | None:

@@ -11,14 +11,13 @@ from datetime import datetime
 from trust import rekey
 from trust import repin as repins
 from trust.dsse import Envelope
-from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
 from trust.order import WorkOrder
 from trust.pin_act import PinAct
 from trust.rekey import Authorisation, RekeyError, Step
 from trust.repin import Repin
 from trust.root import Root, RootError, TrustedRoot
-from trust.signed import SignedError, nonces, proof_signed
+from trust.signed import SignedError
 from trust.statement import StatementError
 
 _MADE_BY = frozenset({Step.NEW_KEY, Step.COMMIT})
@@ -93,9 +92,7 @@ def _authority(root: Root, order: WorkOrder) -> list[PublicKey]:
 
 
 def _nonces(shown: Repin) -> frozenset[bytes]:
-    proofs = [shown.possession] if shown.old_possession is None else [shown.possession, shown.old_possession]
-    device = DeviceId.parse(shown.device_id)
-    found = [each for proof in proofs for each in nonces(proof_signed(device, proof))]
+    found = repins.nonces_in(shown)
     if len(set(found)) != len(found):
         raise StatementError("new key: both keys have signed with one nonce: anybody can compute them")
     return frozenset(found)

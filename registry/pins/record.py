@@ -20,12 +20,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinRecord:
-    """A device's pin and, once finished, its completion. `life`: what the newest act on its pins made of it, if any."""
+    """A device's pin and, once finished, its completion. `life`: what the newest act on its pins made of it, if any.
+
+    `later`: a key that it got since, only where that is what stands against a statement.
+    """
 
     device: DeviceId
     pin: Entry
     completion: Entry | None = None
     life: State | None = None
+    later: Entry | None = None
 
     @property
     def state(self) -> State:

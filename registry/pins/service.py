@@ -5,6 +5,7 @@ Unique constraints decide; what was there is read only after an insert was refus
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -15,19 +16,23 @@ from hsm.signer import ReceiptSigner
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
-from registry.pins import acts_store, clash, store
+from registry.pins import acts_store, clash, later, store
 from registry.pins.checks import CheckedPin, check_pin
 from registry.pins.clash import Clash
 from registry.pins.closing import CheckedCompletion, check_completion, check_signed
 from registry.pins.intake import Intake
+from registry.pins.reading import UntrustedError
 from registry.pins.receipts import Receipts
-from registry.pins.record import PinRecord
+from registry.pins.record import Entry, PinRecord
+from registry.pins.settling import Settling
 from registry.pins.store import StoredPin
 from registry.pins.together import Together
 from trust.codes import Code
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.root import TrustedRoot
+
+_log = logging.getLogger(__name__)
 
 
 class PinService:
@@ -40,6 +45,7 @@ class PinService:
         self._trusted = trusted
         receipts = Receipts(database=database, trusted=trusted, signer=signer, now=now)
         self._receipts = replace(receipts, together=Together(receipts.make).receipt)
+        self._settling = Settling(database=database, trusted=trusted, signer=signer, receipts=receipts, now=now)
         self._intake = Intake(trusted)
         self._now = now
 
@@ -114,7 +120,7 @@ class PinService:
         refusal = clash.of_pin(checked, rivals, owners)
         if refusal is None:
             return False
-        raise self._refused(refusal) from error
+        raise self._refused(refusal, checked) from error
 
     def _completed_before(self, checked: CheckedCompletion, error: IntegrityError) -> PinRecord:
         """The record if this very statement is stored; raises what stands against it."""
@@ -127,11 +133,24 @@ class PinService:
             raise RefusedError(Code.DEVICE_SCRAPPED, text, record) from error
         refusal = clash.of_completion(checked, record, owners)
         if refusal is not None:
-            raise self._refused(refusal) from error
+            raise self._refused(refusal, checked) from error
         return record
 
-    def _refused(self, refusal: Clash) -> RefusedError:
-        return RefusedError(refusal.code, refusal.message, self._known(DeviceId.parse(refusal.holder)))
+    def _refused(self, refusal: Clash, checked: CheckedPin | CheckedCompletion) -> RefusedError:
+        holder = DeviceId.parse(refusal.holder)
+        record = self._known(holder)
+        if refusal.code is Code.KEY_ON_OTHER_DEVICE:
+            record = replace(record, later=self._later(holder, checked))
+        return RefusedError(refusal.code, refusal.message, record)
+
+    def _later(self, holder: DeviceId, checked: CheckedPin | CheckedCompletion) -> Entry | None:
+        """The holder's later key that stands against the statement, if one does; ReceiptUnavailableError."""
+        try:
+            reading = self._settling.read(holder)
+        except UntrustedError:  # nothing of it is shown; the refusal stands all the same
+            _log.exception("a refusal is not proved: what is stored about the holder does not verify")
+            return None
+        return None if reading is None else later.standing_against(checked, reading)
 
     def _known(self, device: DeviceId) -> PinRecord:
         record = self.find(device)

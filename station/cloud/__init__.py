@@ -30,13 +30,18 @@ class CloudUnreachableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinRecord:
-    """What the registry holds about a device: pin statement and receipt, and when finished, those of the completion."""
+    """What the registry holds about a device: pin statement and receipt, and when finished, those of the completion.
+
+    `repin` and its receipt are there only in a refusal, where a later key of that device is what stands against it.
+    """
 
     state: PinState
     statement: Envelope
     receipt: Envelope
     completion: Envelope | None = None
     completion_receipt: Envelope | None = None
+    repin: Envelope | None = None
+    repin_receipt: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

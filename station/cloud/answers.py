@@ -6,6 +6,7 @@ Never believes an answer because it says 200: what is not exactly an answer of t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -20,6 +21,8 @@ _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
 _OK, _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 429, 500
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
+_NULL = msgspec.Raw(b"null")
+
 
 class _Held(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["provisional", "active", "revoked", "scrapped"]
@@ -27,6 +30,11 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
     receipt: msgspec.Raw
     completion: msgspec.Raw
     completion_receipt: msgspec.Raw
+
+
+class _Stored(_Held, frozen=True, kw_only=True):
+    repin: msgspec.Raw = _NULL  # a registry of before has none
+    repin_receipt: msgspec.Raw = _NULL
 
 
 class _Scrapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +79,10 @@ def understood(asked: str, status: int, answer: bytes, read: Callable[[bytes], T
 
 def record(answer: bytes | msgspec.Raw) -> PinRecord:
     """What is held about a device."""
-    held = msgspec.json.decode(answer, type=_Held)
+    return _record(msgspec.json.decode(answer, type=_Held))
+
+
+def _record(held: _Held) -> PinRecord:
     return PinRecord(
         state=held.state,
         statement=Envelope.from_json(bytes(held.statement)),
@@ -79,6 +90,11 @@ def record(answer: bytes | msgspec.Raw) -> PinRecord:
         completion=_optional(held.completion),
         completion_receipt=_optional(held.completion_receipt),
     )
+
+
+def _stored(raw: msgspec.Raw) -> PinRecord:
+    held = msgspec.json.decode(raw, type=_Stored)
+    return replace(_record(held), repin=_optional(held.repin), repin_receipt=_optional(held.repin_receipt))
 
 
 def lease(answer: bytes) -> Envelope:
@@ -121,7 +137,7 @@ def refusal(
     """What a status other than 200 means. `after_s`: of its Retry-After."""
     try:
         error = msgspec.json.decode(answer, type=_Refusal).error
-        stored = None if bytes(error.stored) == b"null" else record(error.stored)
+        stored = None if bytes(error.stored) == b"null" else _stored(error.stored)
     except _UNREADABLE:
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}", after_s=after_s)

@@ -59,6 +59,8 @@ def shows(found: RAW | None, record: PinRecord, made: World) -> bool:
         "receipt": msgspec.Raw(record.pin.receipt.to_json()),
         "completion": done and msgspec.Raw(done.statement.to_json()),
         "completion_receipt": done and msgspec.Raw(done.receipt.to_json()),
+        "repin": None,
+        "repin_receipt": None,
     }
     if found is None or {name: bytes(each) for name, each in found.items()} != {
         name: msgspec.json.encode(each) for name, each in wanted.items()
