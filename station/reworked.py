@@ -19,7 +19,7 @@ _TOLD = (WORD, ENDED, LOCKED_AGAIN)
 _PASSED = "PASS"
 _TEXT = {
     "": "",
-    "not-locked": "its lock was opened by an approved act: station run under its order locks a unit with its first key again",
+    "not-locked": "an act opened its lock: station run under its order locks a unit with its first key again",
     "in-rework": "a rework of it has not ended well: give the same act again, station device rework ID --act FILE",
 }
 
