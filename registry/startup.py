@@ -86,7 +86,8 @@ def open_registry(
     health = Health(parts(database, signing))
     metrics = Metrics(version=status.version, environment=status.environment)
     pins = PinService(database, trusted, signer)
-    people = People.over(database, issuer_of(status.environment, status.registry))
+    issuer = issuer_of(status.environment, status.registry)
+    people = People.over(database, issuer, addresses=home.config.address_limits)
     door = open_door(database, trusted.root, people.tokens)
     services = Services(
         guard=door.guard,

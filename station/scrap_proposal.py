@@ -1,6 +1,7 @@
 """A person at the station proposes that a device is scrapped: signed in at the registry for one command.
 
-A proposal changes nothing: those who may approve it sign an act of their own. Never keeps what was typed.
+A proposal changes nothing: those who may approve it sign an act of their own. Never keeps what was typed, but for the
+id, with what the registry has given this machine for it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from station import config as settings
-from station import wiring
+from station import known_here, wiring
 from station.cloud import CloudRefusedError
 from station.cloud.devices import Devices, Held
 from station.cloud.person import REFUSES_PERSON, Person
@@ -50,7 +51,9 @@ async def propose_scrap(config_file: Path, device: DeviceId, reason: str, who: S
     person = Person()
     cloud = wiring.open_registry(config, root, person)
     try:
-        async with person.signed_in(cloud, who.user_id, who.password, who.code):
+        known = known_here.shown(paths.database, who.user_id)
+        async with person.signed_in(cloud, who.user_id, who.password, who.code, known):
+            known_here.keep(paths.database, who.user_id, person.device)
             registry = Devices(cloud)
             held = await registry.held(device)
             if held is None:

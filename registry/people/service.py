@@ -31,13 +31,17 @@ class People:
         *,
         cost: Cost = PASSWORD,
         badge_cost: Cost = BADGE,
+        addresses: bool = True,
         now: Callable[[], datetime] = utc_now,
     ) -> People:
-        """Over this database; `issuer` is what an authenticator shows beside the id. Costs are of Argon2id."""
+        """Over this database; `issuer` is what an authenticator shows beside the id. Costs are of Argon2id.
+
+        `addresses`: whether clients' addresses are their own (`address_limits` of `registry.toml`).
+        """
         passwords, tokens = Passwords(cost), Tokens(database, now=now)
         return cls(
             accounts=Accounts(database, passwords, issuer, badge_cost=badge_cost, now=now),
-            sessions=Sessions(database, passwords, tokens, now=now),
+            sessions=Sessions(database, passwords, tokens, addresses=addresses, now=now),
             tokens=tokens,
         )
 

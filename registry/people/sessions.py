@@ -65,11 +65,19 @@ class Sessions:
     """Signs people in. Safe to call from many threads and processes."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, tokens: Tokens, *, now: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        passwords: Passwords,
+        tokens: Tokens,
+        *,
+        addresses: bool = True,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`addresses` False: all clients have the balancer's, so an address is nobody's place."""
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._addresses = addresses
         self._now = now
         # Of nobody: an unknown id costs what a known one does, and the same answer.
         self._nobody = Credentials(password=passwords.nobodys, floor_password="", totp_secret=totp.new_secret())
@@ -135,7 +143,7 @@ class Sessions:
             state = store.state(connection, user_id)
             kept = store.find_credentials(connection, user_id)
             subject = user_id if state is not None else throttle.shadow_of(shown.user_id)
-            origin = throttle.which(connection, user_id, _places(shown, shown.device))
+            origin = throttle.which(connection, user_id, self._places(shown, shown.device))
             tried = Try(subject, origin)
             throttle.require_may(connection, tried, self._now_s())
         may = state is not None and state.enabled
@@ -159,7 +167,7 @@ class Sessions:
         state = store.state(connection, shown.user_id)
         if not used or state != weighed.state or state is None:
             raise refused()
-        throttle.succeeded(connection, weighed.tried, _places(shown, device), self._now_s())
+        throttle.succeeded(connection, weighed.tried, self._places(shown, device), self._now_s())
         return state
 
     def _strengthen(self, shown: Presented, weighed: _Weighed) -> None:
@@ -170,6 +178,11 @@ class Sessions:
             made = self._passwords.made(shown.password)
             with self._database.write() as connection:
                 store.strengthen(connection, shown.user_id, before, made)
+
+    def _places(self, shown: Presented, device: str) -> tuple[str, ...]:
+        """A device's own token first: an address may be shared by many."""
+        token = (throttle.device_of(shown.user_id, device),) if device else ()
+        return (*token, throttle.place_of(shown.user_id, shown.address)) if self._addresses else token
 
     def _now_s(self) -> int:
         return int(self._now().timestamp())
@@ -183,9 +196,3 @@ def refused() -> DeniedError:
 
 def _knows_device(shown: Presented, tried: Try) -> bool:
     return bool(shown.device) and tried.origin == throttle.device_of(shown.user_id, shown.device)
-
-
-def _places(shown: Presented, device: str) -> tuple[str, ...]:
-    """A device's own token first: an address may be shared by many."""
-    address = throttle.place_of(shown.user_id, shown.address)
-    return (throttle.device_of(shown.user_id, device), address) if device else (address,)

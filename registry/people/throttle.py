@@ -14,7 +14,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from registry.access.denied import DeniedError
@@ -28,7 +28,8 @@ STRANGERS_MOST, KNOWN_MOST, KNOWN_PLACES = 50, 10, 5  # 50 + 5 x 10: never more 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 30, 3_600
 SLOWEST: Final = 12  # from so many on, one an hour
 _FOR_GOOD_S: Final = 86_400  # what Retry-After says where only a sign-in elsewhere, or an administrator, helps
-_SHADOWS: Final = 64  # rows that ids which are nobody's share: as slow as a person's, and no more rows than these
+SHADOWS_MOST: Final = 20_000  # rows of ids that are nobody's; those that were first tried longest ago go
+_NOBODY, _AFTER = "nobody-", "nobody."  # users' ids are hex digits
 _AGAIN: Final = 8
 _TOO_MANY: Final = 429
 _IPV6_SITE: Final = 64
@@ -59,8 +60,18 @@ def device_of(user_id: str, device: str) -> str:
 
 
 def shadow_of(user_id: str) -> str:
-    """The row of an id that is nobody's."""
-    return f"nobody-{int(_hashed('', user_id)[:8], 16) % _SHADOWS}"
+    """The subject of an id that is nobody's: its own, so that it is answered as a person's is."""
+    return f"{_NOBODY}{_hashed('', user_id)}"
+
+
+def sweep_shadows(connection: Connection, most: int = SHADOWS_MOST) -> int:
+    """Leave so many rows of ids that are nobody's, and every row of a user; how many went."""
+    theirs = (tries.c.subject >= _NOBODY) & (tries.c.subject < _AFTER)
+    over = connection.execute(select(func.count()).where(theirs)).scalar_one() - most
+    if over <= 0:
+        return 0
+    oldest = select(tries.c.subject).where(theirs).order_by(tries.c.seen, tries.c.subject).limit(over)
+    return connection.execute(delete(tries).where(theirs, tries.c.subject.in_(oldest))).rowcount
 
 
 def which(connection: Connection, user_id: str, places: tuple[str, ...]) -> str:
@@ -97,6 +108,8 @@ def _begun(database: Database, tried: Try, now_s: int) -> int | None:
             if row is None:
                 mine = {"subject": tried.subject, "origin": tried.origin}
                 connection.execute(insert(tries), {**mine, "failed": 1, "not_before": 0, "seen": now_s})
+                if tried.subject.startswith(_NOBODY):
+                    sweep_shadows(connection)
                 return 0
             if waits := _waits(tried, row, now_s):
                 return waits

@@ -80,7 +80,7 @@ tries = Table(
 )
 """Tries to sign in that were evaluated and failed in a row, and when the next one may be (Unix seconds).
 
-`subject`: a user's id, or one of a few rows that unknown ids share. `origin`: a place that the user has signed in from
+`subject`: a user's id, or a hash of one that is nobody's. `origin`: a place that the user has signed in from
 before (a hash), or empty for all others together.
 """
 

@@ -1,6 +1,7 @@
 """A person's session at the registry, for as long as one command runs. Never written down, never shown.
 
-What was typed is sent once and forgotten; the session is ended before the command is.
+What was typed is sent once and forgotten; the session is ended before the command is. What outlives it is the token
+that the registry gives this machine (`device`), which opens nothing: it gives tries of its own (docs/decisions/0027).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ REFUSES_PERSON: Final = frozenset({Code.SIGN_IN_REFUSED, Code.NOT_AUTHORISED, Co
 
 class _Session(msgspec.Struct, frozen=True):
     token: str
+    device: str = ""
 
 
 class Person:
@@ -29,6 +31,8 @@ class Person:
 
     def __init__(self) -> None:
         self._token = ""
+        self.device = ""
+        """What the registry has given this machine for the next time."""
 
     async def headers(self, method: str, path: str, ask: Ask) -> dict[str, str]:  # noqa: ARG002 - a token says it all
         """The session, once there is one (RFC 6750 §2.1)."""
@@ -46,12 +50,15 @@ class Person:
         self._token = ""
 
     @asynccontextmanager
-    async def signed_in(self, registry: Asks, user_id: str, password: str, code: str) -> AsyncIterator[None]:
-        """Signed in within the block. CloudRefusedError(SIGN_IN_REFUSED), CloudUnreachableError."""
-        said = msgspec.json.encode({"user_id": user_id, "password": password, "code": code})
-        answer = await registry.asked("POST", "/v1/sessions", said)
+    async def signed_in(
+        self, registry: Asks, user_id: str, password: str, code: str, device: str = ""
+    ) -> AsyncIterator[None]:
+        """Signed in within the block, showing what was given last time. CloudRefusedError, CloudUnreachableError."""
+        said = {"user_id": user_id, "password": password, "code": code, "device": device}
+        answer = await registry.asked("POST", "/v1/sessions", msgspec.json.encode(said))
         try:
-            self._token = msgspec.json.decode(answer, type=_Session).token
+            session = msgspec.json.decode(answer, type=_Session)
+            self._token, self.device = session.token, session.device
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CloudUnreachableError("sign-in: 200, but no answer of the registry") from error
         try:

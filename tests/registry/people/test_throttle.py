@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from registry.access.denied import DeniedError
 from registry.database import Database
 from registry.people import throttle
 from registry.people.accounts import CONSOLE
+from registry.people.sessions import Presented, Sessions
 from registry.people.throttle import FREE, KNOWN_MOST, KNOWN_PLACES, STRANGERS, STRANGERS_MOST, Try
 from tests.registry.people.crew import AWAY, HOME, START, Crew, Member
 from tests.registry.people.guessing import ADDRESSES, Campaign
@@ -124,6 +126,67 @@ def test_a_device_token_is_its_users_and_cannot_be_chosen(crew: Crew) -> None:
     opened = crew.sessions.open(other.shown(device=member.device))
     assert opened.device != member.device
     assert crew.sessions.open(crew.member().shown(device="1")).device != "1"
+
+
+def test_an_address_that_hides_all_clients_is_nobodys_place(crew: Crew, database: Database) -> None:
+    """Behind a balancer that hides addresses an outsider's guesses come from where the person signs in.
+
+    They are strangers' tries, then: with a device's token the person gets in all the same, and without one after a while.
+    """
+
+    def waits(addresses: bool) -> int:
+        """What the person without a device's token is told after ten guesses, an hour between them; 0: is in."""
+        crew.sessions = Sessions(database, crew.passwords, crew.tokens, addresses=addresses, now=crew.clock)
+        member = crew.member()
+        crew.sign_in(member, HOME)
+        for _ in range(KNOWN_MOST):
+            crew.clock.ahead(3_700)
+            assert fail(crew, member, address=HOME, times=1) == [401]
+        crew.clock.ahead(3_700)
+        crew.sessions.open(member.shown(address="203.0.113.1"))  # with the token, from anywhere
+        crew.clock.ahead(30)
+        try:
+            crew.sessions.open(member.shown(address=HOME, device=""))
+        except DeniedError as error:
+            return int(dict(error.headers)["retry-after"])
+        return 0
+
+    assert waits(addresses=False) == 0
+
+
+def test_control_where_addresses_are_taken_for_places_ten_guesses_lock_whoever_shares_one(crew: Crew) -> None:
+    member = crew.member()
+    crew.sign_in(member, HOME)
+    for _ in range(KNOWN_MOST):
+        crew.clock.ahead(3_700)
+        assert fail(crew, member, address=HOME, times=1) == [401]
+    crew.clock.ahead(3_700)
+    with pytest.raises(DeniedError) as caught:
+        crew.sessions.open(member.shown(address=HOME, device=""))
+    assert dict(caught.value.headers)["retry-after"] == "86400"
+
+
+def test_an_id_that_is_nobodys_is_answered_as_a_persons(crew: Crew, database: Database) -> None:
+    """Whatever was tried before, at this id or at others; and rows of such ids are bounded."""
+    real, nobody = crew.member().user_id, secrets.token_hex(16)
+
+    def told(user_id: str) -> int:
+        try:
+            crew.sessions.open(Presented(user_id=user_id, password="x" * 15, code="000000", address=AWAY))
+        except DeniedError as error:
+            return error.status
+        return 200
+
+    others = {throttle.shadow_of(secrets.token_hex(16)) for _ in range(300)}
+    assert len(others) == 300, "no two share a row"
+    for other in [secrets.token_hex(16) for _ in range(20)]:
+        assert [told(other) for _ in range(6)] == [401] * FREE + [429]
+    crew.clock.ahead(1)
+    assert [told(nobody) for _ in range(7)] == [told(real) for _ in range(7)] == [401] * FREE + [429] * 2
+    with database.write() as connection:
+        assert throttle.sweep_shadows(connection, 1) == 20
+        assert throttle.sweep_shadows(connection, 1) == 0
+    assert told(nobody) == told(real) == 429, "the newest one, and the user's"
 
 
 def test_an_administrator_lifts_a_lock_at_once(crew: Crew) -> None:
