@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, select
 
 from registry.clock import stamp, utc_now
-from registry.database import Database, Turn, take_turn
+from registry.database import Database, Turn, assure, take_turn
 from registry.settings import SetupError
 from registry.tables import roots
 from trust.root import RootError, Seen, TrustedRoot, must_follow
@@ -31,3 +31,5 @@ def _take_up(connection: Connection, trusted: TrustedRoot) -> None:
     if newer:
         newest = {"version": trusted.root.version, "sha256": trusted.sha256, "taken_up_at": stamp(utc_now())}
         connection.execute(insert(roots), newest)
+    else:
+        assure(connection)

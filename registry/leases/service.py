@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, assure
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases import rules, store
 from registry.leases.rules import Granted
@@ -60,6 +60,7 @@ class LeaseService:
     def _granted(self, connection: Connection, request: LeaseRequest, asked: Envelope) -> Envelope:
         before = store.same(connection, request.station, request.serial, asked.payload_sha256)
         if before is not None:
+            assure(connection)
             return before
         last = store.last(connection, request.station)
         rules.require_next(request, last)
@@ -76,6 +77,7 @@ class LeaseService:
             before = store.same(connection, request.station, request.serial, asked.payload_sha256)
             last = store.last(connection, request.station)
         if before is not None:
+            self._database.assure()
             return before
         raise rules.taken(request, last) from error
 
@@ -127,7 +129,9 @@ class LeaseService:
             self._database.writing(lambda connection: store.keep(connection, request.station, request.serial, signed))
         except IntegrityError:  # another thread was faster: its signature is the one
             with self._database.read() as connection:
-                return store.kept(connection, request.station, request.serial)
+                theirs = store.kept(connection, request.station, request.serial)
+            self._database.assure()
+            return theirs
         return signed
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, assure
 from registry.errors import RefusedError
 from registry.orders import counts, papers
 from registry.orders.counts import Counted, Share
@@ -66,6 +66,7 @@ class OrderService:
             self._database.writing(lambda connection: self._raise(connection, act, envelope))
         except IntegrityError:  # another process has taken this very act just now
             _log.info("an act is taken already")
+            self._database.assure()
         return self.counted(act.order_sha256)
 
     def _raise(self, connection: Connection, act: Act, envelope: Envelope) -> None:
@@ -80,6 +81,7 @@ class OrderService:
         sha256 = envelope.payload_sha256
         there = select(order_raises.c.act_sha256).where(order_raises.c.act_sha256 == sha256)
         if connection.execute(there).first() is not None:
+            assure(connection)
             return False
         row = {
             "act_sha256": sha256, "order_sha256": act.order_sha256, "station": act.signer, "units": act.units,

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from registry.access.caller import Role
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, assure
 from registry.errors import RefusedError
 from registry.people import roles, store, throttle, totp
 from registry.people.passwords import Passwords, require_good
@@ -95,7 +95,7 @@ class Accounts:
         with self._acting(user_id, by) as connection:
             state = self._newest(connection, user_id)
             if state.role is role:
-                return state
+                return _already(connection, state)
             if state.enabled and state.role not in roles.ON_THE_FLOOR:
                 self._require_room(connection, role)
             return self._state(connection, state, "role", by, role=role)
@@ -104,7 +104,9 @@ class Accounts:
         """Signs in no more, and is in no new roster; ends sessions and tokens. Again changes nothing."""
         with self._acting(user_id, by) as connection:
             state = self._newest(connection, user_id)
-            return self._state(connection, state, "disabled", by, enabled=False) if state.enabled else state
+            if not state.enabled:
+                return _already(connection, state)
+            return self._state(connection, state, "disabled", by, enabled=False)
 
     def enable(self, user_id: str, by: str) -> State:
         """Signs in again, also if tries had locked it."""
@@ -112,7 +114,7 @@ class Accounts:
             state = self._newest(connection, user_id)
             throttle.lift(connection, user_id)
             if state.enabled:
-                return state
+                return _already(connection, state)
             self._require_room(connection, state.role)
             return self._state(connection, state, "enabled", by, enabled=True)
 
@@ -211,6 +213,12 @@ class Accounts:
         if role in roles.ON_THE_FLOOR and store.on_the_floor(connection) >= MAX_PEOPLE:
             text = f"the roster takes {MAX_PEOPLE} people who work at stations: disable somebody first"
             raise RefusedError(Code.USER_CONFLICT, text)
+
+
+def _already(connection: Connection, state: State) -> State:
+    """Nothing to do: but that it was done must not be lost either, once it is told."""
+    assure(connection)
+    return state
 
 
 def _require_id(user_id: str) -> None:

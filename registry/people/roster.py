@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, assure
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
 from registry.leases import rules
 from registry.leases import store as leases
@@ -92,6 +92,7 @@ class RosterService:
         last, people = _last(connection), _people(connection)
         now = self._now()
         if last is not None and self._is_good(last, people, salt, now):
+            assure(connection)
             return last
         _require_time(connection, last, now)
         made = self._roster(last, people, salt, now)

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, sel
 
 from registry.access.caller import PersonCaller, Role, Scope
 from registry.clock import stamp, utc_now
-from registry.database import Database
+from registry.database import Database, assure
 from registry.errors import RefusedError
 from registry.people import store
 from registry.people.roles import GRANTS
@@ -139,6 +139,8 @@ class Tokens:
             there = connection.execute(select(ended_tokens).where(ended_tokens.c.token_sha256 == each)).one_or_none()
             if there is None:
                 connection.execute(insert(ended_tokens), {"token_sha256": each, "at": stamp(self._now())})
+            else:
+                assure(connection)
 
     def _count(self, connection: Connection, user_id: str) -> int:
         mine = (person_tokens.c.user_id == user_id, person_tokens.c.kind == "api", *_holding(self._now()))

@@ -156,7 +156,7 @@ class ActService:
             text = f"the act is {act.kind} of device {act.device_id}, asked was {' or '.join(kinds)} of {device}"
             raise RefusedError(Code.STATEMENT_INVALID, text)
         if any(each.envelope.payload_sha256 == approved.payload_sha256 for each in before.deeds):
-            raise _used()
+            raise self._used()
         if act.kind in CAUSES and self._trusted.root.revocation_key is None:
             text = "the trust root names no revocation key: nothing can be revoked or scrapped"
             raise RefusedError(Code.NOT_AUTHORISED, f"{text}; have a root made that names the cloud signer's")
@@ -200,9 +200,10 @@ class ActService:
     def _why(self, made: NewAct) -> RefusedError:
         """What stood against it."""
         with self._database.read() as connection:
-            if acts_store.act_is_used(connection, made.act.payload_sha256):
-                return _used()
+            used = acts_store.act_is_used(connection, made.act.payload_sha256)
             owners = [] if made.new_key is None else acts_store.owners_of(connection, made.new_key)
+        if used:
+            return self._used()
         others = [each for each in owners if each != made.device_id]
         if others:
             text = f"this key, its modulus or a nonce is known of device {others[0]}: keys repeat, stop"
@@ -212,6 +213,10 @@ class ActService:
             return RefusedError(Code.PROOF_INVALID, f"{text}; have the device make another one")
         text = "the device has changed meanwhile, or the challenge was used: look at it"
         return RefusedError(Code.ACT_CONFLICT, f"{text} (GET /v1/devices/ID) and try again, perhaps with another act")
+
+    def _used(self) -> RefusedError:
+        self._database.assure()
+        return RefusedError(Code.ACT_USED, "this act was done before: have another one made and approved")
 
     def _known(self, device: DeviceId) -> Reading:
         found = self.find(device)
@@ -251,7 +256,3 @@ def _pinned(reading: Reading) -> PublicKey:
 
 def _no_code(_keys: frozenset[str]) -> UseCode:
     raise RefusedError(Code.SECOND_FACTOR_NEEDED, "this act wants its approver's one-time code beside it")
-
-
-def _used() -> RefusedError:
-    return RefusedError(Code.ACT_USED, "this act was done before: have another one made and approved")

@@ -102,6 +102,8 @@ class PinBatch:
             for number, each in checked.items()
             if each.device in held and held[each.device][0].pin.statement.payload == each.envelope.payload
         }
+        if there:
+            self._database.assure()
         fresh = {number: each for number, each in checked.items() if number not in there}
         stored, refused = self._take(fresh, self._intake.pins)
         for order in {fresh[number].order_envelope for number in stored}:
@@ -160,6 +162,8 @@ class PinBatch:
                 checked[number] = check_completion(done, line.completion, record, order)
             except RefusedError as error:
                 found[number] = error
+        if any(isinstance(each, PinRecord) for each in found.values()):  # completed already
+            self._database.assure()
         stored, refused = self._take(checked, self._intake.completions)
         found.update(refused)
         active = {number: _completed(here[number][0], records[number], done) for number, done in stored.items()}

@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, select
 
 from registry.clock import stamp, utc_now
-from registry.database import Database, Turn, take_turn
+from registry.database import Database, Turn, assure, take_turn
 from registry.errors import RefusedError
 from registry.tables import proposals
 from trust.codes import Code
@@ -78,6 +78,7 @@ class Proposals:
         with self._database.write() as connection:
             take_turn(connection, Turn.PROPOSE)  # no constraint counts: two that look at once would both find room
             if once and any(_same(each, made) for each in _about(connection, device)):
+                assure(connection)
                 return made
             _require_room(connection, made, since=stamp(now - _WITHIN))
             connection.execute(insert(proposals), row)

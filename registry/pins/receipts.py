@@ -155,7 +155,9 @@ class Receipts:
             self.database.writing(lambda connection: store.insert_receipts(connection, {statement_sha256: signed}))
         except IntegrityError:
             with self.database.read() as connection:
-                return store.load_receipt(connection, statement_sha256)
+                theirs = store.load_receipt(connection, statement_sha256)
+            self.database.assure()
+            return theirs
         return signed
 
 

@@ -153,7 +153,9 @@ class PinService:
         return None if reading is None else later.standing_against(checked, reading)
 
     def _known(self, device: DeviceId) -> PinRecord:
+        """What is held already, and is durable when it is told."""
         record = self.find(device)
+        self._database.assure()
         if record is None:
             raise AssertionError(f"device {device}: a pin that was committed is not there")
         return record
