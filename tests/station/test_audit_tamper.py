@@ -97,6 +97,7 @@ def _other(name: str, kind: str) -> str:
             raise AssertionError(kind)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("table", TABLES)
 def test_every_changed_column_is_found_and_named(plant: Plant, tmp_path: Path, table: str) -> None:
     tried = 0
@@ -112,6 +113,7 @@ def test_every_changed_column_is_found_and_named(plant: Plant, tmp_path: Path, t
     assert tried >= 2
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("table", TABLES)
 def test_every_deleted_row_is_found_and_named(plant: Plant, tmp_path: Path, table: str) -> None:
     key = ROW.get(table, "rowid")

@@ -230,7 +230,7 @@ def test_control_an_outbox_that_gives_up_is_found_out(
         return outbox._tried(item).failures < 5 and plain(outbox, item)
 
     monkeypatch.setattr(Outbox, "_due", gives_up)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="all pins are taken"):
         asyncio.run(outage(here, 2.0))
 
 
