@@ -182,7 +182,7 @@ def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Do
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
     assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
     for order in orders:
-        ends = ("passed", "held", "quarantined", "lost", "in_work", "unused")
+        ends = ("passed", "held", "quarantined", "lost", "scrapped", "in_work", "unused")
         assert order["quantity"] + order["allowance"] == sum(order[name] for name in ends)
         assert len(order["finish_me"]) == order["held"]
 
@@ -193,12 +193,15 @@ def test_besides_the_table_only_what_there_is() -> None:
     )
     told = OrderReport(order="o", finish_me=(), **{**counts, "quantity": 9, "unused": 3})
     assert list(_besides(told)) == []
-    told = msgspec.structs.replace(told, emulated=2, before_signing=1, turned_away=8, not_taken=1, finish_me=("ab",))
+    told = msgspec.structs.replace(
+        told, emulated=2, before_signing=1, turned_away=8, not_taken=1, scrapped=1, finish_me=("ab",)
+    )
     assert list(_besides(told)) == [
         "order o: 6 units signed for, 2 emulated",
         "finish me  ab  order o",
         "order o: the registry refused the completions of 1 unit, call the line engineer",
         "order o: 1 unit not signed for: waiting, or ended before",
+        "order o: 1 unit scrapped",
         "order o: 8 units turned away before a job was begun",
     ]
 
