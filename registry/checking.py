@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Table, func, select
 
 from registry.checking_chunks import chunks, pages
-from registry.checking_counts import order_count_findings, station_count_findings
+from registry.checking_counts import count_findings
 from registry.checking_leases import lease_findings, raise_findings
 from registry.checking_people import people_findings
 from registry.database import Database
@@ -64,8 +64,7 @@ def findings(database: Database, trusted: TrustedRoot, now: datetime) -> Iterato
         _devices(database, trusted, now),
         _orders(database),
         *(_strays(database, each) for each in _belonging()),
-        order_count_findings(database),
-        station_count_findings(database, trusted),
+        count_findings(database, trusted),
         lease_findings(database, trusted),
         raise_findings(database, trusted),
         people_findings(database, trusted),

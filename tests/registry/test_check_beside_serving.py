@@ -11,14 +11,15 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, exists, or_, select
 
 from registry import checking
+from registry.checking_counts import count_findings
 from registry.database import Database, sqlite_url
-from registry.tables import completions, pin_acts, pins, receipts
+from registry.tables import completions, order_counts, pin_acts, pins, receipts
 from tests.registry.living import living
 from tests.trust.pin_acts import NOW
 from trust.root import TrustedRoot
@@ -107,3 +108,28 @@ def test_a_view_does_not_grow_with_the_rows(
 def test_control_one_query_over_all_rows_does(tmp_path: Path, migrated: bytes) -> None:
     few, many = (longest_view(filled(tmp_path, migrated, each), in_one_view) for each in (_FEW, _MANY))
     assert many > 2.5 * few
+
+
+@pytest.mark.both_databases
+def test_pins_that_come_in_while_pages_are_counted_are_no_finding(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = living(database)
+    for _ in range(3):
+        site.device()
+    more = iter([site.device] * 3)
+
+    class Busy:
+        """The same database, in which somebody pins before each look."""
+
+        def read(self) -> Any:
+            next(more, lambda: None)()
+            return database.read()
+
+    monkeypatch.setattr("registry.checking_chunks._ROWS", 1)
+    busy = cast("Database", Busy())
+    assert list(count_findings(busy, site.made.trusted)) == []
+    assert next(more, None) is None
+    with database.write() as connection:
+        connection.execute(order_counts.update().values(pins=order_counts.c.pins + 1))
+    assert {each.table for each in count_findings(database, site.made.trusted)} == {"order_counts"}, "control"

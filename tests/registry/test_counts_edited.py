@@ -12,7 +12,7 @@ from registry.checking import findings
 from registry.database import Database
 from registry.orders.service import OrderService
 from tests.registry.asking import Asking
-from tests.registry.living import WHO, Living, living
+from tests.registry.living import WHO, Living, confirmed, living
 from tests.trust.people import approved_by
 from tests.trust.pin_acts import NOW, utc
 from trust.act import Act
@@ -65,7 +65,7 @@ def site(database: Database) -> Living:
     made.acts.do(back.device_id, "scrap", made.act(back, "scrap"))
     made.acts.do(back.device_id, "unscrap", made.act(back, "unscrap", was="scrapped"))
     made.acts.do(back.device_id, "scrap", made.act(back, "scrap"))
-    made.acts.do(burned.device_id, "scrap", made.act(burned, "scrap", WHO["pia"], was="provisional"))
+    made.acts.do(burned.device_id, "scrap", made.act(burned, "scrap", WHO["pia"], was="provisional"), confirmed)
     made.device()
     act = Act(
         environment="demo", root_sha256=made.made.trusted.sha256, signer="station-01", kind="raise-allowance",
