@@ -92,7 +92,8 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
         assert (taken.code, '"code":"unit-rekeyed"' in taken.out) == (Exit.UNIT_FAILED, True), taken
     (still,) = typed(site, "show", device, "--jsonl").objects
     assert [each["state"] for each in still["jobs"]] == ["passed"], "a good unit stays one"
-    opened = typed(site, "rework", device, "--act", approved(site, "open", device, last["fingerprint"], "--unlock"))
+    unlock = approved(site, "open", device, last["fingerprint"], "--unlock")
+    opened = typed(site, "rework", device, "--act", unlock)
     assert opened.code == 0, opened
     open_unit = station("order", "release", "rework", "--config", site.config)
     assert (open_unit.code, f"stays   {device}  not-locked" in open_unit.out) == (Exit.HELD, True), open_unit
@@ -106,7 +107,7 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     out = station("run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT, "--jsonl")
     assert out.code == Exit.QUARANTINED, out.out
     assert '"code":"device-scrapped"' in out.out
-    late = typed(site, "rework", device, "--act", act)
+    late = typed(site, "rework", device, "--act", unlock)
     assert late.code == Exit.QUARANTINED, late
     assert station("ledger", "verify", "--config", site.config).code == 0
 
