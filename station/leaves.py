@@ -6,6 +6,8 @@ is a bug, and is raised as it is.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fixtures.device import (
     DeviceBusyError,
     DeviceError,
@@ -49,6 +51,7 @@ _LEAVES: tuple[tuple[type[Exception], str], ...] = (
     (PublishError, "signer-wrong"),
 )
 
+_GIVE_AGAIN = "Give the same command again when the registry answers (station check --config FILE)."
 _REASONS = {
     RefusalReason.RNG_FAILED: "rng-failed",
     RefusalReason.NOT_AUTHORISED: "word-not-taken",
@@ -118,3 +121,11 @@ def classify(error: Exception) -> Fault:
             if code is None:
                 raise error
             return fault(code, str(error))
+
+
+def classify_for_command(error: Exception) -> Fault:
+    """The same, for a command that somebody typed about a device that need not be there: what to do names no unit."""
+    found = classify(error)
+    if found.code == "registry-unreachable":
+        found.row = replace(found.row, remedy=_GIVE_AGAIN)
+    return found

@@ -19,7 +19,7 @@ from trust.account import AllotmentReturn
 from trust.act import ActRefusedError, body
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
-from trust.kinds import ACT, wrong_kind
+from trust.kinds import ACT, PIN_ACT, wrong_kind
 from trust.order import WorkOrder
 from trust.root import RootError
 from trust.statement import StatementError, read, verify
@@ -55,7 +55,8 @@ async def perform_act(desk: Desk, file: Path) -> tuple[Envelope, bool]:
     except OSError as error:
         raise UsageError(f"act {file}: {error.strerror}; name the act's file") from error
     if (wrong := wrong_kind(data, ACT)) is not None:
-        raise UsageError(f"{file} {wrong}")
+        theirs = f"is {PIN_ACT}: station device rework, scrap, revoke or unscrap does it, with --act {file}"
+        raise UsageError(f"{file} {wrong if wrong_kind(data, PIN_ACT) is not None else theirs}")
     try:
         act = Envelope.from_json(data.strip())
         body(act)

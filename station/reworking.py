@@ -23,7 +23,7 @@ from station.cloud.person import REFUSES_PERSON
 from station.disposition import VERDICTS
 from station.events import ReworkEvent, ReworkFinished, Verdict
 from station.faults import Fault, SetupError, fault
-from station.leaves import LEAF_ERRORS, classify
+from station.leaves import LEAF_ERRORS, classify, classify_for_command
 from station.line import Clock
 from station.plan import chosen, load_order, load_slots, named_slots
 from station.rework import Rework
@@ -133,7 +133,7 @@ async def scrap(asked: Asked, code: Callable[[], ApproverCode]) -> Scrapped:
         except LEAF_ERRORS as error:
             if isinstance(error, CloudRefusedError) and error.code in REFUSES_PERSON:
                 raise UsageError(f"{error.code.value}: {printable(str(error), _SHOWN)}") from error
-            raise classify(error) from error
+            raise classify_for_command(error) from error
         finally:
             await cloud.close()
         await publish(desk.root, desk.signer, desk.store)
@@ -181,7 +181,7 @@ def judged(act: Envelope, asked: Asked, root: TrustedRoot, kind: str, now: datet
     try:
         wanted = pin_act.body(act)
         if wanted.kind != kind:
-            raise UsageError(f"act {asked.act_file}: it is an act {wanted.kind}, this command does {kind}")
+            raise UsageError(f"act {asked.act_file}: it is an act {wanted.kind}: {_brought_by(wanted, asked.act_file)}")
         if wanted.device_id != str(asked.device):
             raise UsageError(f"act {asked.act_file}: it is about device {wanted.device_id}, not {asked.device}")
         pin_act.on_record(act, root, moment(wanted.made_at))  # people enough, whenever
@@ -190,6 +190,14 @@ def judged(act: Envelope, asked: Asked, root: TrustedRoot, kind: str, now: datet
     except ActRefusedError as error:
         raise UsageError(f"act {asked.act_file}: {error}") from error
     return wanted
+
+
+def _brought_by(wanted: PinAct, file: Path) -> str:
+    """Which command does it; none does an act that wants what a device shows of a key."""
+    if wanted.kind == "repin":
+        return "no command brings it (docs/statements.md, 9: POST …/repin, with what the device shows of its key)"
+    what = "rework" if wanted.kind == "rekey" else wanted.kind
+    return f"station device {what} {wanted.device_id} --act {file} does it"
 
 
 def _may_end_old_key(wanted: PinAct, now: datetime) -> bool:

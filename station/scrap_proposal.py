@@ -1,38 +1,22 @@
 """A person at the station proposes that a device is scrapped: signed in at the registry for one command.
 
-A proposal changes nothing: those who may approve it sign an act of their own. Never keeps what was typed, but for the
-id, with what the registry has given this machine for it.
+A proposal changes nothing: those who may approve it sign an act of their own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from station import config as settings
-from station import known_here, wiring
-from station.cloud import CloudRefusedError
+import msgspec
+
 from station.cloud.devices import Devices, Held
-from station.cloud.person import REFUSES_PERSON, Person
 from station.faults import fault
-from station.leaves import LEAF_ERRORS, classify
-from station.root import load_root
+from station.signed_in import SignIn, signed_in
 from station.usage import UsageError
-from trust.codes import Code
+from trust.act import Reason
 from trust.identity import DeviceId
 from trust.printable import printable
-
-_SHOWN = 200
-_WHO = REFUSES_PERSON | {Code.STATEMENT_INVALID}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignIn:
-    """What was typed; in no text of ours."""
-
-    user_id: str
-    password: str = field(repr=False)
-    code: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,29 +28,25 @@ class Proposed:
     next: str
 
 
+def require_reason(reason: str) -> None:
+    """UsageError for a reason that the registry would refuse: before a one-time code is used up for it."""
+    try:
+        fits = msgspec.convert(reason, Reason).isprintable()
+    except msgspec.ValidationError:
+        fits = False
+    if not fits:
+        raise UsageError("--reason: 8 to 200 characters of plain text on one line, for auditors to read years later")
+
+
 async def propose_scrap(config_file: Path, device: DeviceId, reason: str, who: SignIn) -> Proposed:
     """Propose it; UsageError when the person is not known or may not, and the faults of a registry that is away."""
-    config, paths = settings.load(config_file)
-    root = load_root(paths.root)
-    person = Person()
-    cloud = wiring.open_registry(config, root, person)
-    try:
-        known = known_here.shown(paths.database, who.user_id)
-        async with person.signed_in(cloud, who.user_id, who.password, who.code, known):
-            known_here.keep(paths.database, who.user_id, person.device)
-            registry = Devices(cloud)
-            held = await registry.held(device)
-            if held is None:
-                raise fault("act-refused", f"the registry has no pin of device {device}")
-            proposal = await registry.propose(device, "scrap", reason)
-    except CloudRefusedError as error:
-        if error.code in _WHO:
-            raise UsageError(f"{error.code.value}: {printable(str(error), _SHOWN)}") from error
-        raise classify(error) from error
-    except LEAF_ERRORS as error:
-        raise classify(error) from error
-    finally:
-        await cloud.close()
+    require_reason(reason)
+    async with signed_in(config_file, who) as asks:
+        registry = Devices(asks)
+        held = await registry.held(device)
+        if held is None:
+            raise fault("act-refused", f"the registry has no pin of device {device}")
+        proposal = await registry.propose(device, "scrap", reason)
     return Proposed(proposal=proposal, state=held.state, next=_next(device, held))
 
 

@@ -31,6 +31,7 @@ from trust.root_file import parse
 from trust.statement import StatementError, read
 
 KEY_ACTS = frozenset({"replace-key", "destroy-key"})
+_REPIN = "POST /v1/devices/ID/repin"
 
 
 def of_act(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: Path) -> str:
@@ -71,12 +72,16 @@ def of_device(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: P
 
 def device_next(act: pin_acts.PinAct, file: Path) -> str:
     """Who has an approved act on a device done."""
-    if act.kind == "rekey":
-        anchor = " --order ORDER" if act.change == "new-anchor" else ""
-        return f"station device rework {act.device_id} --act {file}{anchor}, at the station that has it on its bench"
-    if act.kind == "scrap":
-        return f"station device scrap {act.device_id} --act {file}, at a station of its order"
-    return f"hand {file} to the registry"
+    match act.kind:
+        case "rekey":
+            anchor = " --order ORDER" if act.change == "new-anchor" else ""
+            return f"station device rework {act.device_id} --act {file}{anchor}, at the station with it on its bench"
+        case "scrap":
+            return f"station device scrap {act.device_id} --act {file}, at a station of its order"
+        case "revoke" | "unscrap":
+            return f"station device {act.kind} {act.device_id} --act {file}, at any station, by a lead or an engineer"
+        case "repin":
+            return f"bring {file} with the device's proof of the new key: {_REPIN} (docs/statements.md, 9)"
 
 
 def of_order(envelope: Envelope, trusted: TrustedRoot, file: Path, root_file: Path) -> str:

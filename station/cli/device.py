@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from station.cli.bringing import revoke, unscrap
 from station.cli.called import Here
 from station.cli.options import CONFIG
 from station.cli.output import data, note
@@ -29,6 +30,8 @@ def device() -> None:
 
 device.add_command(rework)
 device.add_command(scrap)
+device.add_command(revoke)
+device.add_command(unscrap)
 device.add_command(propose)
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
+from station.cli.asking import line, typed
 from station.cli.options import CONFIG
-from station.cli.output import data, note
+from station.cli.output import data, is_asked, note
 from station.exits import Exit
 
 if TYPE_CHECKING:
@@ -127,10 +128,10 @@ async def _code() -> str:
 
 def _asked(what: str) -> str:
     """What somebody types unseen, or one line of a pipe."""
-    text = click.prompt(what, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    text = typed(what) if is_asked() else line()
     if not text.strip():
         raise click.UsageError(f"no {what} was read: type it, or give it as a line on stdin")
-    return str(text).strip()
+    return text.strip()
 
 
 def _show(outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from station.cli.asking import sign_in, typed
 from station.cli.called import Here
 from station.cli.options import CONFIG, SLOTS_FILE
 from station.cli.output import data, is_asked, note
@@ -98,7 +99,7 @@ def scrap(device_id: str, act_file: Path | None, reason: str | None, config_file
         words = f"{when}: device {device} of order {done.order_id}; its id is burned"
         note(_KNOWS[done.signer].format(why=done.why))
     else:
-        found = asyncio.run(_propose(config_file, device, str(reason)))
+        found = _proposed(config_file, device, str(reason))
         said = {"device_id": str(device), "state": found.state, "proposal": found.proposal, "next": found.next}
         words = f"proposed: {found.proposal}. Nothing is scrapped yet"
         note(f"next: {found.next}")
@@ -160,18 +161,13 @@ def _approver() -> ApproverCode:
         raise UsageError("the approver's one-time code is asked at a terminal, and nowhere else: a unit that was never "
                          "finished is scrapped by one approver, who confirms it")  # fmt: skip
     note("A unit that was never finished is scrapped by one approver: the one who signed the act confirms it now.")
-    who = click.prompt("Approver's id", err=True)
-    return ApproverCode(who, click.prompt("Code", hide_input=True, err=True))
+    who = typed("Approver's id", hidden=False)
+    return ApproverCode(who, typed("Code"))
 
 
-async def _propose(config_file: Path, device: DeviceId, reason: str) -> Proposed:
+def _proposed(config_file: Path, device: DeviceId, reason: str) -> Proposed:
     from station import scrap_proposal  # noqa: PLC0415 - keeps --help fast
 
-    if not is_asked():
-        raise UsageError("who you are is asked at a terminal, and nowhere else; a script gives the approved act")
-    who = click.prompt("Your id", err=True)
-    password = click.prompt("Password", hide_input=True, err=True)
-    code = click.prompt("Code", hide_input=True, err=True)
-    return await scrap_proposal.propose_scrap(
-        config_file, device, reason, scrap_proposal.SignIn(user_id=who, password=password, code=code)
-    )
+    scrap_proposal.require_reason(reason)
+    who = sign_in("a script gives the approved act (--act FILE)")
+    return asyncio.run(scrap_proposal.propose_scrap(config_file, device, reason, who))

@@ -240,12 +240,24 @@ class Devices:
             body = b'{"act":%s,"approver":%s}' % (act.to_json(), msgspec.json.encode(_Code(code.user_id, code.code)))
         return _held(device, await self._registry.asked("POST", f"/v1/devices/{device}/scrap", body))
 
+    async def revoke(self, device: DeviceId, act: Envelope) -> Held:
+        """POST …/revoke, as a person: a key is good no more. After a lost answer ask `held`."""
+        return await self._do("revoke", device, act)
+
+    async def unscrap(self, device: DeviceId, act: Envelope) -> Held:
+        """POST …/unscrap, as a person: the device is what it was. After a lost answer ask `held`."""
+        return await self._do("unscrap", device, act)
+
     async def propose(self, device: DeviceId, kind: PinActKind, reason: str) -> str:
         """POST …/proposals, as a person: the proposal's name."""
         body = msgspec.json.encode({"kind": kind, "reason": reason})
         answer = await self._registry.asked("POST", f"/v1/devices/{device}/proposals", body)
         with _an_answer("a proposal"):
             return printable(msgspec.json.decode(answer, type=_Proposed).proposal, _EXCERPT)
+
+    async def _do(self, what: str, device: DeviceId, act: Envelope) -> Held:
+        body = b'{"act":%s}' % act.to_json()
+        return _held(device, await self._registry.asked("POST", f"/v1/devices/{device}/{what}", body))
 
 
 def _held(device: DeviceId, answer: bytes) -> Held:
