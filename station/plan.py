@@ -56,12 +56,12 @@ class Plan:
         return chosen(self.slots, names)
 
 
-def chosen(slots: tuple[SlotConfig, ...], names: Sequence[str]) -> tuple[SlotConfig, ...]:
-    """The slots of these names, all without names; UsageError for a name that is not there."""
+def chosen(slots: tuple[SlotConfig, ...], names: Sequence[str], option: str = "--slots") -> tuple[SlotConfig, ...]:
+    """The slots of these names, all without names; UsageError, with the option, for a name that is not there."""
     known = {slot.name: slot for slot in slots}
     missing = [name for name in names if name not in known]
     if missing:
-        raise UsageError(f"--slots: no slot {', '.join(missing)}; there are {', '.join(known)}")
+        raise UsageError(f"{option}: no slot {', '.join(missing)}; there are {', '.join(known)}")
     return tuple(known[name] for name in names) if names else slots
 
 

@@ -232,7 +232,7 @@ def _anchor(wanted: PinAct, order_file: Path | None, root: TrustedRoot) -> Ancho
 
 def _slots(desk: Desk, asked: Asked) -> tuple[SlotConfig, ...]:
     there = load_slots(desk.paths.slots) if asked.slots_file is None else named_slots(asked.slots_file)
-    return chosen(there, asked.slots)
+    return chosen(there, asked.slots, "--slot")
 
 
 async def _slot_of(bench: ReworkBench, configs: Sequence[SlotConfig]) -> Slot:

@@ -22,7 +22,7 @@ from trust.codes import Code
 from trust.printable import printable
 
 _SHOWN = 200
-_WHO = REFUSES_PERSON | {Code.STATEMENT_INVALID}
+_TYPED = REFUSES_PERSON | {Code.STATEMENT_INVALID, Code.PASSWORD_WEAK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ async def signed_in(config_file: Path, who: SignIn) -> AsyncIterator[Asks]:
             known_here.keep(paths.database, who.user_id, person.device)
             yield cloud
     except CloudRefusedError as error:
-        if error.code in _WHO:
+        if error.code in _TYPED:
             raise UsageError(f"{error.code.value}: {printable(str(error), _SHOWN)}") from error
         raise classify_for_command(error) from error
     except LEAF_ERRORS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _ROOT = click.option("--root", "root_file", type=FILE, required=True, help="The trust root's file.")
 _WAS = {"repin": "active", "revoke": "active", "scrap": "active", "unscrap": "scrapped"}
+_OPTIONS = MappingProxyType(
+    {"device_id": "DEVICE_ID", "fingerprint": "--fingerprint", "new_fingerprint": "--repin", "ends_at": "--old-until",
+     "reason": "--reason"}
+)  # fmt: skip
 _ONE = "--new-key, --anchor-of, --unlock, --repin, --revoke, --scrap or --unscrap"
 
 
@@ -95,6 +100,7 @@ def _paper() -> Paper:
     return Paper(
         kind=PIN_ACT, body=body, heading=lambda act: f"act {act.kind} on device {act.device_id}", worth=worth_approving,
         refused=ActRefusedError, roles=ORDER_ROLES, wanted=" and ".join(ORDER_ROLES), standing=of_device,
+        options=_OPTIONS,
     )  # fmt: skip
 
 

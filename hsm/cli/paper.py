@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ class Paper:
     """One kind of document: `body` and `worth` (approving) raise `refused`; `heading` is its first line when shown.
 
     `kind` is its name in `trust.kinds`; `roles` are those of whoever may approve it, `wanted` the same in words;
-    `standing` says what comes next.
+    `standing` says what comes next; `options` are the command line's names of entries, where they differ.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Paper:
     roles: tuple[Role, ...]
     wanted: str
     standing: Callable[[Envelope, TrustedRoot, Path, Path], str]
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def trusted_by(root_file: Path) -> TrustedRoot:
@@ -100,7 +101,8 @@ def new_act(
         made = envelope(msgspec.convert(entries, document))
         paper.body(made)
     except msgspec.ValidationError as error:
-        stop(f"act: {in_words(error)}; correct it")
+        entry, colon, said = in_words(error).partition(": ")
+        stop(f"act: {paper.options.get(entry, entry)}{colon}{said}; correct it")
     except paper.refused as error:
         stop(f"act: {error}")
     return made

@@ -65,6 +65,8 @@ def acts(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
     from registry.startup import load_root  # noqa: PLC0415
 
     found, trusted = _read(directory, root, device), load_root(root)
+    if not found.deeds:
+        click.echo(f"nobody has had anything done about the pins of device {found.device_id}", err=True)
     for each in found.deeds:
         names = who(each.envelope, trusted, each.act.root_sha256)
         if jsonl:

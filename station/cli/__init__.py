@@ -22,6 +22,7 @@ _COMMANDS = {
     "act": ("station.cli.order:act", "Have the signer do what two officers approved."),
     "minutes": ("station.cli.order:minutes", "Put approved minutes on record."),
     "device": ("station.cli.device:device", "What is known about a device."),
+    "account": ("station.cli.account:account", "Your own account at the registry."),
     "ledger": ("station.cli.ledger:ledger", "The provisioning log."),
 }
 

@@ -150,8 +150,8 @@ class HttpCloud:
         kind = {"content-type": "application/x-www-form-urlencoded"}
         answer = await self._send(f"POST {self._url}{path}", "POST", path, form, {**headers, **kind})
         if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:  # it was not even looked at
-            text = f"POST {self._url}{path}: {answer.status}: no access token"
-            raise CloudUnreachableError(text, after_s=answer.after_s)
+            said = answers.refusal(f"no access token: POST {self._url}{path}", answer.status, answer.body)
+            raise CloudUnreachableError(str(said), after_s=answer.after_s)
         return answer
 
     async def _send(self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Heard:

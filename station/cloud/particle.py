@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import httpx2
 import msgspec
 
-from station.cloud.trouble import trouble
+from station.cloud.trouble import refused_certificate, trouble
 from station.cloud.way import Proxy
 from trust.identity import DeviceId
 from trust.keys import KeyType, PublicKey
@@ -31,6 +31,7 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 _EXCERPT: Final = 200  # characters of foreign text that are shown
 _GOOD, _NO_SUCH, _REFUSALS, _FAILURES = range(200, 300), frozenset({404, 405}), 400, 500
 _TOO_MANY, _TIMED_OUT = 429, 408
+_SHUT: Final = frozenset({"not_found", "unsupported_grant_type"})
 State = Literal["proposed", "pinned", "taken"]
 
 
@@ -104,6 +105,7 @@ class ParticleCloud:
         if not url.startswith("https://"):
             raise ValueError(f"address {url!r}: only https:// is taken")
         self.url = url.rstrip("/")
+        self._own_root = tls_root is not None
         self._timeout_s = timeout_s
         self._proxy = str(Proxy.parse(proxy)) if proxy else ""
         context = ssl.create_default_context() if tls_root is None else _only(tls_root)
@@ -214,7 +216,16 @@ class ParticleCloud:
         except TimeoutError as error:
             raise ParticleUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise ParticleUnreachableError(trouble(self.url, asked, error, self._proxy)) from error
+            why = refused_certificate(error)
+            told = trouble(self.url, asked, error, self._proxy) if why is None else self._not_trusted(why)
+            raise ParticleUnreachableError(told) from error
+
+    def _not_trusted(self, why: str) -> str:
+        """Particle's certificate is one that every system trusts; a registry has one of its own."""
+        begun = f"no connection to {self.url}: its TLS certificate does not verify"
+        if self._own_root:
+            return f"{begun} under that of --tls-root ({why}): give the one that this cloud shows, or its issuer's"
+        return f"{begun} under those that this system trusts ({why}): a registry's own goes with --tls-root tls.crt"
 
     def _refusal(self, method: str, path: str, status: int, said: dict[str, Any]) -> Exception:
         error, mfa_token = said.get("error"), said.get("mfa_token")
@@ -222,6 +233,10 @@ class ParticleCloud:
             return self._no_answer(method, path, status, msgspec.json.encode(said).decode())
         more = said.get("error_description") or said.get("info") or ""
         text = printable(f"{error}: {more}" if isinstance(more, str) and more else error, _EXCERPT)
+        if error in _SHUT:
+            text = (
+                f"{text}. If this is a registry, its door is shut: particle_door = true in its registry.toml opens it"
+            )
         if not _REFUSALS <= status < _FAILURES or status in {_TOO_MANY, _TIMED_OUT}:  # it was not even looked at
             return ParticleUnreachableError(f"{method} {self.url}{path}: {status} {text}")
         if error == "mfa_required" and isinstance(mfa_token, str):

@@ -29,7 +29,13 @@ def trouble(url: str, asked: str, error: Exception, proxy: str = "") -> str:
 
 def of_certificate(error: BaseException) -> bool:
     """Whether it came from a certificate that was refused."""
-    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error))
+    return refused_certificate(error) is not None
+
+
+def refused_certificate(error: BaseException) -> str | None:
+    """Why the certificate of whoever answered was refused; None if none was."""
+    found = (each.verify_message for each in _chain(error) if isinstance(each, ssl.SSLCertVerificationError))
+    return next(found, None)
 
 
 def cause(error: BaseException) -> str:

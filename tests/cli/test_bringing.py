@@ -37,7 +37,7 @@ class Lead:
         self._step = int(time.time()) // 30 - 2
 
     def code(self) -> str:
-        self._step += 1
+        self._step = max(self._step + 1, int(time.time()) // 30 - 1)
         while self._step > int(time.time()) // 30 + 1:
             time.sleep(1)
         return code_of(self._secret, self._step * 30)
@@ -142,3 +142,30 @@ def test_an_act_on_a_device_is_none_for_the_signer(site: Site) -> None:
     act = approved(site, "mistaken", site.device("ec-01"), "ab" * 32, "--scrap", by=())
     done = station("act", act, "--config", site.config)
     assert (done.code, "station device rework, scrap, revoke or unscrap" in done.err) == (Exit.USAGE, True), done
+
+
+@pytest.mark.timeout(120)
+def test_a_person_changes_the_own_password(site: Site) -> None:
+    lead = Lead(site)
+    words = [STATION, "account", "password", "--config", str(site.config)]
+
+    def change(*answers: str) -> tuple[int, str]:
+        with OnTerminal(words, columns=200) as screen:
+            for question, answer in zip(
+                ("Your id:", "Password:", "Code:", "New password:", "again:"), answers, strict=False
+            ):
+                screen.wait_until(lambda text, question=question: question in text)
+                screen.press(f"{answer}\n")
+            return screen.end(), screen.screen.text
+
+    old, new = lead.password, "quiet lanterns over Brno"
+    for wrong, said in ((("short", ""), "15 to 128"), ((new, "another one entirely"), "the two differ")):
+        code, shown = change(lead.user, old, "000000", *filter(None, wrong))
+        assert (code, said in shown) == (Exit.USAGE, True), shown
+    weak = f"{lead.user} password"
+    code, shown = change(lead.user, old, lead.code(), weak, weak)
+    assert (code, "password-weak" in shown) == (Exit.USAGE, True), shown
+    code, shown = change(lead.user, old, lead.code(), new, new)
+    assert (code, "the password is changed" in shown, new in shown) == (0, True, False), shown
+    code, shown = change(lead.user, old, lead.code(), new + "!", new + "!")
+    assert (code, "sign-in-refused" in shown) == (Exit.USAGE, True), shown

@@ -24,7 +24,7 @@ def registry(*words: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.timeout(120)  # nine programs
+@pytest.mark.timeout(120)  # ten programs
 def test_what_is_proved_and_what_is_not(tmp_path: Path) -> None:
     place, root = tmp_path / "registry", tmp_path / "root.json"
     assert (
@@ -33,7 +33,7 @@ def test_what_is_proved_and_what_is_not(tmp_path: Path) -> None:
     )
     database = Database.open(sqlite_url(place / "registry.db"))
     site = living(database)
-    device = site.device()
+    device, plain = site.device(), site.device()
     site.acts.do(device.device_id, "scrap", site.act(device, "scrap"))
     database.close()
     root.write_bytes(file_of(approved_by(wrap(site.made.trusted.root), WHO["ada"], WHO["ben"])))
@@ -43,10 +43,12 @@ def test_what_is_proved_and_what_is_not(tmp_path: Path) -> None:
     code, out, _ = registry("pin", "acts", *where, "--jsonl", device.device_id)
     assert code == 0
     assert json.loads(out)["by"] == ["pia", "quinn"]
+    code, out, err = registry("pin", "acts", *where, plain.device_id)
+    assert (code, out, "nobody has had anything done" in err) == (0, "", True), err
     assert registry("pin", "show", *where, "ab" * 12)[0] == 1
     code, out, err = registry("check", *where)
     assert (code, out) == (0, ""), err
-    assert "1 device" in err and "nothing found" in err
+    assert "2 devices" in err and "nothing found" in err
     listed = tmp_path / "receipted"
     said = {"statement_sha256": "ab" * 32, "subject": "act", "device_id": "cd" * 12, "registered_at": "2026-11-30"}
     listed.write_text(json.dumps(said) + "\n")

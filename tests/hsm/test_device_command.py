@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hsm.cli import cli
+from hsm.cli.standing import device_next
 from tests.trust.orders import make
 from tests.trust.people import approved_by, file_of, first_root, people
 from trust.dsse import Envelope
@@ -74,7 +75,7 @@ def test_an_orders_anchor(root: Path) -> None:
         (["--unlock", "--old-until", "2027-01-01T00:00:00Z"], "--old-until belongs to"),
         (["--unlock", "--was", "active"], "--was belongs to"),
         (["--repin", "ab"], "it must be 64 digits"),
-        (["--new-key", "ec-p256", "--old-until", "tomorrow"], "it must be a time in UTC"),
+        (["--new-key", "ec-p256", "--old-until", "tomorrow"], "--old-until: it must be a time in UTC"),
     ],
 )
 def test_what_names_no_act(root: Path, words: list[str], said: str) -> None:
@@ -84,7 +85,7 @@ def test_what_names_no_act(root: Path, words: list[str], said: str) -> None:
 
 
 def test_a_device_or_a_reason_that_is_none(root: Path) -> None:
-    for more, said in (({"device": "a1"}, "24 digits"), ({"reason": "short"}, "8 characters at least")):
+    for more, said in (({"device": "a1"}, "24 digits"), ({"reason": "short"}, "--reason: ")):
         done = run(root, "--unlock", **more)
         assert (done.exit_code, said in done.output) == (2, True), done.output
 
@@ -92,3 +93,18 @@ def test_a_device_or_a_reason_that_is_none(root: Path) -> None:
 def test_another_kind_of_document_is_named(root: Path) -> None:
     done = CliRunner().invoke(cli, ["device", "show", str(root), "--root", str(root)])
     assert (done.exit_code, "is a trust root; give an act on a device" in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize(
+    ("what", "command"),
+    [
+        (["--unlock"], "station device rework {} --act"),
+        (["--scrap"], "station device scrap {} --act"),
+        (["--revoke"], "station device revoke {} --act"),
+        (["--unscrap"], "station device unscrap {} --act"),
+        (["--repin", "cd" * 32], "/repin"),
+    ],
+)
+def test_what_comes_after_the_approvals_can_be_typed(root: Path, what: list[str], command: str) -> None:
+    assert run(root, *what).exit_code == 0
+    assert command.format(DEVICE) in device_next(written(root), root.parent / "act.json")

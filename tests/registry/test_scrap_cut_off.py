@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from station.scrap import BEGAN, ENDED, ScrapBench, Scrapped, put_through
 
 from hsm.signer import SignerStatus, SignerUnavailableError
 from ledger.engine import reading
@@ -25,6 +24,7 @@ from station.jobs.papers import REVOKED
 from station.jobs.schema import open_database
 from station.leaves import classify
 from station.reworking import burned
+from station.scrap import BEGAN, ENDED, ScrapBench, Scrapped, put_through
 from station.scrapping import TOLD, carry_scrap
 from tests.hsm.local_signer import FactoryVerbs, make_factory
 from tests.hsm.software_token import SoftwareToken

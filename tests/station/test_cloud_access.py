@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
@@ -21,6 +22,7 @@ from registry.access.guard import Heading
 from registry.access.oauth import OAuthError, read_form
 from registry.access.opening import open_door
 from registry.database import Database, sqlite_url
+from registry.messages import error_answer
 from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.cloud.access import Access, Heard
 from station.cloud.dpop import DpopKey
@@ -29,6 +31,7 @@ from station.leaves import classify
 from tests.registry.access import StationClient, access_of, station_of
 from tests.registry.make import Device, ec_key, world
 from tests.registry.running import Plant, running
+from tests.station.particle_cloud import HTML, Certificate, Liar, served
 from trust.codes import Code
 from trust.identity import DeviceId
 
@@ -340,3 +343,22 @@ def test_no_secret_in_what_is_shown(plant: Plant, signer: Asserting) -> None:
     access = Access(plant.made.trusted.root.registry_url, replace(signer))
     access._token = "s" * 43
     assert "sss" not in repr(access)
+
+
+def test_a_registry_that_gives_no_token_for_want_of_its_database_says_so(tmp_path: Path) -> None:
+    own, text = Certificate.make(tmp_path), "the registry's database failed: ask its operator"
+    said = (503, "application/json", error_answer(Code.STORE_FAILED, text))
+    for answer, shown in ((said, f"503 store-failed: {text}"), (HTML, "502, not an answer of the registry")):
+
+        async def run(url: str) -> None:
+            signer = Asserting(station_of(world()))
+            cloud = HttpCloud(url, ssl.PEM_cert_to_DER_cert(own.pem), access=Access(url, signer), timeout_s=10)
+            try:
+                await cloud.history(ANY)
+            finally:
+                await cloud.close()
+
+        with served(Liar({("POST", "/oauth/token"): answer}), own) as url:
+            with pytest.raises(CloudUnreachableError, match="no access token: POST") as caught:
+                asyncio.run(run(url))
+            assert shown in str(caught.value)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from registry.tls import make_certificate
 from station import proposing
 from station.cloud.particle import (
     ParticleCloud,
@@ -124,6 +125,14 @@ def test_a_refusal_is_told_with_its_word(own: Certificate, status: int, error: s
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(("status", "error"), [(404, "not_found"), (400, "unsupported_grant_type")])
+def test_a_door_that_is_shut_is_said_to_be(own: Certificate, status: int, error: str) -> None:
+    body = json.dumps({"error": error, "error_description": "no such route"}).encode()
+    liar = Liar({("POST", PATH): (status, "application/json", body)})
+    with pytest.raises(ParticleRefusedError, match="particle_door = true"):
+        ask(own, liar, lambda cloud: proposing.propose(cloud, PROPOSAL, Token("T0")))
+
+
 def test_only_signing_in_asks_for_a_second_factor(own: Certificate) -> None:
     """Everywhere else its word is a refusal: no error leaves this client that its callers do not know."""
     mfa = (403, "application/json", b'{"error":"mfa_required","mfa_token":"MT"}')
@@ -196,8 +205,12 @@ def test_it_goes_by_the_proxy_that_is_given_and_by_no_other(own: Certificate, mo
 def test_only_https_and_only_the_certificate_that_is_trusted(own: Certificate) -> None:
     with pytest.raises(ValueError, match="https"):
         ParticleCloud("http://localhost")
-    with served(Liar({}), own) as url, pytest.raises(ParticleUnreachableError, match="does not verify"):
-        asyncio.run(ParticleCloud(url).propose(PROPOSAL, Token("T0")))
+    with served(Liar({}), own) as url:
+        with pytest.raises(ParticleUnreachableError, match=r"does not verify under those .* --tls-root tls\.crt"):
+            asyncio.run(ParticleCloud(url).propose(PROPOSAL, Token("T0")))
+        other = make_certificate("localhost", "another")[1].decode()
+        with pytest.raises(ParticleUnreachableError, match="does not verify under that of --tls-root"):
+            asyncio.run(ParticleCloud(url, tls_root=other).propose(PROPOSAL, Token("T0")))
 
 
 @pytest.mark.parametrize("tls_root", ["", "\n", "no certificate\n", "-----BEGIN CERTIFICATE-----\n"])
