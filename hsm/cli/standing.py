@@ -75,7 +75,8 @@ def device_next(act: pin_acts.PinAct, file: Path) -> str:
     match act.kind:
         case "rekey":
             anchor = " --order ORDER" if act.change == "new-anchor" else ""
-            return f"station device rework {act.device_id} --act {file}{anchor}, at the station with it on its bench"
+            where = "at the station that has it on its bench"
+            return f"station device rework {act.device_id} --act {file}{anchor}, {where}"
         case "scrap":
             return f"station device scrap {act.device_id} --act {file}, at a station of its order"
         case "revoke" | "unscrap":
