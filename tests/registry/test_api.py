@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
+from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from hsm.signer import SignerUnavailableError
+from registry import openapi
 from registry.access.opening import Door, open_door
 from registry.app import create_app
 from registry.database import Database
@@ -365,6 +368,27 @@ def fits(schema: dict[str, Any], value: Any, whole: dict[str, Any]) -> bool:
             )
         case other:
             raise AssertionError(other)
+
+
+def test_the_openapi_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask for it, and making it keeps the event loop from everybody else."""
+    app, made, describe = FastAPI(openapi_url=None), [], msgspec.json.schema_components
+
+    def counted(*kinds: Any, **options: Any) -> Any:
+        made.append(kinds)
+        return describe(*kinds, **options)
+
+    async def ask() -> list[httpx2.Response]:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://here") as client:
+            return [await client.get("/openapi.json") for _ in range(2)]
+
+    openapi.install(app, ROUTES)
+    monkeypatch.setattr(msgspec.json, "schema_components", counted)
+    first, second = asyncio.run(ask())
+    assert first.content == second.content and "components" in first.json()
+    assert first.headers["content-type"] == "application/json"
+    assert len(made) == 1
 
 
 def test_the_openapi_document_is_true(api: Api, made: World) -> None:
