@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
 from ledger.durable import READING
+from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError
 from registry.orders.papers import Papers
@@ -59,10 +61,15 @@ def test_what_an_insert_says_is_what_is_loaded(
     service: PinService, database: Database, made: World, signer: SoftwareReceiptSigner
 ) -> None:
     device = Device()
-    checked = checks.check_pin(made.trusted, device.device_id, made.pin(device), made.order_envelope)
+    checked, at = (
+        checks.check_pin(made.trusted, device.device_id, made.pin(device), made.order_envelope),
+        stamp(utc_now()),
+    )
     with database.write() as connection:
-        Papers(made.trusted).keep(connection, "order-7", made.order_envelope, "2026-11-22T20:00:00.000Z")
-        (inserted,) = store.insert_pins(connection, [checked], "2026-11-22T20:00:00.000Z")
+        Papers(made.trusted).keep(connection, "order-7", made.order_envelope, at)
+        (inserted,) = store.insert_pins(connection, [checked], at)
+    assert inserted.pin.is_new
+    inserted = replace(inserted, pin=replace(inserted.pin, is_new=False))
     with database.read() as connection:
         assert store.load(connection, device.device_id) == inserted
         assert store.load_with_order(connection, device.device_id) == (inserted, made.order_envelope)

@@ -168,10 +168,8 @@ def test_an_edit_of_any_column_is_refused_and_named(filled: Filled, tmp_path: Pa
         blob = isinstance(metadata.tables[table].c[column].type, LargeBinary)
         values = (other(row[column], blob=blob), *(row[each] for each in keys_of(table)))
         with edited(filled, tmp_path, (edit, values)) as copy:
-            moved_away = column == "device_id" and table in {
-                "pin_acts",
-                "rekey_words",
-            }  # as good as gone: the check names what it left
+            # As good as gone: the check names what it left.
+            moved_away = column == "device_id" and table in {"pin_acts", "rekey_words"}
             assert refused(filled, copy) or moved_away, (table, column, number, row)
             assert table in named(filled, copy), (table, column, number, row)
 
