@@ -9,10 +9,11 @@ from given.interrupt import guarded
 
 def main() -> None:
     """The console script."""
-    guarded(_program)
+    guarded(loaded)
 
 
-def _program() -> Callable[[], None]:
+def loaded() -> Callable[[], None]:
+    """What runs, imported only now; a bug in it ends as the fault `internal`."""
     import logging  # noqa: PLC0415 - guarded
 
     from station.cli import ended_by_bug  # noqa: PLC0415

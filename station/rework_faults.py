@@ -37,7 +37,8 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
             _N,
             "This unit got another key by an approved act after it had passed.",
             "Nothing is wrong with it: put it with the finished units. station device show DEVICE_ID --config FILE "
-            "tells of the act; given again, with station device rework, the act verifies the unit.",
+            "tells of the act; given again, it verifies the unit: "
+            "station device rework DEVICE_ID --act FILE --config FILE.",
         ),
         "act-refused": Row(
             _N,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from station.cli import main
+from station.__main__ import loaded
 
 STATION = str(Path(sys.executable).with_name("station"))
 
@@ -60,7 +60,7 @@ def typed(*words: object) -> Done:
         contextlib.redirect_stderr(err),
     ):
         try:
-            main()
+            loaded()()
         except SystemExit as end:
             code = int(end.code or 0)
     return Done(code, out.getvalue(), err.getvalue())
