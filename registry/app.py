@@ -27,7 +27,7 @@ from registry.access.guard import Heading
 from registry.errors import NotSignedError, ReceiptUnavailableError, RefusedError
 from registry.failures import STORE_FAILED
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
-from registry.limits.rates import RouteClass
+from registry.limits.rates import Limits, RouteClass
 from registry.limits.requests import AddressLimit, client_host, too_many
 from registry.messages import error_answer
 from registry.pins.reading import UntrustedError
@@ -70,7 +70,9 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(BodyLimit, larger=larger)
     if services.limits is not None:
         secret = {each.path for each in routes if each.route_class is RouteClass.SECRET}
-        app.add_middleware(AddressLimit, limits=services.limits, secret=secret)  # the last one added is asked first
+        signed = {each.path for each in routes if each.signer is not None}
+        # The last one added is asked first.
+        app.add_middleware(AddressLimit, limits=services.limits, secret=secret, signed=signed)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
     for each in routes:
         app.add_api_route(
@@ -109,15 +111,24 @@ def _in_time(came: float, work: Callable[[], Response]) -> Response:
 def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Response:
     """The route's answer to who may ask; DeniedError for who may not, and 429 for who asks too often."""
     limits, kind = services.limits, route.route_class
-    if limits is not None and (wait_s := limits.stranger(kind, host)) > 0:
+    if limits is not None and (wait_s := _wait_of_stranger(limits, route, services, asked, host)) > 0:
         return too_many(wait_s)
     admitted = services.guard.admit(route.access, asked.heading)
-    if limits is not None and admitted.caller and (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
-        return too_many(wait_s)
+    if limits is not None and admitted.caller:
+        limits.admitted.remember(asked.heading.authorization[0])
+        if (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
+            return too_many(wait_s)
     response = route.work(services, replace(asked, caller=admitted.caller))
     for name, value in admitted.headers:
         response.headers.append(name, value)
     return response
+
+
+def _wait_of_stranger(limits: Limits, route: Route, services: Services, asked: Asked, host: str) -> float:
+    wait_s = limits.stranger(route.route_class, host)
+    if wait_s > 0 and route.signer is not None and limits.signed(host) and (who := route.signer(services, asked)):
+        return limits.caller(route.route_class, who)
+    return wait_s
 
 
 def _heading(request: Request) -> Heading:

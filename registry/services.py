@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.access.guard import Guard
-from registry.access.oauth import Grant
+from registry.access.oauth import Grant, SignedBy
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
@@ -27,6 +27,7 @@ class Services:
     """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts.
 
     `health` None: nobody looks; `particle` None: the Particle-compatible door is closed, and its routes are not there.
+    `signed_by` None: an address that has nothing left gets no token.
     """
 
     pins: PinService
@@ -44,3 +45,4 @@ class Services:
     limits: Limits | None = None
     health: Health | None = None
     particle: DoorProposals | None = None
+    signed_by: SignedBy | None = None

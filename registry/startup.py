@@ -92,6 +92,7 @@ def open_registry(
     services = Services(
         guard=door.guard,
         grants=door.grants,
+        signed_by=door.signed_by,
         pins=pins,
         acts=ActService(database, trusted, signer),
         proposals=Proposals(database),

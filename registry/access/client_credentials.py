@@ -47,6 +47,13 @@ class ClientCredentials:
         answer = TokenAnswer(access_token=token, expires_in=LIFETIME_S, scope=" ".join(sorted(scopes)))
         return Granted(answer, self._tokens.next_nonce(proof))
 
+    def signed_by(self, form: Form) -> str:
+        """The station whose signer made the form's assertion, empty if it does not hold; consumes nothing."""
+        try:
+            return self._client(form).station
+        except (ClientRefusedError, OAuthError):
+            return ""
+
     def _client(self, form: Form) -> Client:
         if needed(form, "client_assertion_type") != ASSERTION_TYPE:
             text = f"client_assertion_type must be {ASSERTION_TYPE}"

@@ -71,6 +71,8 @@ class Granted:
 Form = Mapping[str, str]
 Grant = Callable[[Form, Heading], Granted]
 """One kind of grant; raises OAuthError."""
+SignedBy = Callable[[Form], str]
+"""Who signed what a form carries, by the trust root alone; empty if nobody did. Consumes nothing, asks no database."""
 
 
 def read_form(content_type: str, body: bytes) -> Form:

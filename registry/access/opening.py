@@ -10,7 +10,7 @@ from registry.access.client_credentials import GRANT_TYPE, ClientCredentials
 from registry.access.day_secrets import DaySecrets
 from registry.access.guard import Guard, NoPeople, PeopleTokens
 from registry.access.nonces import Nonces
-from registry.access.oauth import Grant
+from registry.access.oauth import Grant, SignedBy
 from registry.access.tokens import Tokens
 from registry.clock import utc_now
 from registry.database import Database
@@ -23,6 +23,7 @@ class Door:
 
     guard: Guard
     grants: Mapping[str, Grant]
+    signed_by: SignedBy | None = None
 
 
 def open_door(
@@ -30,5 +31,6 @@ def open_door(
 ) -> Door:
     """The door of one registry process."""
     tokens = Tokens(database, root, Nonces(DaySecrets(database).of, now), now=now)
-    grants = {GRANT_TYPE: ClientCredentials(tokens, root, now=now)}
-    return Door(guard=Guard(tokens, people or NoPeople()), grants=grants)
+    stations = ClientCredentials(tokens, root, now=now)
+    guard = Guard(tokens, people or NoPeople())
+    return Door(guard=guard, grants={GRANT_TYPE: stations}, signed_by=stations.signed_by)

@@ -11,6 +11,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from registry.limits.admitted import Admitted
 from registry.limits.buckets import Buckets, Rate
 
 _STRIKE = 10.0  # what a request costs on top whose credentials did not hold: an address has some 90 such a second
@@ -28,6 +29,7 @@ class RouteClass(StrEnum):
 
 ADDRESS = Rate(1000, 2000)
 ADDRESS_SECRETS = Rate(20, 400)
+SIGNED = Rate(500, 1000)  # assertions looked at of an address that has used up its share: a signature each, no more
 CALLER = {
     RouteClass.SECRET: Rate(5, 20),
     RouteClass.BATCH: Rate(5, 50),
@@ -45,6 +47,7 @@ class Limits:
     addresses: bool = True
     strangers: Buckets = field(default_factory=Buckets)
     callers: Buckets = field(default_factory=Buckets)  # a table of their own: no stranger makes us forget one
+    admitted: Admitted = field(default_factory=Admitted)
 
     def address(self, host: str) -> float:
         """A request from this address, whatever it is; seconds to wait if it is too many."""
@@ -55,6 +58,10 @@ class Limits:
         if not self.addresses or kind is not RouteClass.SECRET:
             return 0.0
         return self.strangers.take((kind, _network(host)), self._of(ADDRESS_SECRETS))
+
+    def signed(self, host: str) -> bool:
+        """Whether one more assertion is looked at whose address has nothing left."""
+        return self.strangers.take(("signed", _network(host)), self._of(SIGNED)) == 0.0
 
     def caller(self, kind: RouteClass, name: str) -> float:
         """A request of a caller who has shown who they are; seconds to wait if it is too many."""

@@ -1,7 +1,8 @@
 """Each request counted for the address that it comes from, before its body is taken in (ASGI): 429 when it is too many.
 
 Whose credentials did not hold has used up more than who asked in order: 401 anywhere, any refusal where secrets are
-judged. Never looks at what is asked.
+judged. Who was let in a short while ago is counted by name only, so that no stranger at the same address stops a line.
+Never looks at what is asked.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ _REFUSED = (400, 401, 403)
 class AddressLimit:
     """Lets through what one address may ask."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, secret: Collection[str] = ()) -> None:
-        """`secret` are the declared paths of routes where secrets are judged."""
+    def __init__(
+        self, app: ASGIApp, limits: Limits, secret: Collection[str] = (), signed: Collection[str] = ()
+    ) -> None:
+        """Declared paths: `secret` of routes where secrets are judged, `signed` where a signature says who asks."""
         self._app = app
         self._limits = limits
         self._secret = secret
+        self._signed = signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or say when to come again."""
@@ -36,7 +40,7 @@ class AddressLimit:
             return
         host = client_host(scope)
         wait_s = self._limits.address(host)
-        if wait_s > 0:
+        if wait_s > 0 and not self._is_no_stranger(scope, host):
             await too_many(wait_s)(scope, receive, send)
             return
 
@@ -46,6 +50,13 @@ class AddressLimit:
             await send(message)
 
         await self._app(scope, receive, judged)
+
+    def _is_no_stranger(self, scope: Scope, host: str) -> bool:
+        """Whether he has shown who he is a short while ago, or may be about to."""
+        if scope["path"] in self._signed:
+            return self._limits.signed(host)
+        shown = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(shown) == 1 and self._limits.admitted.knows(shown[0].decode("latin-1"))
 
     def _judge(self, scope: Scope, host: str, status: int) -> None:
         if getattr(scope.get("route"), "path", None) in self._secret:

@@ -35,7 +35,19 @@ def post_token(services: Services, asked: Asked) -> Response:
         granted = grant_of(services.grants, form)(form, asked.heading)
     except OAuthError as error:
         return _said(error.status, error.refusal, error.headers)
+    if services.limits is not None and isinstance(granted.answer, TokenAnswer):
+        services.limits.admitted.remember(f"{granted.answer.token_type} {granted.answer.access_token}")
     return _said(_OK, granted.answer, granted.headers)
+
+
+def signer_of(services: Services, asked: Asked) -> str:
+    """The station whose signer made the client assertion; empty if it does not hold, or is none."""
+    if services.signed_by is None:
+        return ""
+    try:
+        return services.signed_by(read_form(asked.content_type, asked.body))
+    except OAuthError:
+        return ""
 
 
 def _said(status: int, body: msgspec.Struct, headers: Headers) -> Response:
@@ -48,6 +60,6 @@ def _said(status: int, body: msgspec.Struct, headers: Headers) -> Response:
 ROUTES = (
     Route(
         method="POST", path=PATH, work=post_token, access=PUBLIC, body=TokenForm, content_type=CONTENT_TYPE,
-        answer=TokenAnswer, refusals=(400, 413), refused=OAuthRefusal, rate=RouteClass.SECRET,
+        answer=TokenAnswer, refusals=(400, 413), refused=OAuthRefusal, rate=RouteClass.SECRET, signer=signer_of,
     ),
 )  # fmt: skip

@@ -47,6 +47,8 @@ class Asked:
 
 
 Work = Callable[[Services, Asked], Response]
+Signer = Callable[[Services, Asked], str]
+"""Whose signature the request carries, by the trust root alone; empty if nobody's. Consumes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class Route:
     statuses: tuple[int, ...] = (200,)  # of answers
     refused: type[msgspec.Struct] = ErrorAnswer
     rate: RouteClass | None = None  # None: by its method
+    signer: Signer | None = None  # who is counted by name where his address has nothing left
     max_body_bytes: int = MAX_BODY_BYTES
     lines: bool = False  # bodies are NDJSON: `body` and `answer` are one line's
     at_once: bool = False  # `work` waits for nothing and runs in the event loop, though all threads wait

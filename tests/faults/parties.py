@@ -123,6 +123,9 @@ class FaultyJobs:
     async def of_device(self, device: DeviceId) -> tuple[OnRecord, ...]:
         return await self._at("of-device", lambda: self.store.of_device(device))
 
+    async def told_of(self, device: DeviceId, kinds: tuple[str, ...]) -> tuple[Event, ...]:
+        return await self._at("told-of", lambda: self.store.told_of(device, kinds))
+
     async def order(self, order_id: str) -> Envelope | None:
         return await self._at("order", lambda: self.store.order(order_id))
 

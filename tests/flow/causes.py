@@ -120,6 +120,7 @@ ELSEWHERE = {
         ("unit-not-there", "unit-another", "unit-open", "unit-between-keys", "act-refused", "word-not-taken"),
         "of units that are reworked: tests/registry/test_rework.py, tests/cli/test_rework.py",
     ),
+    "unit-rekeyed": "wants an approved act on record: tests/registry/test_rekeyed.py, tests/cli/test_rework.py",
     "key-weak": "every weak key that can be recognised so far is refused as no key at all (trust.keys); the signer's word for "
     "it is classified: test_a_weak_key_has_its_own_exit_code",
 }

@@ -16,9 +16,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from registry.access.caller import STATION_SCOPES, Role
+from registry.limits.admitted import GOOD_FOR_S, Admitted
 from registry.limits.buckets import Buckets, Rate
 from registry.limits.rates import ADDRESS, CALLER, Limits, RouteClass
 from registry.limits.requests import AddressLimit, too_many
+from tests.registry.access import station_of
 from tests.registry.cast import Cast, Who
 from tests.registry.fuzzing import quick_place
 from tests.registry.matrix import opened
@@ -262,3 +264,48 @@ def test_a_caller_who_asks_too_often_is_known_at_the_real_door(factor: float) ->
     assert [each.status_code for each in asked[:-1]] == [200] * (len(asked) - 1) and len(asked) > 20
     assert asked[-1].status_code == (429 if factor else 200)
     assert factor == 0.0 or int(asked[-1].headers["retry-after"]) >= 1
+
+
+FORGED = {"content-type": "application/x-www-form-urlencoded", "authorization": "DPoP " + "A" * 43}
+
+
+@pytest.mark.parametrize("planted", ["", "assertions are not looked at", "who was let in is forgotten"])
+def test_a_stranger_at_the_lines_own_address_stops_no_line(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address has nothing left, ever: a station gets a token and goes on with it, and strangers wait."""
+
+    async def run(client: httpx2.AsyncClient, cast: Cast) -> list[int]:
+        station, path = station_of(cast.made), f"/v1/pins/{cast.things['station-01'].pinned.device_id}"
+        for _ in range(2):  # without a nonce, and with the one that it was given
+            token = await station.post_token(client, station.form(), station.proof("POST", "/oauth/token"))
+        station.token = token.json().get("access_token", "none")
+        return [
+            token.status_code,
+            (await client.get(path, headers=station.headers("GET", path))).status_code,
+            (await client.get(path, headers=FORGED)).status_code,
+            (await client.post("/oauth/token", content=station.form()[:-4], headers=FORGED)).status_code,
+        ]
+
+    if "assertions" in planted:
+        monkeypatch.setattr("registry.access.client_credentials.ClientCredentials.signed_by", lambda *_: "")
+    with quick_place() as place, opened(place, 1.0) as (registry, cast):
+        monkeypatch.setattr("registry.limits.rates.Limits.address", lambda *_: 5.0)
+        monkeypatch.setattr(
+            "registry.limits.rates.Limits.stranger", lambda _, kind, __: 5.0 * (kind is RouteClass.SECRET)
+        )
+        if "forgotten" in planted:
+            monkeypatch.setattr("registry.limits.admitted.Admitted.knows", lambda *_: False)
+        *line, stranger, forger = asyncio.run(registry.with_client(lambda client: run(client, cast)))
+    assert (stranger, forger) == (429, 429)
+    assert line == {
+        "": [200, 200], "assertions are not looked at": [429, 429], "who was let in is forgotten": [200, 429]
+    }[planted]  # fmt: skip
+
+
+def test_what_is_remembered_of_who_was_let_in() -> None:
+    clock = Clock()
+    known = Admitted(2, monotonic=clock)
+    for each in ("DPoP a", "DPoP b", "DPoP c"):
+        known.remember(each)
+    assert [known.knows(f"DPoP {each}") for each in "abc"] == [False, True, True], "the newest, and no more"
+    clock.now += GOOD_FOR_S
+    assert not known.knows("DPoP c")
