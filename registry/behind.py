@@ -87,14 +87,14 @@ class Header(asyncio.BufferedProtocol):
         try:
             self._header.feed(bytes(self._buffer[:nbytes]))
         except HeaderError as error:
-            self._drop(str(error))
+            self._drop(error)
             return
         if self._header.wants == 0 and self._transport is not None:
             self._begin_tls(self._transport, self._header.source)
 
     def eof_received(self) -> None:
         """It ended before it began."""
-        self._drop("it ended in the middle")
+        self._drop(HeaderError("it ended in the middle"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was
         """Nothing is waited for any more."""
@@ -107,9 +107,9 @@ class Header(asyncio.BufferedProtocol):
         self._door.at_work.add(task)
         task.add_done_callback(self._door.at_work.discard)
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: HeaderError) -> None:
         self._stop()
-        _log.info("connection of a balancer dropped: no proper PROXY header: %s", why)
+        _log.info("a balancer's connection was dropped: it has no proper PROXY header", exc_info=why)
         if self._transport is not None:
             self._transport.abort()
 

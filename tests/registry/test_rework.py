@@ -373,7 +373,7 @@ def test_an_act_may_be_given_again_until_its_old_key_is_ended(fresh: Fresh, days
     at, trusted = NOW + timedelta(days=days), benched.site.made.trusted
     with contextlib.nullcontext() if good else pytest.raises(UsageError, match="was good until"):
         assert judged(act, asked, trusted, "rekey", at).ends_at == ENDS
-    with pytest.raises(UsageError, match="this command does scrap"):
+    with pytest.raises(UsageError, match="it is an act rekey: station device rework"):
         judged(act, asked, trusted, "scrap", at)
     plain = benched.site.act(benched.device, "rekey")
     with contextlib.nullcontext() if days < 7 else pytest.raises(UsageError, match="was good until"):

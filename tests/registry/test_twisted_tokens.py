@@ -504,7 +504,8 @@ def test_a_token_with_less_scope_reaches_less(alone: Registry) -> None:
     assert 'error="insufficient_scope", scope="pins:read"' in response.headers["www-authenticate"]
 
 
-def test_what_is_over_is_swept_away(alone: Registry) -> None:
+def test_what_is_over_is_swept_away(alone: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.access.sweeping.time_s", lambda _: int(alone.now.timestamp()))  # the database's clock
     station = alone.station()
     show(alone, station)
     assert alone.rows() == (1, 3)
