@@ -74,7 +74,7 @@ class Header(asyncio.BufferedProtocol):
             transport.abort()
         elif peer[0] in self._door.balancers:
             loop = asyncio.get_running_loop()
-            self._clock = loop.call_later(bounded.HANDSHAKE_TIMEOUT_S, self._drop, "it took too long")
+            self._clock = loop.call_later(bounded.HANDSHAKE_TIMEOUT_S, self._drop, HeaderError("it took too long"))
         else:
             self._begin_tls(transport, None)
 
