@@ -25,7 +25,7 @@ from tests.cli.plant import Site
 from tests.cli.terminal import OnTerminal
 from trust.identity import DeviceId
 
-SLOT = "ec-07"
+SLOT = "ec-09"
 PEOPLE = ("demo-owner", "demo-quality")
 
 
@@ -143,7 +143,7 @@ def test_somebody_who_signs_in_proposes_a_scrap_and_nothing_is_scrapped(site: Si
 
 @pytest.mark.timeout(120)
 def test_a_unit_that_was_never_finished_is_scrapped_on_its_approvers_code(site: Site) -> None:
-    device = cut_off_behind_its_pin(site, "ec-08")
+    device = cut_off_behind_its_pin(site, "ec-10")
     words = ["user", "add", "--dir", str(site.state / "registry"), "--role", "lead", "--jsonl"]
     user = json.loads(processes.answer([processes.script("station-registry"), *words]))
     secret = parse_qs(urlsplit(user["enrolment"]).query)["secret"][0]

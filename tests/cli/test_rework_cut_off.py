@@ -18,7 +18,7 @@ from tests.cli.plant import Site
 from tests.cli.test_rework import approved, key_of
 
 pytestmark = pytest.mark.xdist_group("site")
-SLOT = "ec-06"
+SLOT = "ec-11"
 
 
 def interrupted_at(words: list[str], step: str, *, times: int = 1) -> Done:

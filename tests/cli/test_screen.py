@@ -120,7 +120,7 @@ def test_ctrl_c_before_the_first_unit(site: Site, tmp_path: Path) -> None:
         with OnTerminal(argv) as run:
             listener.accept()
             run.press("\x03")
-            assert run.end() == Exit.INTERRUPTED
+            assert run.end() == Exit.INTERRUPTED, run.screen.text
     assert run.screen.text == "^Cinterrupted: no unit was begun, no device was touched"
 
 
