@@ -117,10 +117,10 @@ def test_ctrl_c_before_the_first_unit(site: Site, tmp_path: Path) -> None:
         config = site.config_with("silent", ("signer-factory/run/signer.sock", str(silent)))
         argv = command(site, "main")
         argv[argv.index(str(site.config))] = str(config)
-        with OnTerminal(argv) as run:
-            with listener.accept()[0]:  # open until the end: a signer that hangs up is another fault
-                run.press("\x03")
-                assert run.end() == Exit.INTERRUPTED, run.screen.text
+        # The line is open until the end: a signer that hangs up is another fault.
+        with OnTerminal(argv) as run, listener.accept()[0]:
+            run.press("\x03")
+            assert run.end() == Exit.INTERRUPTED, run.screen.text
     assert run.screen.text == "^Cinterrupted: no unit was begun, no device was touched"
 
 
