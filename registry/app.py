@@ -126,7 +126,7 @@ def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Respon
 
 def _wait_of_stranger(limits: Limits, route: Route, services: Services, asked: Asked, host: str) -> float:
     wait_s = limits.stranger(route.route_class, host)
-    if wait_s > 0 and route.signer is not None and limits.signed(host) and (who := route.signer(services, asked)):
+    if wait_s > 0 and route.signer is not None and (who := route.signer(services, asked)):
         return limits.caller(route.route_class, who)
     return wait_s
 
