@@ -37,8 +37,8 @@ def check(directory: Path, root: Path, against: BinaryIO | None, *, jsonl: bool)
     """
     import msgspec  # noqa: PLC0415 - quick --help
 
-    from registry import checking  # noqa: PLC0415 - quick --help
-    from registry.checking_receipts import gone  # noqa: PLC0415
+    from registry.checking import findings  # noqa: PLC0415 - quick --help
+    from registry.checking.receipts import gone  # noqa: PLC0415
     from registry.clock import utc_now  # noqa: PLC0415
     from registry.opening import open_database  # noqa: PLC0415
     from registry.settings import Home  # noqa: PLC0415
@@ -48,9 +48,9 @@ def check(directory: Path, root: Path, against: BinaryIO | None, *, jsonl: bool)
     with one_line():
         trusted = load_root(root)
         with closing(open_database(Home.load(directory), patient=True)) as database:
-            devices = checking.devices(database)
+            devices = findings.devices(database)
             compared = () if against is None else gone(database, against)
-            for each in chain(checking.findings(database, trusted, utc_now()), compared):
+            for each in chain(findings.findings(database, trusted, utc_now()), compared):
                 number += 1
                 click.echo(msgspec.json.encode(each).decode() if jsonl else printable(str(each)))
     took = f"{counted(devices, 'device')} in {time.monotonic() - began:.1f} s"

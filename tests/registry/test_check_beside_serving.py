@@ -16,8 +16,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import event, exists, or_, select
 
-from registry import checking
-from registry.checking_counts import count_findings
+from registry.checking import findings
+from registry.checking.counts import count_findings
 from registry.database import Database, sqlite_url
 from registry.tables import completions, order_counts, pin_acts, pins, receipts
 from tests.registry.living import living
@@ -82,7 +82,7 @@ def trusted(database: Database) -> TrustedRoot:
 
 
 def check(trusted: TrustedRoot, now: datetime = NOW) -> Callable[[Database], object]:
-    return lambda database: len(list(checking.findings(database, trusted, now)))
+    return lambda database: len(list(findings.findings(database, trusted, now)))
 
 
 def in_one_view(database: Database) -> None:
@@ -99,8 +99,8 @@ def in_one_view(database: Database) -> None:
 def test_a_view_does_not_grow_with_the_rows(
     tmp_path: Path, migrated: bytes, trusted: TrustedRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.checking._DEVICES", 20)
-    monkeypatch.setattr("registry.checking_chunks._ROWS", 100)
+    monkeypatch.setattr("registry.checking.findings._DEVICES", 20)
+    monkeypatch.setattr("registry.checking.chunks._ROWS", 100)
     few, many = (longest_view(filled(tmp_path, migrated, each), check(trusted)) for each in (_FEW, _MANY))
     assert many < 1.5 * few
 
@@ -126,7 +126,7 @@ def test_pins_that_come_in_while_pages_are_counted_are_no_finding(
             next(more, lambda: None)()
             return database.read()
 
-    monkeypatch.setattr("registry.checking_chunks._ROWS", 1)
+    monkeypatch.setattr("registry.checking.chunks._ROWS", 1)
     busy = cast("Database", Busy())
     assert list(count_findings(busy, site.made.trusted)) == []
     assert next(more, None) is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database
 from registry.orders.service import OrderService
 from tests.registry.asking import Asking

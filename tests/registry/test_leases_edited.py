@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import LargeBinary
 
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database
 from registry.tables import lease_signatures, leases, metadata, reported_pins
 from tests.registry.asking import Asking

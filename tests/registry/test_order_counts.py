@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, text
 
-from registry.checking_leases import raise_findings
+from registry.checking.leases import raise_findings
 from registry.clock import stamp, utc_now
 from registry.database import Database
 from registry.errors import RefusedError

@@ -12,8 +12,8 @@ import pytest
 
 from hsm.counters.file import StoreError
 from hsm.counters.receipted import receipted
-from registry import checking
-from registry.checking_receipts import gone
+from registry.checking import findings
+from registry.checking.receipts import gone
 from registry.database import Database
 from registry.settings import SetupError
 from tests.registry.benching import site_with_signer
@@ -65,7 +65,7 @@ def test_an_act_that_is_gone_with_all_its_rows(site: Living, tmp_path: Path, kin
     done = list(put_back(path, before))
     assert "pin_acts: 1 removed" in done
     assert site.read(device).state == "active"
-    assert [str(each) for each in checking.findings(site.database, trusted, now)] == [], (
+    assert [str(each) for each in findings.findings(site.database, trusted, now)] == [], (
         "control: alone it sees nothing"
     )
     (found,) = gone(site.database, listed(tmp_path))

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from hsm.signer import AuthorisationRequest
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database, sqlite_url
 from registry.pins.reading import UntrustedError, current
 from registry.pins.rows import of_device, of_devices
@@ -237,10 +237,10 @@ def test_the_check_holds_few_devices_at_a_time_and_misses_none(
         held.append(len(ids))
         return of_devices(connection, ids)
 
-    monkeypatch.setattr("registry.checking.of_devices", counted)
-    monkeypatch.setattr("registry.checking._DEVICES", 1)
-    monkeypatch.setattr("registry.checking_chunks._ROWS", 2)
-    monkeypatch.setattr("registry.checking_leases._CHUNK", 1)
+    monkeypatch.setattr("registry.checking.findings.of_devices", counted)
+    monkeypatch.setattr("registry.checking.findings._DEVICES", 1)
+    monkeypatch.setattr("registry.checking.chunks._ROWS", 2)
+    monkeypatch.setattr("registry.checking.leases._CHUNK", 1)
     for device in filled.devices:
         edit = ("UPDATE pins SET registered_at = '2025-01-01T00:00:00.000Z' WHERE device_id = ?", (device,))
         with edited(filled, tmp_path, edit) as copy:

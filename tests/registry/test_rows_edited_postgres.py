@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import LargeBinary
 
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database
 from registry.pins.reading import UntrustedError, current
 from registry.pins.rows import of_device

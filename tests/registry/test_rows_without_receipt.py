@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import insert, text, update
 
 from hsm.signer import SignerUnavailableError
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.pins import late

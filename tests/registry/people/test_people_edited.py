@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from registry.access.caller import Role
-from registry.checking import findings
+from registry.checking.findings import findings
 from registry.database import Database
 from registry.people.roster import RosterService
 from registry.tables import roster_signatures, rosters, user_states, users

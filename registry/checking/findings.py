@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table, func, select
 
-from registry.checking_chunks import chunks, pages
-from registry.checking_counts import count_findings
-from registry.checking_leases import lease_findings, raise_findings
-from registry.checking_people import people_findings
+from registry.checking.chunks import chunks, pages
+from registry.checking.counts import count_findings
+from registry.checking.leases import lease_findings, raise_findings
+from registry.checking.people import people_findings
 from registry.database import Database
 from registry.pins.finding import Finding
 from registry.pins.reading import judged

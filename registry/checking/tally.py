@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from registry.checking_chunks import pages
+from registry.checking.chunks import pages
 from registry.database import Database
 from registry.pins.rows import Row
 from registry.tables import completions, pin_acts, pins, reported_pins

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import exists, func, select
 
-from registry.checking_chunks import chunks
-from registry.checking_tally import Said, Tally, tally, unreported
+from registry.checking.chunks import chunks
+from registry.checking.tally import Said, Tally, tally, unreported
 from registry.database import Database
 from registry.orders.counts import Counted
 from registry.pins.finding import Finding

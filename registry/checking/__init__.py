@@ -1,0 +1,1 @@
+"""`station-registry check`: every row held against what was signed. Never mends anything."""
