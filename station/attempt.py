@@ -15,7 +15,7 @@ from station.jobs.leaf import VERDICT
 from station.leaves import classify
 from station.line import Line
 from station.provision import Provisioning
-from station.reworked import left_as
+from station.rework.reworked import left_as
 from station.statements import event, locked_again, turned_away
 from trust.identity import DeviceId
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from station.disposition import Disposition, Row
 from station.exits import Exit
-from station.rework_faults import ROWS
+from station.rework.faults import ROWS
 
 _R, _N, _H, _Q, _L, _S = Disposition
 _WEAK, _ORDER = Exit.WEAK_KEY, Exit.ORDER_EXHAUSTED

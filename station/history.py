@@ -15,8 +15,8 @@ from station.faults import Fault, fault
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
 from station.jobs.store import JobStore
-from station.now_held import KnowsDevices, now_held
-from station.rework_bench import ENDED
+from station.rework.bench import ENDED
+from station.rework.now_held import KnowsDevices, now_held
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey

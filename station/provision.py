@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
-from station import checks, evidence, passed, rekeyed
+from station import checks, evidence, passed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError, PinRecord
@@ -29,6 +29,7 @@ from station.jobs import OnRecord, RecordConflictError, RecordKind
 from station.leasing import sign_pin
 from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
+from station.rework import rekeyed
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit

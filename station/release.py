@@ -19,8 +19,8 @@ from station.faults import Fault
 from station.history import Reader
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
-from station.now_held import NowHeld, now_held
-from station.reworked import LeftAs, left_as
+from station.rework.now_held import NowHeld, now_held
+from station.rework.reworked import LeftAs, left_as
 from trust.statement import PinStatement, read
 
 Witness = Literal["pending", "required"]

@@ -51,7 +51,7 @@ from station.port import FloorPort
 from station.root import load_root
 from station.rostering import keep_roster
 from station.same_log import require_same_log
-from station.scrapping import carry_scrap
+from station.scrap.told import carry_scrap
 from station.voice import Voice
 from trust.root import TrustedRoot
 

@@ -15,19 +15,27 @@ from station.cli.output import data
 from station.cli.rework import parsed
 
 if TYPE_CHECKING:
-    from station.bringing import Kind
+    from collections.abc import Callable
+
+    from station.rework.bringing import Kind
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_JSONL = click.option("--jsonl", is_flag=True, help="One JSON object.")
+
+
+def _act(kind: Kind) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """What both commands take."""
+
+    def given(command: Callable[..., None]) -> Callable[..., None]:
+        told = f"The approved act (station-signer device new --{kind})."
+        command = click.option("--jsonl", is_flag=True, help="One JSON object.")(CONFIG(command))
+        command = click.option("--act", "act_file", type=_FILE, required=True, help=told)(command)
+        return click.argument("device_id")(command)
+
+    return given
 
 
 @click.command(short_help="End a device's key, by an approved act.")
-@click.argument("device_id")
-@click.option(
-    "--act", "act_file", type=_FILE, required=True, help="The approved act (station-signer device new --revoke)."
-)
-@CONFIG
-@_JSONL
+@_act("revoke")
 def revoke(device_id: str, act_file: Path, config_file: Path, *, jsonl: bool) -> None:
     """End a device's key at the registry, as an approved act wants; asks who you are: a lead or an engineer.
 
@@ -37,12 +45,7 @@ def revoke(device_id: str, act_file: Path, config_file: Path, *, jsonl: bool) ->
 
 
 @click.command(short_help="Take a device's scrap back, by an approved act.")
-@click.argument("device_id")
-@click.option(
-    "--act", "act_file", type=_FILE, required=True, help="The approved act (station-signer device new --unscrap)."
-)
-@CONFIG
-@_JSONL
+@_act("unscrap")
 def unscrap(device_id: str, act_file: Path, config_file: Path, *, jsonl: bool) -> None:
     """Take the scrap of a finished device back, as an approved act wants; asks who you are: a lead or an engineer.
 
@@ -52,8 +55,8 @@ def unscrap(device_id: str, act_file: Path, config_file: Path, *, jsonl: bool) -
 
 
 def _brought(kind: Kind, device_id: str, act_file: Path, config_file: Path, *, jsonl: bool) -> None:
-    from station import bringing  # noqa: PLC0415 - keeps --help fast
-    from station.reworking import Asked  # noqa: PLC0415
+    from station.rework import bringing  # noqa: PLC0415 - keeps --help fast
+    from station.rework.acts import Asked  # noqa: PLC0415
 
     device = parsed(device_id)
     ready = bringing.ready(Asked(config_file=config_file, device=device, act_file=act_file), kind)

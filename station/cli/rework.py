@@ -19,9 +19,9 @@ from station.usage import UsageError
 if TYPE_CHECKING:
     from station.cloud.devices import ApproverCode
     from station.events import ReworkEvent, ReworkFinished
-    from station.reworking import Asked
-    from station.scrap import Scrapped
-    from station.scrap_proposal import Proposed
+    from station.rework.acts import Asked
+    from station.scrap.carried_out import Scrapped
+    from station.scrap.proposal import Proposed
     from trust.identity import DeviceId
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -55,7 +55,7 @@ def rework(
     Cut off anywhere, the same command again goes on. An old key that is good for a while stays beside the new one:
     give the act again when that is over, and it is ended. Ends with 0 when it is so, else as `station run` does.
     """
-    from station.reworking import Asked  # noqa: PLC0415 - keeps --help fast
+    from station.rework.acts import Asked  # noqa: PLC0415 - keeps --help fast
 
     asked = Asked(
         config_file=config_file, device=parsed(device_id), act_file=act_file, slots=() if slot is None else (slot,),
@@ -83,7 +83,7 @@ def scrap(device_id: str, act_file: Path | None, reason: str | None, config_file
     asked at the terminal; a finished one a product owner's and quality's signature. With --reason nothing is scrapped:
     you sign in, and it is proposed to those who may approve it.
     """
-    from station.reworking import Asked  # noqa: PLC0415 - keeps --help fast
+    from station.rework.acts import Asked  # noqa: PLC0415 - keeps --help fast
 
     device = parsed(device_id)
     if (act_file is None) == (reason is None):
@@ -142,15 +142,15 @@ def _show(done: ReworkFinished, here: Here) -> None:
 
 
 async def _rework(asked: Asked, told: object) -> ReworkFinished:
-    from station import reworking  # noqa: PLC0415 - keeps --help fast
+    from station.rework import acts  # noqa: PLC0415 - keeps --help fast
 
-    return await reworking.rework(asked, told)  # type: ignore[arg-type]  # one of the two above
+    return await acts.rework(asked, told)  # type: ignore[arg-type]  # one of the two above
 
 
 async def _scrap(asked: Asked) -> Scrapped:
-    from station import reworking  # noqa: PLC0415 - keeps --help fast
+    from station.rework import acts  # noqa: PLC0415 - keeps --help fast
 
-    return await reworking.scrap(asked, _approver)
+    return await acts.scrap(asked, _approver)
 
 
 def _approver() -> ApproverCode:
@@ -166,8 +166,8 @@ def _approver() -> ApproverCode:
 
 
 def _proposed(config_file: Path, device: DeviceId, reason: str) -> Proposed:
-    from station import scrap_proposal  # noqa: PLC0415 - keeps --help fast
+    from station.scrap import proposal  # noqa: PLC0415 - keeps --help fast
 
-    scrap_proposal.require_reason(reason)
+    proposal.require_reason(reason)
     who = sign_in("a script gives the approved act (--act FILE)")
-    return asyncio.run(scrap_proposal.propose_scrap(config_file, device, reason, who))
+    return asyncio.run(proposal.propose_scrap(config_file, device, reason, who))

@@ -16,7 +16,7 @@ from station.demo import processes
 from station.demo.processes import Process
 from station.exits import Exit
 from station.fault_table import TABLE
-from station.scrap_proposal import require_reason
+from station.scrap.proposal import require_reason
 from station.usage import UsageError
 from tests.cli.commands import STATION, station
 from tests.cli.plant import Site

@@ -17,7 +17,7 @@ import pytest
 from station.demo import processes
 from station.exits import Exit
 from station.faults import Fault
-from station.scrap_proposal import Proposed, propose_scrap
+from station.scrap.proposal import Proposed, propose_scrap
 from station.signed_in import SignIn
 from station.usage import UsageError
 from tests.cli.commands import STATION, Done, station

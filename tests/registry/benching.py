@@ -1,6 +1,6 @@
 """A finished, locked unit in a slot and a registry with a cloud signer, in one process: what reworks are tried on.
 
-The station's side is the real one (`station.rework` over the driver and an in-process device); the registry is asked
+The station's side is the real one (`station.rework.flow` over the driver and an in-process device); the registry is asked
 through its routes' own functions, so that JSON goes both ways. Holds no assertion.
 """
 
@@ -36,8 +36,8 @@ from station.jobs.counts import Tally
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.line import Clock
-from station.rework_bench import ReworkBench
-from station.reworking import attempted
+from station.rework.acts import attempted
+from station.rework.bench import ReworkBench
 from tests.hsm.local_signer import make_registry
 from tests.hsm.software_token import SoftwareToken
 from tests.registry.living import WHO, Living

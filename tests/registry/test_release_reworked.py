@@ -21,7 +21,7 @@ from station.jobs import RecordKind
 from station.jobs.leaf import LOCKED_AGAIN
 from station.jobs.store import JobStore
 from station.release import UnitRelease, exit_of, release
-from station.reworked import LeftAs
+from station.rework.reworked import LeftAs
 from tests.registry.benching import ENDS, Benched, KilledError, Registry, site_with_signer
 from tests.registry.living import Living
 from tests.registry.make import public

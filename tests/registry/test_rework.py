@@ -17,11 +17,11 @@ from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
 from registry.database import Database
 from station.events import Verdict
-from station.rework import Rework
-from station.rework_bench import BEGAN, ENDED, WORD
-from station.rework_evidence import Asked, NewKey
-from station.reworking import Asked as Asking
-from station.reworking import burned, judged
+from station.rework.acts import Asked as Asking
+from station.rework.acts import burned, judged
+from station.rework.bench import BEGAN, ENDED, WORD
+from station.rework.evidence import Asked, NewKey
+from station.rework.flow import Rework
 from station.usage import UsageError
 from tests.registry.benching import (
     ENDS,

@@ -10,7 +10,7 @@ import pytest
 
 from registry.database import Database
 from station.events import ReworkFinished, Verdict
-from station.reworking import attempted
+from station.rework.acts import attempted
 from tests.contract.nests import bench_nest, board_of
 from tests.firmware.machine import DEVICE_ID
 from tests.registry.benching import ENDS, Benched, site_with_signer

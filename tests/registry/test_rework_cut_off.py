@@ -15,8 +15,8 @@ from fixtures.families.smp.emulated import flash
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
 from fixtures.memory_slot import MemorySlot
 from station.events import ReworkFinished, Verdict
-from station.rework import Rework
-from station.rework_bench import BEGAN, ENDED, WORD
+from station.rework.bench import BEGAN, ENDED, WORD
+from station.rework.flow import Rework
 from tests.registry.benching import Benched, Fresh, KilledError, Ledger, another_anchor, fresh_benches
 from tests.station import ledgerkit as kit
 from trust.dsse import Envelope

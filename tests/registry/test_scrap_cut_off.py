@@ -23,9 +23,10 @@ from station.jobs import queries
 from station.jobs.papers import REVOKED
 from station.jobs.schema import open_database
 from station.leaves import classify
-from station.reworking import burned
-from station.scrap import BEGAN, ENDED, ScrapBench, Scrapped, put_through
-from station.scrapping import TOLD, carry_scrap
+from station.rework.acts import burned
+from station.scrap import told as carrying
+from station.scrap.carried_out import BEGAN, ENDED, ScrapBench, Scrapped, put_through
+from station.scrap.told import TOLD, carry_scrap
 from tests.hsm.local_signer import FactoryVerbs, make_factory
 from tests.hsm.software_token import SoftwareToken
 from tests.registry.benching import Benched, Fresh, KilledError, Ledger, Registry, fresh_benches, unasked
@@ -236,13 +237,12 @@ def test_a_scrap_of_another_stations_order_is_on_record_too(fresh: Fresh) -> Non
 
 def test_a_signer_that_is_told_before_the_ledger_is_caught(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control of `require_in_order`."""
-    from station import scrapping
 
     async def too_early(self: Any, revocation: Envelope, told: frozenset[str], *, again: bool) -> None:
         await self._signer.import_revocation(revocation)
         await self._papers.keep_paper(revocation)
 
-    monkeypatch.setattr(scrapping._Courier, "_tell", too_early)
+    monkeypatch.setattr(carrying._Courier, "_tell", too_early)
     case = Case(fresh())
     case.benched.points.kill_before = CALLS.index("paper") + 1
     with pytest.raises(KilledError):

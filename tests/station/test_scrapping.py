@@ -13,7 +13,7 @@ from station.cloud import CloudRefusedError, CloudUnreachableError
 from station.faults import Fault
 from station.jobs.counts import Tally
 from station.jobs.stamp import Stamp
-from station.scrapping import TOLD, Carried, carry_scrap
+from station.scrap.told import TOLD, Carried, carry_scrap
 from tests.hsm.floor import Device
 from tests.hsm.leased import Leased
 from trust.codes import Code

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from station import config as settings
 from station.cloud.devices import Asks, Devices
 from station.faults import fault
-from station.reworking import Asked, judged, read_act
+from station.rework.acts import Asked, judged, read_act
 from station.root import load_root
 from station.signed_in import SignIn, signed_in
 from trust.dsse import Envelope

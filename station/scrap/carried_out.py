@@ -17,7 +17,7 @@ from station.exits import Exit
 from station.faults import Fault, fault
 from station.jobs.stamp import Stamp
 from station.leaves import LEAF_ERRORS, classify
-from station.scrapping import Papers, Registry, carry_scrap
+from station.scrap.told import Papers, Registry, carry_scrap
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.root import TrustedRoot

@@ -22,8 +22,8 @@ from station.cloud.devices import DoneAct, Held, ShownKey
 from station.events import ReworkStep, ReworkWent
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify
-from station.rework_bench import ReworkBench
-from station.rework_evidence import Asked, InUse, Met, NewKey, Pinned, Reworked
+from station.rework.bench import ReworkBench
+from station.rework.evidence import Asked, InUse, Met, NewKey, Pinned, Reworked
 from station.unit import Unit
 from station.writes import make_so
 from trust.codes import Code

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
 from station.jobs.leaf import LOCKED_AGAIN
-from station.rework_bench import ENDED, WORD
+from station.rework.bench import ENDED, WORD
 from trust.identity import DeviceId
 from trust.rekey import Step
 from trust.statement import Event

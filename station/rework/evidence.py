@@ -1,4 +1,4 @@
-"""What each step of a rework has shown. Made by `station.rework` alone: steps in a wrong order do not type-check."""
+"""What each step of a rework has shown. Made by `rework.flow` alone: steps in a wrong order do not type-check."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Approved acts on one device, done from this station: its key, anchor or lock on the bench, or its id burned.
 
-Everything goes on record and is published. The story of a rework is `station.rework`; what an act may do is judged by
-registry, signer and device. Never approves anything.
+Everything goes on record and is published. The story of a rework is `station.rework.flow`; what an act may do is
+judged by registry, signer and device. Never approves anything.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from station.faults import Fault, SetupError, fault
 from station.leaves import LEAF_ERRORS, classify, classify_for_command
 from station.line import Clock
 from station.plan import chosen, load_order, load_slots, named_slots
-from station.rework import Rework
-from station.rework_bench import BEGAN, ENDED, ReworkBench
-from station.rework_evidence import Reworked
-from station.scrap import ScrapBench, Scrapped, put_through
+from station.rework.bench import BEGAN, ENDED, ReworkBench
+from station.rework.evidence import Reworked
+from station.rework.flow import Rework
+from station.scrap.carried_out import ScrapBench, Scrapped, put_through
 from station.unit import Unit
 from station.usage import UsageError
 from station.wiring import Desk
