@@ -6,6 +6,7 @@ import logging
 
 from msgspec.structs import replace
 
+from fixtures.device import Identity
 from fixtures.slot import Slot
 from station.disposition import VERDICTS, Disposition
 from station.events import Step, UnitFinished, Verdict
@@ -17,7 +18,6 @@ from station.line import Line
 from station.provision import Provisioning
 from station.rework.reworked import left_as
 from station.statements import event, locked_again, turned_away
-from trust.identity import DeviceId
 
 _WOULD_GO_ON = {Disposition.RETRY, Disposition.NOT_HERE, Disposition.HOLD}
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Attempt:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
         if done.already:
-            await self._locked_again(done.pinned.assigned.identity.device_id)
+            await self._locked_again(done.pinned.assigned.identity)
         return replace(
             self._finished(Verdict.PASS),
             fingerprint=done.pinned.key.fingerprint,
@@ -45,11 +45,15 @@ class Attempt:
             cloud="active" if done.active else "provisional",
         )
 
-    async def _locked_again(self, device: DeviceId) -> None:
-        """On record, where its lock was opened since it passed: the flow has closed it, and tried that it holds."""
+    async def _locked_again(self, found: Identity) -> None:
+        """On record, where its lock was opened since it passed: the flow has closed it, and tried that it holds.
+
+        Opened here, which the ledger knows, or elsewhere, so that it came open.
+        """
+        jobs, device = self._line.jobs, found.device_id
         try:
-            if (await left_as(self._line.jobs, device)).reason == "not-locked":
-                await self._line.jobs.note(locked_again(self._line, device))
+            if not found.locked or (await left_as(jobs, device)).reason == "not-locked":
+                await jobs.note(locked_again(self._line, device))
         except LedgerError as error:
             raise classify(error) from error
 

@@ -21,7 +21,8 @@ from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
 from station.rework.now_held import NowHeld, now_held
 from station.rework.reworked import LeftAs, left_as
-from trust.statement import PinStatement, read
+from trust.rekey import Step
+from trust.statement import PinStatement, moment, read
 
 Witness = Literal["pending", "required"]
 Reason = Literal[
@@ -43,6 +44,10 @@ _EXITS: dict[Reason, Exit] = {
     "not-locked": Exit.HELD,
     "in-rework": Exit.HELD,
     "not-witnessed": Exit.HELD,
+}
+_NOT_HERE = {
+    Step.UNLOCK: ("be opened", "run it through this line again, which locks it"),
+    Step.NEW_ANCHOR: ("get another anchor", "give the act here, which verifies it"),
 }
 _NO_WITNESS = (
     "no witness has seen the log: the witness is not built, and release.witness, or --witness required, waits for one"
@@ -141,4 +146,15 @@ def _clash(known: OnRecord, found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
             return "clash", f"the registry does not show key {left.fingerprint}, which it got here: quarantine the unit"
         text = f"by an approved act it has key {found.fingerprint} now, which it did not get at this station"
         return "reworked-elsewhere", f"{text}: ask where, and whether it is locked"
+    return _unheard(found, left)
+
+
+def _unheard(found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
+    """A word that no key shows, which this station neither said to it nor has seen the unit whole after."""
+    whole = moment(left.whole_at) if left.whole_at else None
+    for word in found.words if not left.reason else ():
+        if word.sha256 not in left.said and (whole is None or moment(word.at) > whole):
+            lets, remedy = _NOT_HERE[word.step]
+            text = f"an approved act let it {lets} at {word.at}, and it was not seen whole here since"
+            return "reworked-elsewhere", f"{text}: ask where, or {remedy}"
     return "", ""

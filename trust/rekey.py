@@ -16,10 +16,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
 
+from trust import pin_act
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError, parse_name
 from trust.keys import KeyType, PublicKey
 from trust.pin_act import LONGEST, PinAct
+from trust.root import TrustedRoot
 from trust.statement import moment
 
 PAYLOAD_TYPE: Final = "application/vnd.keystation.rekey-authorisation.v1"
@@ -53,6 +55,8 @@ STEPS: Final = MappingProxyType(
     }
 )
 """The steps of each change that an act may name."""
+UNSEEN: Final = frozenset({Step.UNLOCK, Step.NEW_ANCHOR})
+"""The steps that no pin shows: that they were allowed stands on record by their words alone."""
 _NUMBERS: Final = MappingProxyType({step: number for number, step in enumerate(Step, start=1)})
 _KEY_TYPES: Final = MappingProxyType({None: 0, KeyType.EC_P256: 1, KeyType.RSA_2048: 2})
 
@@ -158,6 +162,23 @@ def authorised(envelope: Envelope, keys: Iterable[PublicKey]) -> Authorisation:
     if not any(envelope.signed_by(key) for key in keys):
         raise RekeyError("re-key authorisation: not signed by an authority key of the trust root and by it alone")
     return Authorisation.parse(envelope.payload)
+
+
+def on_record(word: Envelope, act: Envelope, trusted: TrustedRoot, at: datetime) -> tuple[Authorisation, PinAct]:
+    """The word for a step that no pin shows, as it was given at that time, and its act.
+
+    Approved then, and signed by an authority key of then or since; else ActRefusedError, RootError, RekeyError or
+    PublicKeyError.
+    """
+    wanted = pin_act.on_record(act, trusted, at)
+    keys = {spki for root in trusted.since(wanted.root_sha256) for spki in root.cloud_keys.authority}
+    said = authorised(word, [PublicKey.from_der(each) for each in sorted(keys)])
+    wrong = problem(said, act, wanted, at)
+    if wrong is None and said.step not in UNSEEN:
+        wrong = f"step {said.step.value} is none of those that are kept by their words"
+    if wrong is not None:
+        raise RekeyError(wrong)
+    return said, wanted
 
 
 def problem(found: Authorisation, envelope: Envelope, act: PinAct, at: datetime) -> str | None:

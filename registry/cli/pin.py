@@ -58,14 +58,18 @@ def show(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
 @_jsonl
 @click.argument("device")
 def acts(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
-    """The acts on the pins of DEVICE (24 hex digits), oldest first: when, what, why, and by whose signatures."""
+    """The acts on the pins of DEVICE (24 hex digits), oldest first: when, what, why, and by whose signatures.
+
+    Then what acts have let it do that no pin shows: be opened, or get another anchor.
+    """
     import msgspec  # noqa: PLC0415 - quick --help
 
     from registry.approvals import who  # noqa: PLC0415
     from registry.startup import load_root  # noqa: PLC0415
+    from trust.pin_act import body  # noqa: PLC0415
 
     found, trusted = _read(directory, root, device), load_root(root)
-    if not found.deeds:
+    if not found.deeds and not found.words:
         click.echo(f"nobody has had anything done about the pins of device {found.device_id}", err=True)
     for each in found.deeds:
         names = who(each.envelope, trusted, each.act.root_sha256)
@@ -75,6 +79,14 @@ def acts(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
             continue
         words = f"{each.at}  {each.act.kind:<8} by {' and '.join(names)}: {each.act.reason}; then {each.life.state}"
         click.echo(printable(words))
+    for said in found.words:
+        act = body(said.act)
+        names = who(said.act, trusted, act.root_sha256)
+        if jsonl:
+            word = {"at": said.at, "by": names, "step": said.step, "act": msgspec.to_builtins(act)}
+            click.echo(msgspec.json.encode(word).decode())
+            continue
+        click.echo(printable(f"{said.at}  {said.step:<8} let by {' and '.join(names)}: {act.reason}"))
 
 
 def _read(directory: Path, root: Path, device: str) -> Reading:

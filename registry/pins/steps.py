@@ -64,7 +64,7 @@ class StepService:
         early = not_due(act, request, reading)
         if early is not None:
             raise RefusedError(Code.ACT_CONFLICT, f"step {request.step.value}: {early}")
-        return self._kept(request) if request.step in words.UNSEEN else self._signed(request)
+        return self._kept(request) if request.step in rekey.UNSEEN else self._signed(request)
 
     def _kept(self, request: AuthorisationRequest) -> Envelope:
         """The word, on record before anybody has it; RefusedError once the act has had its words."""

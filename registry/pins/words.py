@@ -24,13 +24,11 @@ from trust import pin_act, rekey
 from trust.act import ActRefusedError
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
-from trust.keys import PublicKey, PublicKeyError
-from trust.pin_act import PinAct
+from trust.keys import PublicKeyError
 from trust.rekey import Authorisation, RekeyError, Step
 from trust.root import RootError, TrustedRoot
 from trust.statement import StatementError, moment
 
-UNSEEN: Final = frozenset({Step.UNLOCK, Step.NEW_ANCHOR})
 AGAIN: Final = timedelta(hours=1)
 MOST: Final = 10
 _WRONG = (ActRefusedError, EnvelopeError, RekeyError, RootError, StatementError, PublicKeyError)
@@ -92,14 +90,7 @@ def _read(row: Row, trusted: TrustedRoot) -> tuple[Word, str]:
     """The word and the device of its act: approved then, and signed by an authority key of then or since."""
     envelope, word = Envelope.from_json(row["act"]), Envelope.from_json(row["word"])
     at = moment(row["said_at"])
-    act: PinAct = pin_act.on_record(envelope, trusted, at)
-    keys = {spki for root in trusted.since(act.root_sha256) for spki in root.cloud_keys.authority}
-    said: Authorisation = rekey.authorised(word, [PublicKey.from_der(each) for each in sorted(keys)])
-    wrong = rekey.problem(said, envelope, act, at)
-    if wrong is None and said.step not in UNSEEN:
-        wrong = f"step {said.step.value} is none of those that are kept here"
-    if wrong is not None:
-        raise RekeyError(wrong)
+    said, act = rekey.on_record(word, envelope, trusted, at)
     return Word(step=said.step, at=row["said_at"], act=envelope, envelope=word), act.device_id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fixtures.device import Anchor, Identity, StoredKey
-from station.cloud.devices import DoneAct, Held
+from station.cloud.held import DoneAct, Held
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 

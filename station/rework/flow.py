@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from fixtures.device import Anchor, Identity
 from fixtures.slot import Slot
 from station.cloud import CloudRefusedError, CloudUnreachableError
-from station.cloud.devices import DoneAct, Held, ShownKey
+from station.cloud.devices import ShownKey
+from station.cloud.held import DoneAct, Held
 from station.events import ReworkStep, ReworkWent
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify

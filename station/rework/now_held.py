@@ -11,7 +11,7 @@ from typing import Protocol
 
 from station import checks
 from station.cloud import Cloud, PinRecord
-from station.cloud.devices import Held
+from station.cloud.held import Held, SaidWord
 from station.faults import fault
 from trust.identity import DeviceId
 from trust.pin_act import State
@@ -28,12 +28,16 @@ class KnowsDevices(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NowHeld:
-    """A device at the registry. `fingerprint` is that of its newest key, `pin` and `record` are of its first one."""
+    """A device at the registry. `fingerprint` is that of its newest key, `pin` and `record` are of its first one.
+
+    `words`: of the authority to the device, which no pin shows.
+    """
 
     record: PinRecord
     pin: PinStatement
     state: State
     fingerprint: str
+    words: tuple[SaidWord, ...]
 
 
 async def now_held(root: TrustedRoot, cloud: Cloud, devices: KnowsDevices, device: DeviceId) -> NowHeld | None:
@@ -46,9 +50,8 @@ async def now_held(root: TrustedRoot, cloud: Cloud, devices: KnowsDevices, devic
     if held is None:
         raise fault("registry-wrong", "it has a pin of this device, and does not know the device")
     try:
-        done = held.standing(root)
+        done, words = held.standing(root), held.words(root)
     except StatementError as error:
         raise fault("registry-wrong", str(error)) from error
-    if done is None:
-        return NowHeld(record=record, pin=pin, state=record.state, fingerprint=pin.fingerprint)
-    return NowHeld(record=record, pin=pin, state=done.state, fingerprint=done.fingerprint)
+    state, fingerprint = (record.state, pin.fingerprint) if done is None else (done.state, done.fingerprint)
+    return NowHeld(record=record, pin=pin, state=state, fingerprint=fingerprint, words=words)

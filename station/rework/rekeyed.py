@@ -1,7 +1,8 @@
 """A finished unit that got another key by an approved act: no clone, and its job is about the key that it had before.
 
-Such a unit is turned away by name, and set aside by nobody: what it is, was verified when it was reworked. Taken on no
-bare word: ledger or registry have to prove the act, and the unit its key. Never passes a unit.
+Such a unit is turned away by name, and set aside by nobody: what it is, was verified when it was reworked. One that an
+act has opened since is locked again. Taken on no bare word: ledger or registry have to prove the act, and the unit its
+key. Never passes a unit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from station.faults import Fault, fault
 from station.jobs import RecordKind
 from station.jobs.leaf import REWORK_ENDED
 from station.line import Line
+from station.statements import anchor_of, locked_again
 from station.unit import Unit
+from station.writes import make_so
 from trust.keys import PublicKey
 from trust.proof import CHALLENGE_BYTES
 from trust.statement import StatementError
@@ -38,7 +41,22 @@ async def right_key(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) 
         if act is None:
             raise
         await unit.possession(secrets.token_bytes(CHALLENGE_BYTES), "verify", key, assigned.identity)
-        raise fault("unit-rekeyed", f"key {key.fingerprint}, by act {act}") from found
+        closed = "" if assigned.identity.locked else f"; {await _locked(line, unit, assigned, key)}"
+        raise fault("unit-rekeyed", f"key {key.fingerprint}, by act {act}{closed}") from found
+
+
+async def _locked(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) -> str:
+    """What became of an open one: locked, tried and on record, if it has the order's anchor."""
+    identity, job, anchor = assigned.identity, assigned.job.job_id, anchor_of(line)
+    if await unit.read_anchor() != anchor:
+        return "it is open, and stays so: its anchor is not the order's"
+    await make_so(
+        True, read=unit.locked, write=lambda: unit.device.lock(job), reopen=unit.open, differs="lock-not-holding"
+    )
+    await unit.unchanged(identity, (await unit.cycle()).identity, key, job, anchor)
+    await unit.write_refused(anchor)
+    await line.jobs.note(locked_again(line, identity.device_id))
+    return "it was open, and is locked again"
 
 
 def _finished(assigned: Assigned) -> bool:

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple, Protocol
 
 from station.jobs.leaf import LOCKED_AGAIN
 from station.rework.bench import ENDED, WORD
+from trust.dsse import Envelope, EnvelopeError
 from trust.identity import DeviceId
 from trust.rekey import Step
 from trust.statement import Event
 
+Reason = Literal["", "not-locked", "in-rework"]
 _TOLD = (WORD, ENDED, LOCKED_AGAIN)
 _PASSED = "PASS"
 _TEXT = {
@@ -32,10 +34,16 @@ class Remembers(Protocol):
 
 
 class LeftAs(NamedTuple):
-    """`fingerprint` of the key that a rework gave it, empty for its first one; `reason` why it may not ship, if any."""
+    """`fingerprint` of the key that a rework gave it, empty for its first one; `reason` why it may not ship, if any.
+
+    `said`: the authority's words that it heard here, by the SHA-256 of their payloads; `whole_at` when it was last seen
+    whole and its lock as it must be (UTC, RFC 3339), empty for never since it passed.
+    """
 
     fingerprint: str
-    reason: Literal["", "not-locked", "in-rework"]
+    reason: Reason
+    said: frozenset[str] = frozenset()
+    whole_at: str = ""
 
     @property
     def text(self) -> str:
@@ -54,15 +62,23 @@ def of(told: Iterable[Event]) -> LeftAs:
     for event in told:
         said = event.details
         if event.kind == LOCKED_AGAIN:
-            left = left if left.reason == "in-rework" else LeftAs(left.fingerprint, "")
+            left = left if left.reason == "in-rework" else left._replace(reason="", whole_at=event.at)
         elif event.kind == WORD:
-            left = LeftAs(left.fingerprint, "not-locked" if said.get("step") == Step.UNLOCK.value else "in-rework")
+            reason: Reason = "not-locked" if said.get("step") == Step.UNLOCK.value else "in-rework"
+            left = left._replace(reason=reason, said=left.said | _word(said.get("word", "")))
         elif said.get("verdict") == _PASSED:
-            left = _ended(left, said.get("change", ""), said.get("fingerprint", ""))
+            left = _ended(left, said.get("change", ""), said.get("fingerprint", ""))._replace(whole_at=event.at)
     return left
 
 
 def _ended(left: LeftAs, change: str, fingerprint: str) -> LeftAs:
     """Each rework that ends well has looked at the lock: open after an unlock, closed after all others."""
     key = fingerprint if change == "new-key" else left.fingerprint
-    return LeftAs(key, "not-locked" if change == "unlock" else "")
+    return left._replace(fingerprint=key, reason="not-locked" if change == "unlock" else "")
+
+
+def _word(said: str) -> frozenset[str]:
+    try:
+        return frozenset({Envelope.from_json(said.encode()).payload_sha256})
+    except EnvelopeError:  # then it counts as one that was not said here
+        return frozenset()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from station.cloud.devices import Devices, Held
+from station.cloud.devices import Devices
+from station.cloud.held import Held
 from station.faults import fault
 from station.signed_in import SignIn, signed_in
 from station.usage import UsageError

@@ -98,6 +98,11 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert opened.code == 0, opened
     open_unit = station("order", "release", "rework", "--config", site.config)
     assert (open_unit.code, f"stays   {device}  not-locked" in open_unit.out) == (Exit.HELD, True), open_unit
+    locking = station(*words)
+    assert '"code":"unit-rekeyed"' in locking.out, locking
+    assert "is locked again" in locking.out, locking
+    locked = station("order", "release", "rework", "--config", site.config)
+    assert (locked.code, locked.out.startswith(f"ships   {device}")) == (0, True), locked
     burn = approved(site, "scrap", device, last["fingerprint"], "--scrap")
     for word in ("scrapped:", "scrapped before:"):
         scrapped = typed(site, "scrap", device, "--act", burn)

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fixtures.families.smp.emulated import flash
 from registry.database import Database
-from station import rekeyed
 from station.cloud import CloudUnreachableError
-from station.cloud.devices import Held, _Answer
+from station.cloud.held import Answer, Held
 from station.events import Verdict
 from station.evidence import Assigned, Identified
 from station.faults import Fault
 from station.jobs import Job, RecordKind
+from station.jobs.leaf import LOCKED_AGAIN
+from station.rework import rekeyed
 from station.unit import Unit
 from tests.registry.benching import Benched, Registry, site_with_signer
 from tests.registry.make import ec_key, public
@@ -48,7 +49,7 @@ def answer(benched: Benched) -> Any:
 
 def held(benched: Benched, said: Any) -> Held:
     text = json.dumps(said, separators=(",", ":"), sort_keys=True)
-    return Held(benched.device.device_id, msgspec.json.decode(text, type=_Answer))
+    return Held(benched.device.device_id, msgspec.json.decode(text, type=Answer))
 
 
 def new_key(benched: Benched) -> PublicKey:
@@ -101,9 +102,9 @@ async def taken(
     async def nothing(*_: object) -> tuple[()]:
         return ()
 
-    jobs = SimpleNamespace(told_of=benched.memory.told_of if ledger else nothing)
+    jobs = SimpleNamespace(told_of=benched.memory.told_of if ledger else nothing, note=benched.memory.note)
     line: Any = SimpleNamespace(
-        root=benched.site.made.trusted, work=benched.site.made.order, cloud=cloud, jobs=jobs, clock=bench.clock,
+        root=benched.site.made.trusted, work=benched.site.made.order, station="st-01", cloud=cloud, jobs=jobs, clock=bench.clock,
         generation_timeout_s=1.0, longest_pause_s=0.01,
     )  # fmt: skip
     unit = Unit(line, slot)
@@ -142,6 +143,23 @@ async def taken(
 )
 def test_what_a_batch_says_of_it(benched: Benched, told: dict[str, bool], code: str) -> None:
     assert asyncio.run(taken(benched, **told)) == code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("same_anchor", [True, False])
+def test_one_that_was_opened_since_is_locked_again_if_it_has_the_orders_anchor(
+    benched: Benched, *, same_anchor: bool
+) -> None:
+    key = new_key(benched).fingerprint
+    act = benched.site.act(benched.device, "rekey", change="unlock", key_type="", fingerprint=key)
+    done = asyncio.run(benched.rework(act))
+    assert (done.verdict, benched.flash().locked_for) == (Verdict.PASS, None), done
+    if not same_anchor:
+        held = benched.flash()
+        assert held.anchor is not None
+        flash.store(benched.path, msgspec.structs.replace(held, anchor=msgspec.structs.replace(held.anchor, port=4433)))
+    assert asyncio.run(taken(benched, ledger=True)) == "unit-rekeyed"
+    assert (benched.flash().locked_for == benched.device.job.raw) is same_anchor
+    assert [each.kind for each in benched.memory.events].count(LOCKED_AGAIN) == int(same_anchor)
 
 
 def test_control_a_key_of_nobodys_act_is_set_aside_and_one_that_is_only_claimed_is_not_believed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from station.jobs.leaf import LOCKED_AGAIN
 from station.jobs.store import JobStore
 from station.release import UnitRelease, exit_of, release
 from station.rework.reworked import LeftAs
-from tests.registry.benching import ENDS, Benched, KilledError, Registry, site_with_signer
+from tests.registry.benching import ENDS, Benched, KilledError, Registry, another_anchor, site_with_signer
 from tests.registry.living import Living
 from tests.registry.make import public
 from tests.station import ledgerkit as kit
+from tests.trust.pin_acts import utc
 from trust.dsse import Envelope
 from trust.identity import DeviceId
+from trust.statement import moment
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -139,7 +142,7 @@ def test_a_registry_that_does_not_show_the_new_key_is_a_clash(bench: Bench) -> N
 
     class Forgetful:
         async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
-            return b'{"state":"active","order_id":"order-7","keys":[],"acts":[]}'
+            return b'{"state":"active","order_id":"order-7","keys":[],"acts":[],"words":[]}'
 
     unit = bench.released(devices=Devices(Forgetful()))
     assert (unit.ships, unit.reason, exit_of([unit])) == (False, "clash", Exit.QUARANTINED)
@@ -223,6 +226,76 @@ def test_a_key_that_it_got_elsewhere_is_told(bench: Bench) -> None:
     assert bench.site.read(bench.device).life.fingerprint in unit.text
 
 
+def opened_elsewhere(bench: Bench) -> UnitRelease:
+    """By another station's ledger."""
+    asyncio.run(bench.benched.rework(bench.unlock()))
+    return bench.released()
+
+
+def test_a_unit_that_was_opened_elsewhere_is_told(bench: Bench) -> None:
+    """Its key is the same; what tells is the authority's word, which the registry has on record."""
+    unit = opened_elsewhere(bench)
+    assert (unit.ships, unit.reason, exit_of([unit])) == (False, "reworked-elsewhere", Exit.HELD)
+    assert "be opened" in unit.text
+
+    def locked(at: datetime) -> None:
+        async def noted(store: JobStore) -> None:
+            event = kit.stamp(bench.site.made).event(LOCKED_AGAIN)
+            told = {"device_id": str(bench.device.device_id), "at": utc(at)}
+            await store.note(msgspec.structs.replace(event, **told))
+
+        bench.do(noted)
+
+    (word,) = bench.site.read(bench.device).words
+    locked(moment(word.at) - timedelta(seconds=1))
+    assert bench.released().reason == "reworked-elsewhere", "it was opened after that"
+    locked(moment(word.at) + timedelta(seconds=1))
+    assert bench.released().reason == ""
+
+
+def test_a_unit_with_another_anchor_from_elsewhere_is_told_and_one_from_here_ships(bench: Bench) -> None:
+    anchor, sha256 = another_anchor(bench.benched)
+    act = bench.act(change="new-anchor", key_type="", anchor_sha256=sha256)
+    asyncio.run(bench.benched.rework(act, anchor=anchor))
+    assert bench.released().reason == "reworked-elsewhere"
+    (done,) = bench.do(lambda store: bench.benched.rework(act, memory=store, anchor=anchor))
+    assert done.code == "", done
+    assert bench.released().reason == "", "verified here since"
+
+
+def more_than_a_word(told: Told) -> None:
+    told["words"][0]["act"]["signatures"].pop()
+
+
+def somebodys_word(told: Told) -> None:
+    told["words"][0]["authorisation"]["signatures"] = told["receipt"]["signatures"]
+
+
+def at_another_time(told: Told) -> None:
+    told["words"][0]["at"] = "2031-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("twist", [more_than_a_word, somebodys_word, at_another_time])
+def test_a_word_that_does_not_hold_lets_nothing_ship(bench: Bench, twist: Callable[[Told], None]) -> None:
+    bench.rework(bench.unlock())
+
+    class Lying(Registry):
+        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
+            twist(told)
+            return msgspec.json.encode(told)
+
+    unit = bench.released(devices=Devices(Lying(bench.site, bench.benched.points)))
+    assert (unit.ships, unit.reason) == (False, "clash"), unit
+
+
+def test_control_without_the_words_a_unit_opened_elsewhere_would_ship(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing, "_unheard", lambda _found, _left: ("", ""))
+    assert opened_elsewhere(bench).ships
+
+
 def test_control_without_the_reworks_an_open_unit_would_ship(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.rework(bench.unlock())
 
@@ -230,4 +303,6 @@ def test_control_without_the_reworks_an_open_unit_would_ship(bench: Bench, monke
         return LeftAs("", "")
 
     monkeypatch.setattr(releasing, "left_as", nothing)
+    assert bench.released().reason == "reworked-elsewhere", "the registry has the word on record"
+    monkeypatch.setattr(releasing, "_unheard", lambda _found, _left: ("", ""))
     assert bench.released().ships, "ledger and registry both say that it has passed"
