@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fixtures.device import Anchor, Identity, Service
 from fixtures.slot import SlotConfig
 from station.declared import declared
@@ -79,47 +81,27 @@ def anchor_of(line: Line) -> Anchor:
 
 def event(line: Line, kind: str, job: Job, attempt: int, **details: str) -> Event:
     """Something that happened to a job, for the ledger."""
-    return Event(
-        environment=line.work.environment,
-        root_sha256=line.root.sha256,
-        station=line.station,
-        kind=kind,
-        at=line.clock.utc(),
-        order_id=line.work.order_id,
-        job=str(job.job_id),
-        device_id=str(job.device_id),
-        attempt=attempt,
-        details=details,
-    )
+    told = _event(line, kind, job.device_id, details)
+    return msgspec.structs.replace(told, order_id=line.work.order_id, job=str(job.job_id), attempt=attempt)
 
 
 def turned_away(line: Line, identity: Identity, **details: str) -> Event:
     """The verdict on a unit that got no job, for the ledger."""
-    return Event(
-        environment=line.work.environment,
-        root_sha256=line.root.sha256,
-        station=line.station,
-        kind=VERDICT,
-        at=line.clock.utc(),
-        order_id=line.work.order_id,
-        job="",
-        device_id=str(identity.device_id),
-        details=details,
-    )
+    told = _event(line, VERDICT, identity.device_id, details)
+    return msgspec.structs.replace(told, order_id=line.work.order_id)
 
 
 def locked_again(line: Line, device: DeviceId) -> Event:
     """A unit that had passed, whose lock was opened by an act, is locked again; of no job, like all of its rework."""
+    return _event(line, LOCKED_AGAIN, device, {})
+
+
+def _event(line: Line, kind: str, device: DeviceId, details: dict[str, str]) -> Event:
+    """Of a device; neither order nor job."""
     return Event(
-        environment=line.work.environment,
-        root_sha256=line.root.sha256,
-        station=line.station,
-        kind=LOCKED_AGAIN,
-        at=line.clock.utc(),
-        order_id="",
-        job="",
-        device_id=str(device),
-    )
+        environment=line.work.environment, root_sha256=line.root.sha256, station=line.station, kind=kind,
+        at=line.clock.utc(), order_id="", job="", device_id=str(device), details=details,
+    )  # fmt: skip
 
 
 def unit_seen(line: Line, slot: SlotConfig, identity: Identity) -> UnitSeen:

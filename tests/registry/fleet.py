@@ -51,7 +51,9 @@ class Process:
     def wait(self) -> None:
         end = time.monotonic() + _READY_S
         while (found := re.search(r"ready: .* port (\d+),", self.said())) is None:
-            assert self.process is not None and self.process.poll() is None, self.said()
+            assert self.process is not None
+            code = self.process.poll()
+            assert code is None, f"it has ended with {code}: {self.said()}"
             assert time.monotonic() < end, self.said()
             time.sleep(0.02)
         self.port = int(found[1])
