@@ -11,6 +11,7 @@ import pytest
 
 from tests.hsm.floor import Floor, make_order
 from tests.hsm.local_signer import Parties, make_parties
+from tests.hsm.people_at_work import People, at_work
 from tests.hsm.shim.shim import Shim, compiled
 
 
@@ -29,6 +30,25 @@ def make_signer_dir(directory: Path, role: str, name: str) -> Path:
     command = [sys.executable, "-m", "hsm", "init", "--dir", str(directory), "--role", role, "--name", name]
     subprocess.run(command, check=True, capture_output=True, timeout=15)
     return directory
+
+
+@pytest.fixture(scope="session")
+def people_as_made(worker_dir: Path) -> Path:
+    """A directory of people at work with their first root, as its commands made it."""
+    place, kept = worker_dir / "people", worker_dir / "people.kept"
+    place.mkdir()
+    at_work(place).make_root()
+    shutil.copytree(place, kept)
+    return kept
+
+
+@pytest.fixture
+def people(worker_dir: Path, people_as_made: Path) -> People:
+    """Two new signers, four people and their root: the same for each test, at the same place, as settings name it."""
+    place = worker_dir / "people"
+    shutil.rmtree(place)
+    shutil.copytree(people_as_made, place)
+    return People(place)
 
 
 @pytest.fixture(scope="session")

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.hsm.people_at_work import Done, People, at_work
+from tests.hsm.people_at_work import Done, People
 from trust.dsse import Envelope
 from trust.minutes import Minutes, approved_minutes
 from trust.root_file import parse
 from trust.statement import StatementError, read
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def people(short_dir: Path) -> People:
-    made = at_work(short_dir)
-    made.make_root()
-    return made
 
 
 def sha256(people: People, root: str = "root.json") -> str:

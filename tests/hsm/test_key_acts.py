@@ -38,13 +38,6 @@ removing._objects = lambda s, p, kind: [Public()] if kind is removing._KINDS[1] 
 }
 
 
-@pytest.fixture
-def people(short_dir: Path) -> People:
-    made = at_work(short_dir)
-    made.make_root()
-    return made
-
-
 def dies(people: People, where: str) -> None:
     program = (
         "import os, sys\n"
