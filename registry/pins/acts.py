@@ -105,10 +105,13 @@ class ActService:
         Raises RefusedError, UntrustedError, or ReceiptUnavailableError when it is done and `find` must be asked.
         """
         at, act, before = self._begin(device, approved, kind)
-        if not pin_act.by_one(act):
-            return self._done(device, self._insert(approved, act, before, at))
-        keys, given = frozenset(each.keyid for each in approved.signatures), code or _no_code
-        return self._done(device, self._insert(approved, act, before, at, use_code=lambda: given(keys)))
+        if pin_act.by_one(act):
+            keys, given = frozenset(each.keyid for each in approved.signatures), code or _no_code
+            self._insert(approved, act, before, at, use_code=lambda: given(keys))
+        else:
+            self._insert(approved, act, before, at)
+        # A crash right here leaves an act without receipt and revocation; whoever asks next gets what is due.
+        return self._known(device)
 
     def repin(self, device: DeviceId, approved: Envelope, shown: Shown) -> Reading:
         """Pin the device's new key as the act wants; raises as `do` does."""
@@ -127,7 +130,9 @@ class ActService:
             repin=envelope(repin), authorisation=shown.authorisation, fingerprint=key.fingerprint, modulus=key.modulus,
             challenge=shown.challenge, nonces=nonces,
         )  # fmt: skip
-        return self._done(device, self._insert(approved, act, before, at, new))
+        self._insert(approved, act, before, at, new)
+        # A crash right here leaves an act without its receipt; whoever asks next gets it.
+        return self._known(device)
 
     def scrapped_under(self, order_sha256: str, after: str) -> tuple[WorkOrder, list[Envelope], str | None]:
         """The order, revocations of devices scrapped under it, so many after that place, and the next place if any.
@@ -165,7 +170,8 @@ class ActService:
     def _insert(
         self, approved: Envelope, act: PinAct, before: Reading, at: str, new: NewKey | None = None, *,
         use_code: Callable[[], UseCode] | None = None,
-    ) -> NewAct:  # fmt: skip
+    ) -> None:  # fmt: skip
+        """Do it, if what it finds lets it; RefusedError, and nothing is done."""
         try:
             fingerprint = "" if new is None else new.fingerprint
             life = pin_life.after(before.life, act, before.papers.order, moment(at), fingerprint)
@@ -185,17 +191,12 @@ class ActService:
                 self._free_place(connection, act, before)
         except IntegrityError as error:
             raise self._why(made) from error
-        return made
 
     def _free_place(self, connection: Connection, act: PinAct, before: Reading) -> None:
         """One more unit may be completed for one that was and is scrapped; once a device, whatever was taken back."""
         done = before.papers.completion
         if act.kind == "scrap" and done is not None and all(each.act.kind != "scrap" for each in before.deeds):
             counts.free_place(connection, before.papers.pin.order_sha256, done.station)
-
-    def _done(self, device: DeviceId, _: NewAct) -> Reading:
-        # A crash right here leaves an act without receipt and revocation; whoever asks next gets what is due.
-        return self._known(device)
 
     def _why(self, made: NewAct) -> RefusedError:
         """What stood against it."""
