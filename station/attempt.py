@@ -16,8 +16,9 @@ from station.jobs.leaf import VERDICT
 from station.leaves import classify
 from station.line import Line
 from station.provision import Provisioning
+from station.rework.look import Look
 from station.rework.reworked import left_as
-from station.statements import event, locked_again, turned_away
+from station.statements import event, turned_away, verified_again
 
 _WOULD_GO_ON = {Disposition.RETRY, Disposition.NOT_HERE, Disposition.HOLD}
 _LOG = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class Attempt:
     async def passed(self) -> UnitFinished:
         """Run to PASS; raises the Fault that ended it otherwise."""
         done = await self._flow.run()
-        if done.already:
-            await self._locked_again(done.pinned.assigned.identity)
+        if done.look is not None:
+            await self._whole_again(done.pinned.assigned.identity, done.look)
         return replace(
             self._finished(Verdict.PASS),
             fingerprint=done.pinned.key.fingerprint,
@@ -45,15 +46,16 @@ class Attempt:
             cloud="active" if done.active else "provisional",
         )
 
-    async def _locked_again(self, found: Identity) -> None:
-        """On record, where its lock was opened since it passed: the flow has closed it, and tried that it holds.
+    async def _whole_again(self, found: Identity, look: Look) -> None:
+        """On record, where it may have been opened since it passed: the flow has locked it, and tried that it holds.
 
-        Opened here, which the ledger knows, or elsewhere, so that it came open.
+        Opened here, which the ledger knows, or elsewhere: it came open, or the registry shows words not heard here.
         """
         jobs, device = self._line.jobs, found.device_id
         try:
-            if not found.locked or (await left_as(jobs, device)).reason == "not-locked":
-                await jobs.note(locked_again(self._line, device))
+            left = await left_as(jobs, device)
+            if not found.locked or left.open or not look.words <= left.covered:
+                await jobs.note(verified_again(self._line, device, look))
         except LedgerError as error:
             raise classify(error) from error
 

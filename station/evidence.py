@@ -13,6 +13,7 @@ from fixtures.device import Anchor, Identity
 from fixtures.slot import SlotConfig
 from station.cloud import PinRecord
 from station.jobs import Job, RecordKind
+from station.rework.look import Look
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 from trust.statement import Closing, Origin, PinStatement, Possession, Verification, Vetting
@@ -140,10 +141,11 @@ class Locked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
-    """12: the completion is durable."""
+    """12: the completion is durable. `look`: of a unit that had passed before, what was seen of it now."""
 
     pinned: Pinned
     completion: Envelope
+    look: Look | None
 
     @property
     def already(self) -> bool:

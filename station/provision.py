@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
-from station import checks, evidence, passed
+from station import checks, evidence, locking, passed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError, PinRecord
@@ -30,14 +30,14 @@ from station.leasing import sign_pin
 from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
 from station.rework import rekeyed
+from station.rework.look import Look, of_order, words_now
 from station.statements import anchor_of, completion, event, pin_statement, unit_seen
 from station.steps import step
 from station.unit import Unit
 from station.vetting import fresh_nonces, vet_key
-from station.writes import make_so
 from trust.dsse import Envelope
 from trust.proof import CHALLENGE_BYTES
-from trust.statement import Closing, Completion, Origin, PinStatement, Verification, envelope, read
+from trust.statement import Completion, Origin, PinStatement, Verification, envelope, read
 
 
 class Provisioning:
@@ -53,6 +53,7 @@ class Provisioning:
         self.before: Ahead[Sequence[OnRecord]] = Ahead()
         self.seen: Identity | None = None
         self.assigned: evidence.Assigned | None = None
+        self.look: Look | None = None
 
     async def run(self) -> evidence.Passed:
         """Insertion to PASS. Raises a Fault; whatever it raises, running again is safe."""
@@ -130,7 +131,9 @@ class Provisioning:
         stored = await self.unit.device.public_key()
         if stored.job != job:
             raise fault("key-changed", f"its key is bound to job {stored.job}, not to {job}")
-        await rekeyed.right_key(self.line, self.unit, assigned, stored.public_key)
+        act = await rekeyed.act_of(self.line, self.unit, assigned, stored.public_key)
+        if act is not None:  # a finished unit that got this key later: it passes nothing here, and leaves locked
+            raise await rekeyed.turned_away(self.line, self.unit, assigned, stored.public_key, act)
         own = not assigned.job.adopted
         origin: Origin = "generated" if own else "collected"
         return evidence.Keyed(assigned=assigned, key=stored.public_key, origin=origin, origin_proven=own)
@@ -240,17 +243,10 @@ class Provisioning:
         anchored = verified.anchored
         pinned, job = anchored.pinned, anchored.pinned.assigned.job.job_id
         self.challenge.begin(self.line.challenge("report", pinned.assigned.job))
-        await make_so(
-            True, read=self.unit.locked, write=lambda: self.unit.device.lock(job), reopen=self.unit.open,
-            differs="lock-not-holding",
+        closing = await locking.locked(
+            self.unit, pinned.assigned.identity, pinned.key, job, anchored.anchor, work=self.line.work,
+            challenge=self.challenge.take,
         )  # fmt: skip
-        identity = (await self.unit.cycle()).identity
-        await self.unit.unchanged(pinned.assigned.identity, identity, pinned.key, job, anchored.anchor)
-        await self.unit.write_refused(anchored.anchor)
-        challenge = await self.challenge.take()
-        signed = await self.unit.device.report(challenge)
-        checks.closing_report(challenge, signed, key=pinned.key, job=job, identity=identity, anchor=anchored.anchor)
-        closing = Closing(challenge=challenge, report=signed.report, signature=signed.signature)
         fresh_nonces(pinned.pin, verified.verification, closing)
         return evidence.Locked(verified=verified, closing=closing)
 
@@ -260,7 +256,7 @@ class Provisioning:
         pinned = locked.verified.anchored.pinned
         done = await self._finished_before(pinned) or await self._finish(locked)
         await self.line.light(self.slot_name, Lamp.PASS)
-        return evidence.Passed(pinned=pinned, completion=done)
+        return evidence.Passed(pinned=pinned, completion=done, look=self.look)
 
     async def _finished_before(self, pinned: evidence.Pinned) -> Envelope | None:
         """The completion of an earlier attempt, judged and on record here; the registry's, if it took another one."""
@@ -270,7 +266,9 @@ class Provisioning:
         if here is None and there is not None:  # finished at another station: its completion is this ledger's too
             await self._pass(assigned, there)
         if here is not None or there is not None:
-            await self.unit.still_here(assigned.identity)
+            words = await words_now(self.line.cloud, self.line.root, assigned.identity.device_id)
+            await self.unit.still_here(assigned.identity)  # a look younger than all of them
+            self.look = Look(of_order(self.line.work), words)
         return there or here
 
     async def _finish(self, locked: evidence.Locked) -> Envelope:

@@ -19,10 +19,12 @@ from station.faults import Fault
 from station.history import Reader
 from station.job_state import job_state
 from station.jobs import OnRecord, RecordKind
+from station.rework.look import of_order
 from station.rework.now_held import NowHeld, now_held
 from station.rework.reworked import LeftAs, left_as
+from trust.order import WorkOrder
 from trust.rekey import Step
-from trust.statement import PinStatement, moment, read
+from trust.statement import PinStatement, read
 
 Witness = Literal["pending", "required"]
 Reason = Literal[
@@ -45,10 +47,10 @@ _EXITS: dict[Reason, Exit] = {
     "in-rework": Exit.HELD,
     "not-witnessed": Exit.HELD,
 }
-_NOT_HERE = {
-    Step.UNLOCK: ("be opened", "run it through this line again, which locks it"),
-    Step.NEW_ANCHOR: ("get another anchor", "give the act here, which verifies it"),
-}
+_GIVE_IT_HERE = (
+    "and give the act that wants the anchor here (or have one for the same anchor approved): station device rework "
+    "verifies it, station run would write to a locked unit"
+)
 _NO_WITNESS = (
     "no witness has seen the log: the witness is not built, and release.witness, or --witness required, waits for one"
 )
@@ -78,13 +80,14 @@ async def release(reader: Reader, order_id: str, witness: Witness) -> tuple[Unit
 
     Raises LedgerError.
     """
-    if await reader.jobs.order(order_id) is None:
+    order = await reader.jobs.order(order_id)
+    if order is None:
         return None
-    room = asyncio.Semaphore(_AT_ONCE)
+    room, anchor = asyncio.Semaphore(_AT_ONCE), of_order(read(order, WorkOrder))
 
     async def one(known: OnRecord) -> UnitRelease:
         async with room:
-            reason, text = await _judged(reader, known, witness)
+            reason, text = await _judged(reader, known, anchor, witness)
         job = known.job
         return UnitRelease(
             device_id=str(job.device_id), job=str(job.job_id), ships=not reason, reason=reason, text=text
@@ -93,14 +96,12 @@ async def release(reader: Reader, order_id: str, witness: Witness) -> tuple[Unit
     return tuple(await asyncio.gather(*[one(each) for each in await reader.jobs.signed_for(order_id)]))
 
 
-async def _judged(reader: Reader, known: OnRecord, witness: Witness) -> tuple[Reason, str]:
+async def _judged(reader: Reader, known: OnRecord, anchor: str, witness: Witness) -> tuple[Reason, str]:
     """Why the unit may not ship; an empty reason if it may."""
     left = await left_as(reader.jobs, known.job.device_id)
     reason, text = await _on_record(reader, known)
     if not reason:
-        reason, text = await _at_the_registry(reader, known, left)
-    if not reason:
-        reason, text = left.reason, left.text
+        reason, text = await _at_the_registry(reader, known, left, anchor)
     if not reason and witness == "required":
         reason, text = "not-witnessed", _NO_WITNESS
     return reason, text
@@ -119,7 +120,7 @@ async def _on_record(reader: Reader, known: OnRecord) -> tuple[Reason, str]:
     return "", ""
 
 
-async def _at_the_registry(reader: Reader, known: OnRecord, left: LeftAs) -> tuple[Reason, str]:
+async def _at_the_registry(reader: Reader, known: OnRecord, left: LeftAs, anchor: str) -> tuple[Reason, str]:
     try:
         found = await now_held(reader.root, reader.cloud, reader.devices, known.job.device_id)
     except (CloudUnreachableError, CloudRefusedError) as error:
@@ -130,7 +131,10 @@ async def _at_the_registry(reader: Reader, known: OnRecord, left: LeftAs) -> tup
         return "clash", "the registry has acknowledged this unit and does not know it: call the security officer"
     if found.state != "active":
         return "not-active", f"the registry says {found.state}: keep the unit, and ask who changed it"
-    return _clash(known, found, left)
+    reason, text = _clash(known, found, left)
+    if not reason:
+        reason, text = left.reason, left.text
+    return (reason, text) if reason else _unseen(found, left, anchor)
 
 
 def _clash(known: OnRecord, found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
@@ -146,15 +150,19 @@ def _clash(known: OnRecord, found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
             return "clash", f"the registry does not show key {left.fingerprint}, which it got here: quarantine the unit"
         text = f"by an approved act it has key {found.fingerprint} now, which it did not get at this station"
         return "reworked-elsewhere", f"{text}: ask where, and whether it is locked"
-    return _unheard(found, left)
+    return "", ""
 
 
-def _unheard(found: NowHeld, left: LeftAs) -> tuple[Reason, str]:
-    """A word that no key shows, which this station neither said to it nor has seen the unit whole after."""
-    whole = moment(left.whole_at) if left.whole_at else None
-    for word in found.words if not left.reason else ():
-        if word.sha256 not in left.said and (whole is None or moment(word.at) > whole):
-            lets, remedy = _NOT_HERE[word.step]
-            text = f"an approved act let it {lets} at {word.at}, and it was not seen whole here since"
-            return "reworked-elsewhere", f"{text}: ask where, or {remedy}"
+def _unseen(found: NowHeld, left: LeftAs, anchor: str) -> tuple[Reason, str]:
+    """What no key shows: words that no look here is younger than, and an anchor that it is not to have."""
+    words = [each for each in found.words if each.sha256 not in left.covered]
+    if words:
+        another = any(each.step is Step.NEW_ANCHOR for each in words)
+        what = "get another anchor" if another else "be opened"
+        remedy = _GIVE_IT_HERE if another else "or run it through this line again, which locks it"
+        text = f"an approved act let it {what} at {words[-1].at}, and it was not verified here since: ask where"
+        return "reworked-elsewhere", f"{text}, {remedy}"
+    if not left.has_anchor(anchor):
+        text = "its anchor, seen here last, is neither the order's nor one that an act gave it here"
+        return "reworked-elsewhere", f"{text}: ask where it got it, {_GIVE_IT_HERE}"
     return "", ""

@@ -10,8 +10,9 @@ from station.declared import declared
 from station.events import UnitSeen
 from station.evidence import Locked, Vetted
 from station.jobs import Job
-from station.jobs.leaf import LOCKED_AGAIN, VERDICT
+from station.jobs.leaf import VERDICT, VERIFIED_AGAIN
 from station.line import Line
+from station.rework.look import Look
 from trust.identity import DeviceId
 from trust.statement import Completion, Event, PinStatement
 
@@ -91,9 +92,9 @@ def turned_away(line: Line, identity: Identity, **details: str) -> Event:
     return msgspec.structs.replace(told, order_id=line.work.order_id)
 
 
-def locked_again(line: Line, device: DeviceId) -> Event:
-    """A unit that had passed, whose lock was opened by an act, is locked again; of no job, like all of its rework."""
-    return _event(line, LOCKED_AGAIN, device, {})
+def verified_again(line: Line, device: DeviceId, look: Look) -> Event:
+    """A unit that had passed is whole once more: key, anchor and lock; of no job, like all of its rework."""
+    return _event(line, VERIFIED_AGAIN, device, look.details())
 
 
 def _event(line: Line, kind: str, device: DeviceId, details: dict[str, str]) -> Event:

@@ -83,10 +83,10 @@ def acts(directory: Path, root: Path, device: str, *, jsonl: bool) -> None:
         act = body(said.act)
         names = who(said.act, trusted, act.root_sha256)
         if jsonl:
-            word = {"at": said.at, "by": names, "step": said.step, "act": msgspec.to_builtins(act)}
+            word = {"at": said.at, "by": names, "word": said.step, "act": msgspec.to_builtins(act)}
             click.echo(msgspec.json.encode(word).decode())
             continue
-        click.echo(printable(f"{said.at}  {said.step:<8} let by {' and '.join(names)}: {act.reason}"))
+        click.echo(printable(f"{said.at}  {said.step:<10} let by {' and '.join(names)}: {act.reason}"))
 
 
 def _read(directory: Path, root: Path, device: str) -> Reading:

@@ -20,7 +20,7 @@ from trust.pin_act import State
 from trust.rekey import RekeyError, Step
 from trust.repin import Repin
 from trust.root import RootError, TrustedRoot
-from trust.statement import StatementError, moment, read
+from trust.statement import StatementError, Utc, moment, read
 
 
 class HeldKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class _HeldAct(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _HeldWord(msgspec.Struct, frozen=True, kw_only=True):
-    at: str
+    at: Utc
     act: msgspec.Raw
     authorisation: msgspec.Raw
 
@@ -100,7 +100,7 @@ class Held:
     def done(self, act: Envelope, trusted: TrustedRoot) -> DoneAct | None:
         """The very act as it was done, receipt verified; None if it was not; StatementError."""
         for each in self.said.acts:
-            if Envelope.from_json(bytes(each.act)).payload_sha256 == act.payload_sha256:
+            if _envelope(each.act).payload_sha256 == act.payload_sha256:
                 return self._proved(each, act, trusted)
         return None
 
@@ -112,10 +112,10 @@ class Held:
         newest = None
         for each in self.said.acts:
             try:
-                act = Envelope.from_json(bytes(each.act))
+                act = _envelope(each.act)
                 newest = self._proved(each, act, trusted)
                 wanted = pin_act.on_record(act, trusted, moment(newest.at))
-            except (EnvelopeError, ActRefusedError) as error:
+            except ActRefusedError as error:
                 raise StatementError(f"an act on the device: {error}") from error
             if wanted.device_id != str(self.device):
                 raise StatementError(f"an act on the device: it is about {wanted.device_id}")
@@ -130,7 +130,7 @@ class Held:
         Act, its approvals and its receipt are verified, whatever the answer says beside them.
         """
         for each in reversed(self.said.acts):
-            act = Envelope.from_json(bytes(each.act))
+            act = _envelope(each.act)
             done = self._proved(each, act, trusted)
             if (done.state, done.fingerprint) != ("active", fingerprint):
                 return None
@@ -150,10 +150,9 @@ class Held:
         found = []
         for each in self.said.words:
             try:
-                word = Envelope.from_json(bytes(each.authorisation))
-                act = Envelope.from_json(bytes(each.act))
+                word, act = _envelope(each.authorisation), _envelope(each.act)
                 said, _ = rekey.on_record(word, act, trusted, moment(each.at))
-            except (EnvelopeError, ActRefusedError, RootError, RekeyError, PublicKeyError) as error:
+            except (ActRefusedError, RootError, RekeyError, PublicKeyError) as error:
                 raise StatementError(f"a word to the device: {error}") from error
             if said.device_id != self.device:
                 raise StatementError(f"a word to the device: it is to {said.device_id}")
@@ -161,9 +160,16 @@ class Held:
         return tuple(found)
 
     def _proved(self, held: _HeldAct, act: Envelope, trusted: TrustedRoot) -> DoneAct:
-        repin = None if bytes(held.repin) == b"null" else Envelope.from_json(bytes(held.repin))
+        repin = None if bytes(held.repin) == b"null" else _envelope(held.repin)
         if repin is not None and read(repin, Repin).act_sha256 != act.payload_sha256:
             raise StatementError("the new key's statement is of another act")
-        receipt = Envelope.from_json(bytes(held.receipt))
+        receipt = _envelope(held.receipt)
         told = act_receipt.told(trusted, str(self.device), act if repin is None else repin, receipt)
         return DoneAct(told.state, told.fingerprint, told.registered_at)
+
+
+def _envelope(raw: msgspec.Raw) -> Envelope:
+    try:
+        return Envelope.from_json(bytes(raw))
+    except EnvelopeError as error:
+        raise StatementError(f"what the registry shows: {error}") from error

@@ -22,7 +22,7 @@ JOB_OPENED = "job"
 ATTEMPT = "attempt"
 VERDICT = "verdict"
 REWORK_ENDED = "rework-ended"
-LOCKED_AGAIN = "locked-again"
+VERIFIED_AGAIN = "verified-again"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
 

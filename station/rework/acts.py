@@ -29,6 +29,7 @@ from station.plan import chosen, load_order, load_slots, named_slots
 from station.rework.bench import BEGAN, ENDED, ReworkBench
 from station.rework.evidence import Reworked
 from station.rework.flow import Rework
+from station.rework.look import of_order
 from station.scrap.carried_out import ScrapBench, Scrapped, put_through
 from station.unit import Unit
 from station.usage import UsageError
@@ -92,14 +93,14 @@ async def rework(asked: Asked, told: Callable[[ReworkEvent], None]) -> ReworkFin
 
 async def attempted(bench: ReworkBench, slot: Slot) -> ReworkFinished:
     """One attempt and how it ended, on record first."""
-    work = Rework(bench, slot)
+    work, look = Rework(bench, slot), dict[str, str]()
     try:
         await _noted(bench, BEGAN, act=bench.act.to_json().decode(), slot=slot.config.name)
         try:
             done = await work.run()
         finally:
             await work.close()
-        finished = _passed(bench, slot, done)
+        finished, look = _passed(bench, slot, done), done.look.details()
     except SetupError:
         raise
     except Fault as found:
@@ -110,7 +111,7 @@ async def attempted(bench: ReworkBench, slot: Slot) -> ReworkFinished:
         "emulated": "yes" if finished.emulated else "no",
     }
     more = {name: getattr(finished, name) or "" for name in ("code", "fingerprint", "old_key_until", "step")}
-    await _noted(bench, ENDED, **said, **{name: str(value) for name, value in more.items() if value})
+    await _noted(bench, ENDED, **said, **look, **{name: str(value) for name, value in more.items() if value})
     return finished
 
 
@@ -216,10 +217,7 @@ def _anchor(wanted: PinAct, order_file: Path | None, root: TrustedRoot) -> Ancho
     if order_file is None:
         raise UsageError("the act wants a new anchor: name the order that has its keys and address, --order FILE")
     work = read(load_order(order_file, root), WorkOrder)
-    found = rekey.anchor_sha256(
-        cloud_key=work.cloud_key, authority_key=work.authority_key, service=work.service, host=work.host, port=work.port
-    )
-    if found != wanted.anchor_sha256:
+    if of_order(work) != wanted.anchor_sha256:
         raise UsageError(f"order {order_file}: its keys and address are not those that the act names")
     return Anchor(
         cloud_key=work.cloud,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fixtures.device import Anchor, Identity, StoredKey
 from station.cloud.held import DoneAct, Held
+from station.rework.look import Look
 from trust.dsse import Envelope
 from trust.keys import PublicKey
 
@@ -21,11 +22,15 @@ class Met:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the registry says of the unit, and the act as it has done it, proved, if it has."""
+    """What the registry says of the unit, and the act as it has done it, proved, if it has.
+
+    `words` that no pin shows, which it had given by then; by the SHA-256 of their payloads.
+    """
 
     met: Met
     held: Held
     done: DoneAct | None
+    words: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +59,13 @@ class InUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reworked:
-    """What the act wanted is so. `old_key_until`: the old key is ended then, by the same act given again."""
+    """What the act wanted is so, and `look` is what was seen of it.
+
+    `old_key_until`: the old key is ended then, by the same act given again.
+    """
 
     met: Met
+    look: Look
     fingerprint: str
     already: bool
     old_key_until: str = ""

@@ -18,13 +18,14 @@ from contextlib import asynccontextmanager
 from fixtures.device import Anchor, Identity
 from fixtures.slot import Slot
 from station.cloud import CloudRefusedError, CloudUnreachableError
-from station.cloud.devices import ShownKey
 from station.cloud.held import DoneAct, Held
 from station.events import ReworkStep, ReworkWent
 from station.faults import fault
 from station.leaves import LEAF_ERRORS, classify
 from station.rework.bench import ReworkBench
 from station.rework.evidence import Asked, InUse, Met, NewKey, Pinned, Reworked
+from station.rework.look import Look, named
+from station.rework.showing import show
 from station.unit import Unit
 from station.writes import make_so
 from trust.codes import Code
@@ -32,9 +33,7 @@ from trust.dsse import Envelope
 from trust.keys import PublicKey
 from trust.proof import CHALLENGE_BYTES
 from trust.rekey import Step
-from trust.repin import NEW, OLD, bound
-from trust.signed import nonce_problem, possession_problem, proof_signed
-from trust.statement import Possession, StatementError
+from trust.statement import StatementError
 
 
 class Rework:
@@ -53,9 +52,9 @@ class Rework:
         asked = await self.ask(await self.meet())
         match self.bench.wanted.change:
             case "new-anchor":
-                return await self.new_anchor(asked.met)
+                return await self.new_anchor(asked)
             case "unlock":
-                return await self.unlock(asked.met)
+                return await self.unlock(asked)
             case _:
                 new = await self.make_key(asked)
                 pinned = await self.pin(new)
@@ -87,7 +86,11 @@ class Rework:
             held = await self._held()
             if held.state == "scrapped":
                 raise fault("device-scrapped", "the registry says so")
-            return Asked(met=met, held=held, done=self._done(held))
+            try:
+                words = frozenset(each.sha256 for each in held.words(self.bench.root))
+            except StatementError as error:
+                raise fault("registry-wrong", str(error)) from error
+            return Asked(met=met, held=held, done=self._done(held), words=words)
 
     async def make_key(self, asked: Asked) -> NewKey:
         """A new key beside the one in use, made by leave of the authority; there already, or now."""
@@ -95,9 +98,7 @@ class Rework:
             if asked.done is not None:
                 return NewKey(asked=asked, key=await self._pinned_key(asked, asked.done), leave=None)
             wanted = self.bench.wanted
-            if asked.met.key.public_key.fingerprint != wanted.fingerprint:
-                text = f"it uses {asked.met.key.public_key.fingerprint}, the act is about {wanted.fingerprint}"
-                raise fault("key-changed", text)
+            self._require_key(asked.met)
             leave = await self.bench.leave()
             await self._clear_beside(leave)
             await make_so(
@@ -116,7 +117,7 @@ class Rework:
         async with self._step(ReworkStep.PINNED):
             if new.leave is None:
                 return Pinned(new=new, held=new.asked.held)
-            shown = await self._shown(new, new.leave)
+            shown = await show(self.bench, self.unit, new, new.leave)
             self.wrote = True
             try:
                 held = await self.bench.registry.repin(self.bench.device_id, self.bench.act, shown)
@@ -157,32 +158,49 @@ class Rework:
                     await self._say(Step.END_OLD_KEY, new)
 
                 await make_so(True, read=self._alone, write=say, reopen=self._back, differs="key-changed")
-            return Reworked(met=met, fingerprint=new.fingerprint, already=not self.wrote, old_key_until=until)
+            look = Look(named(met.anchor), in_use.pinned.new.asked.words)
+            return Reworked(
+                met=met, look=look, fingerprint=new.fingerprint, already=not self.wrote, old_key_until=until
+            )
 
-    async def new_anchor(self, met: Met) -> Reworked:
+    async def new_anchor(self, asked: Asked) -> Reworked:
         """The anchor that the act wants is in flash, after a power cycle too."""
         wanted = self.bench.anchor
         if wanted is None:
             raise fault("setup", "the act wants a new anchor: name the order that has it (--order)")
+        met = asked.met
         async with self._step(ReworkStep.ANCHORED):
+            self._require_key(met)
 
             async def say() -> None:
                 await self._say(Step.NEW_ANCHOR)
 
             await make_so(wanted, read=self._anchor, write=say, reopen=self._back, differs="anchor-differs")
         await self._verify(met, met.key.public_key, wanted, locked=True)
-        return Reworked(met=met, fingerprint=met.key.public_key.fingerprint, already=not self.wrote)
+        return self._as_before(asked, wanted)
 
-    async def unlock(self, met: Met) -> Reworked:
+    async def unlock(self, asked: Asked) -> Reworked:
         """The unit is open, after a power cycle too."""
+        met = asked.met
         async with self._step(ReworkStep.UNLOCKED):
+            self._require_key(met)
 
             async def say() -> None:
                 await self._say(Step.UNLOCK)
 
             await make_so(False, read=self.unit.locked, write=say, reopen=self._back, differs="outcome-unknown")
         await self._verify(met, met.key.public_key, met.anchor, locked=False)
-        return Reworked(met=met, fingerprint=met.key.public_key.fingerprint, already=not self.wrote)
+        return self._as_before(asked, met.anchor)
+
+    def _as_before(self, asked: Asked, anchor: Anchor | None) -> Reworked:
+        """With the key that it had."""
+        fingerprint, look = asked.met.key.public_key.fingerprint, Look(named(anchor), asked.words)
+        return Reworked(met=asked.met, look=look, fingerprint=fingerprint, already=not self.wrote)
+
+    def _require_key(self, met: Met) -> None:
+        found, wanted = met.key.public_key.fingerprint, self.bench.wanted.fingerprint
+        if found != wanted:
+            raise fault("key-changed", f"it uses {found}, the act is about {wanted}")
 
     async def _verify(self, met: Met, key: PublicKey, anchor: Anchor | None, *, locked: bool) -> None:
         """After a power cycle: the same unit, this key, which answers, this anchor, and the lock as it must be."""
@@ -229,27 +247,6 @@ class Rework:
     async def _say(self, step: Step, new: PublicKey | None = None) -> None:
         self.wrote = True
         await self.bench.say(self.unit.device, step, new)
-
-    async def _shown(self, new: NewKey, leave: Envelope) -> ShownKey:
-        device, identity = self.unit.device, new.asked.met.identity
-        challenge = await self.bench.registry.challenge(self.bench.device_id)
-        over = bound(challenge, self.bench.act.payload_sha256, leave.payload_sha256, new.key.fingerprint)
-        fresh = Possession(
-            challenge=over, context=NEW,
-            signatures=(await device.prove_beside(over, NEW), await device.prove_beside(over, NEW)),
-        )  # fmt: skip
-        wrong = possession_problem(new.key, identity.device_id, NEW, fresh)
-        if wrong is not None:
-            raise fault("bad-proof", wrong)
-        old = await self.unit.possession(over, OLD, new.asked.met.key.public_key, identity)
-        both = [each for proof in (fresh, old) for each in proof_signed(identity.device_id, proof)]
-        repeated = nonce_problem(both)
-        if repeated is not None:
-            raise fault("nonce-repeated", repeated)
-        return ShownKey(
-            challenge=challenge, spki=new.key.spki, signatures=fresh.signatures, old_signatures=old.signatures,
-            leave=leave,
-        )  # fmt: skip
 
     async def _held(self) -> Held:
         held = await self.bench.registry.held(self.bench.device_id)

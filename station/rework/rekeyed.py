@@ -1,8 +1,8 @@
 """A finished unit that got another key by an approved act: no clone, and its job is about the key that it had before.
 
 Such a unit is turned away by name, and set aside by nobody: what it is, was verified when it was reworked. One that an
-act has opened since is locked again. Taken on no bare word: ledger or registry have to prove the act, and the unit its
-key. Never passes a unit.
+act may have opened since is made whole again first. Taken on no bare word: ledger or registry have to prove the act,
+and the unit its key. Never passes a unit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from station.faults import Fault, fault
 from station.jobs import RecordKind
 from station.jobs.leaf import REWORK_ENDED
 from station.line import Line
-from station.statements import anchor_of, locked_again
+from station.locking import locked
+from station.rework.look import Look, named, of_order, words_now
+from station.rework.reworked import left_as
+from station.statements import anchor_of, verified_again
 from station.unit import Unit
-from station.writes import make_so
 from trust.keys import PublicKey
 from trust.proof import CHALLENGE_BYTES
 from trust.statement import StatementError
@@ -28,8 +30,11 @@ from trust.statement import StatementError
 _NEW_KEY = "new-key"
 
 
-async def right_key(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) -> None:
-    """As `checks.right_key`; `unit-rekeyed` for the key of an approved act, `registry-needed` if only it could tell."""
+async def act_of(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) -> str | None:
+    """None for the key that the job is about; the act that gave a finished unit another one, by its hash.
+
+    Faults as of `checks.right_key`; `registry-needed` if only the registry could tell of an act.
+    """
     try:
         checks.right_key(line, key, assigned.registered, assigned.records)
     except Fault as found:
@@ -41,22 +46,41 @@ async def right_key(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) 
         if act is None:
             raise
         await unit.possession(secrets.token_bytes(CHALLENGE_BYTES), "verify", key, assigned.identity)
-        closed = "" if assigned.identity.locked else f"; {await _locked(line, unit, assigned, key)}"
-        raise fault("unit-rekeyed", f"key {key.fingerprint}, by act {act}{closed}") from found
+        return act
+    return None
 
 
-async def _locked(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) -> str:
-    """What became of an open one: locked, tried and on record, if it has the order's anchor."""
-    identity, job, anchor = assigned.identity, assigned.job.job_id, anchor_of(line)
-    if await unit.read_anchor() != anchor:
-        return "it is open, and stays so: its anchor is not the order's"
-    await make_so(
-        True, read=unit.locked, write=lambda: unit.device.lock(job), reopen=unit.open, differs="lock-not-holding"
-    )
-    await unit.unchanged(identity, (await unit.cycle()).identity, key, job, anchor)
-    await unit.write_refused(anchor)
-    await line.jobs.note(locked_again(line, identity.device_id))
-    return "it was open, and is locked again"
+async def turned_away(line: Line, unit: Unit, assigned: Assigned, key: PublicKey, act: str) -> Fault:
+    """`unit-rekeyed`, once the unit is whole and locked, as far as it can be."""
+    return fault("unit-rekeyed", f"key {key.fingerprint}, by act {act}{await _made_whole(line, unit, assigned, key)}")
+
+
+async def _made_whole(line: Line, unit: Unit, assigned: Assigned, key: PublicKey) -> str:
+    """One that may have been opened is locked, tried and on record; what was done, for people, empty for nothing.
+
+    With the anchor that it is to have: the order's, which is written if it is not there, or the one that an act gave it
+    here. `anchor-differs` for an open one with an anchor that nothing explains.
+    """
+    identity, jobs = assigned.identity, line.jobs
+    left = await left_as(jobs, identity.device_id)
+    words = await words_now(line.cloud, line.root, identity.device_id)
+    if identity.locked and not left.open and words <= left.covered:
+        return ""
+    anchor = await unit.read_anchor()
+    if anchor is None or named(anchor) != left.wanted_anchor(of_order(line.work)):
+        if identity.locked:
+            return "; its anchor is not the one that it is to have"
+        if left.given_anchor:
+            raise fault("anchor-differs", f"it is open, and an act gave it anchor {left.given_anchor}")
+        anchor = anchor_of(line)
+        await unit.anchored(anchor)
+    await locked(unit, identity, key, assigned.job.job_id, anchor, work=line.work, challenge=_challenge)
+    await jobs.note(verified_again(line, identity.device_id, Look(named(anchor), words)))
+    return "; it is whole and locked"
+
+
+async def _challenge() -> bytes:
+    return secrets.token_bytes(CHALLENGE_BYTES)
 
 
 def _finished(assigned: Assigned) -> bool:

@@ -58,6 +58,14 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     made = station("run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT)
     assert made.code == 0, made.err
     old = key_of(site, device)
+    first = approved(site, "first", device, old, "--unlock")
+    assert typed(site, "rework", device, "--act", first).code == 0
+    release, words = ("order", "release", "rework", "--config", site.config), ("run", "--config", site.config, "--order",
+                      site.order("rework"), "--slots", SLOT, "--jsonl")  # fmt: skip
+    assert "not-locked" in station(*release).out
+    relocked = station(*words)
+    assert (relocked.code, '"already":true' in relocked.out) == (0, True), relocked
+    assert station(*release).code == 0, "verified again, it ships"
     alone = approved(site, "alone", device, old, "--new-key", "ec-p256", by=PEOPLE[:1])
     refused = typed(site, "rework", device, "--act", alone)
     assert (refused.code, refused.out) == (Exit.USAGE, ""), refused
@@ -86,7 +94,6 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert (released.code, released.out.startswith(f"ships   {device}")) == (0, True), released
     report = station("ledger", "report", "--config", site.config)
     assert "order rework: 1 unit reworked here" in report.out, report.out
-    words = ["run", "--config", site.config, "--order", site.order("rework"), "--slots", SLOT, "--jsonl"]
     with site.without("registry"):
         away = station(*words)
     for taken in (station(*words), away):
@@ -100,7 +107,7 @@ def test_a_finished_unit_gets_another_key_and_is_scrapped(site: Site) -> None:
     assert (open_unit.code, f"stays   {device}  not-locked" in open_unit.out) == (Exit.HELD, True), open_unit
     locking = station(*words)
     assert '"code":"unit-rekeyed"' in locking.out, locking
-    assert "is locked again" in locking.out, locking
+    assert "it is whole and locked" in locking.out, locking
     locked = station("order", "release", "rework", "--config", site.config)
     assert (locked.code, locked.out.startswith(f"ships   {device}")) == (0, True), locked
     burn = approved(site, "scrap", device, last["fingerprint"], "--scrap")

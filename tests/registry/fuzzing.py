@@ -273,6 +273,7 @@ def _examples(
         options = {name: value for name, value in options.items() if value}
         response = asyncio.run_coroutine_threadsafe(ask(client, method, url, options), loop).result(30)
         problem: Exception | None = None
+        checks = TRUE if response.status_code == 413 else checks  # refused for its length, whatever else it is
         for part in parts(response):
             try:
                 case.validate_response(part, checks=checks)

@@ -36,6 +36,6 @@ def test_a_unit_that_was_let_open_is_told_with_the_people(tmp_path: Path) -> Non
     act = benched.site.act(benched.device, "rekey", change="unlock", key_type="", reason="a new display")
     asyncio.run(benched.rework(act))
     database.close()
-    assert "unlock   let by pia and quinn: a new display" in told()
+    assert "unlock     let by pia and quinn: a new display" in told()
     said = json.loads(told("--jsonl"))
-    assert (said["step"], said["by"], said["act"]["change"]) == ("unlock", ["pia", "quinn"], "unlock")
+    assert (said["word"], said["by"], said["act"]["change"]) == ("unlock", ["pia", "quinn"], "unlock")

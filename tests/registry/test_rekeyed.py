@@ -22,10 +22,11 @@ from station.events import Verdict
 from station.evidence import Assigned, Identified
 from station.faults import Fault
 from station.jobs import Job, RecordKind
-from station.jobs.leaf import LOCKED_AGAIN
+from station.jobs.leaf import VERIFIED_AGAIN
 from station.rework import rekeyed
+from station.rework.reworked import of
 from station.unit import Unit
-from tests.registry.benching import Benched, Registry, site_with_signer
+from tests.registry.benching import Benched, KilledError, Registry, site_with_signer
 from tests.registry.make import ec_key, public
 from trust.keys import PublicKey
 from trust.statement import StatementError
@@ -122,7 +123,10 @@ async def taken(
         identified=Identified(identity=identity, registered=None, asked=asked), job=job, attempt=2, records=records
     )
     try:
-        await rekeyed.right_key(line, unit, assigned, key or (await unit.device.public_key()).public_key)
+        found_key = key or (await unit.device.public_key()).public_key
+        act = await rekeyed.act_of(line, unit, assigned, found_key)
+        if act is not None:
+            raise await rekeyed.turned_away(line, unit, assigned, found_key, act)
     except Fault as found:
         return found.code
     finally:
@@ -145,21 +149,55 @@ def test_what_a_batch_says_of_it(benched: Benched, told: dict[str, bool], code: 
     assert asyncio.run(taken(benched, **told)) == code  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("same_anchor", [True, False])
-def test_one_that_was_opened_since_is_locked_again_if_it_has_the_orders_anchor(
-    benched: Benched, *, same_anchor: bool
-) -> None:
+def opened_since(benched: Benched) -> None:
     key = new_key(benched).fingerprint
     act = benched.site.act(benched.device, "rekey", change="unlock", key_type="", fingerprint=key)
     done = asyncio.run(benched.rework(act))
     assert (done.verdict, benched.flash().locked_for) == (Verdict.PASS, None), done
+
+
+def with_another_anchor(benched: Benched) -> None:
+    held = benched.flash()
+    assert held.anchor is not None
+    flash.store(benched.path, msgspec.structs.replace(held, anchor=msgspec.structs.replace(held.anchor, port=4433)))
+
+
+@pytest.mark.parametrize("same_anchor", [True, False])
+def test_one_that_was_opened_since_is_whole_and_locked_again(benched: Benched, *, same_anchor: bool) -> None:
+    """With the order's anchor, which nothing has replaced by an act."""
+    before = benched.flash().anchor
+    opened_since(benched)
     if not same_anchor:
-        held = benched.flash()
-        assert held.anchor is not None
-        flash.store(benched.path, msgspec.structs.replace(held, anchor=msgspec.structs.replace(held.anchor, port=4433)))
+        with_another_anchor(benched)
     assert asyncio.run(taken(benched, ledger=True)) == "unit-rekeyed"
-    assert (benched.flash().locked_for == benched.device.job.raw) is same_anchor
-    assert [each.kind for each in benched.memory.events].count(LOCKED_AGAIN) == int(same_anchor)
+    assert (benched.flash().locked_for, benched.flash().anchor) == (benched.device.job.raw, before)
+    (noted,) = [each for each in benched.memory.events if each.kind == VERIFIED_AGAIN]
+    assert len(noted.details["words"].split()) == 1
+    assert of(benched.memory.events).reason == ""
+    assert asyncio.run(taken(benched, ledger=True)) == "unit-rekeyed"
+    assert [each.kind for each in benched.memory.events].count(VERIFIED_AGAIN) == 1, "once is enough"
+
+
+def test_one_that_was_locked_without_a_record_gets_it_later(benched: Benched) -> None:
+    """The station died between lock and record: the next insertion finds it locked, and looks all the same."""
+    opened_since(benched)
+    benched.points.kill_before = len(benched.points.met) + 1  # behind the question for words, at the record
+    with pytest.raises(KilledError):
+        asyncio.run(taken(benched, ledger=True))
+    assert benched.flash().locked_for is not None
+    assert of(benched.memory.events).reason == "not-locked"
+    benched.points.kill_before = None
+    assert asyncio.run(taken(benched, ledger=True)) == "unit-rekeyed"
+    assert of(benched.memory.events).reason == ""
+
+
+def test_a_locked_one_with_another_anchor_is_not_called_whole(benched: Benched) -> None:
+    opened_since(benched)
+    with_another_anchor(benched)
+    held = benched.flash()
+    flash.store(benched.path, msgspec.structs.replace(held, locked_for=benched.device.job.raw))
+    assert asyncio.run(taken(benched, ledger=True)) == "unit-rekeyed"
+    assert of(benched.memory.events).reason == "not-locked"
 
 
 def test_control_a_key_of_nobodys_act_is_set_aside_and_one_that_is_only_claimed_is_not_believed(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from fixtures.families.smp.emulated import flash
 from registry.database import Database
 from station import release as releasing
 from station.cloud import PinRecord
@@ -19,18 +19,17 @@ from station.cloud.devices import Devices
 from station.exits import Exit
 from station.history import Reader, device_history
 from station.jobs import RecordKind
-from station.jobs.leaf import LOCKED_AGAIN
+from station.jobs.leaf import VERIFIED_AGAIN
 from station.jobs.store import JobStore
 from station.release import UnitRelease, exit_of, release
+from station.rework.look import Look, of_order, words_now
 from station.rework.reworked import LeftAs
 from tests.registry.benching import ENDS, Benched, KilledError, Registry, another_anchor, site_with_signer
 from tests.registry.living import Living
 from tests.registry.make import public
 from tests.station import ledgerkit as kit
-from tests.trust.pin_acts import utc
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-from trust.statement import moment
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -62,8 +61,8 @@ class Bench:
     def act(self, **changes: str) -> Envelope:
         return self.site.act(self.device, "rekey", **changes)
 
-    def unlock(self) -> Envelope:
-        return self.act(change="unlock", key_type="")
+    def unlock(self, **changes: str) -> Envelope:
+        return self.act(change="unlock", key_type="", **changes)
 
     def do(self, work: Callable[[JobStore], object]) -> list[object]:
         """Something with the ledger, which has the unit's papers from its first use on."""
@@ -191,18 +190,27 @@ def test_a_registry_whose_word_on_the_act_does_not_hold_lets_nothing_ship(
     assert "does not hold" in unit.text
 
 
+def verified(bench: Bench, *, online: bool = True) -> None:
+    """A line of this station has seen the unit whole and locked."""
+
+    async def noted(store: JobStore) -> None:
+        site, device = bench.site, bench.device.device_id
+        devices = Devices(Registry(site, bench.benched.points))
+        words = await words_now(devices._registry, site.made.trusted, device) if online else frozenset()
+        look = Look(of_order(site.made.order), words)
+        event = kit.stamp(site.made).event(VERIFIED_AGAIN, details=look.details())
+        await store.note(msgspec.structs.replace(event, device_id=str(device)))
+
+    bench.do(noted)
+
+
 def test_an_open_unit_stays_until_a_line_has_locked_it_again(bench: Bench) -> None:
     bench.rework(bench.unlock())
     assert bench.benched.flash().locked_for is None
     unit = bench.released()
     assert (unit.ships, unit.reason, exit_of([unit])) == (False, "not-locked", Exit.HELD)
     assert "station run" in unit.text
-
-    async def locked(store: JobStore) -> None:
-        event = kit.stamp(bench.site.made).event(LOCKED_AGAIN)
-        await store.note(msgspec.structs.replace(event, device_id=str(bench.device.device_id)))
-
-    bench.do(locked)
+    verified(bench)
     assert bench.released().reason == ""
 
 
@@ -238,19 +246,14 @@ def test_a_unit_that_was_opened_elsewhere_is_told(bench: Bench) -> None:
     assert (unit.ships, unit.reason, exit_of([unit])) == (False, "reworked-elsewhere", Exit.HELD)
     assert "be opened" in unit.text
 
-    def locked(at: datetime) -> None:
-        async def noted(store: JobStore) -> None:
-            event = kit.stamp(bench.site.made).event(LOCKED_AGAIN)
-            told = {"device_id": str(bench.device.device_id), "at": utc(at)}
-            await store.note(msgspec.structs.replace(event, **told))
-
-        bench.do(noted)
-
-    (word,) = bench.site.read(bench.device).words
-    locked(moment(word.at) - timedelta(seconds=1))
-    assert bench.released().reason == "reworked-elsewhere", "it was opened after that"
-    locked(moment(word.at) + timedelta(seconds=1))
+    verified(bench, online=False)
+    assert bench.released().reason == "reworked-elsewhere", "nobody knew of that word then"
+    verified(bench)
     assert bench.released().reason == ""
+    held = bench.benched.flash()
+    flash.store(bench.benched.path, msgspec.structs.replace(held, locked_for=bench.device.job.raw))
+    asyncio.run(bench.benched.rework(bench.unlock(reason="once more")))
+    assert bench.released().reason == "reworked-elsewhere", "it was opened after that"
 
 
 def test_a_unit_with_another_anchor_from_elsewhere_is_told_and_one_from_here_ships(bench: Bench) -> None:
@@ -261,6 +264,28 @@ def test_a_unit_with_another_anchor_from_elsewhere_is_told_and_one_from_here_shi
     (done,) = bench.do(lambda store: bench.benched.rework(act, memory=store, anchor=anchor))
     assert done.code == "", done
     assert bench.released().reason == "", "verified here since"
+
+
+def test_another_anchor_under_a_new_key_is_told(bench: Bench) -> None:
+    """The act for the key looks at the key; the anchor that it met on the way is not the order's."""
+    act = bench.act()
+    bench.rework(act)
+    assert bench.released().ships
+    held = bench.benched.flash()
+    assert held.anchor is not None
+    flash.store(bench.benched.path, msgspec.structs.replace(held, anchor=msgspec.structs.replace(held.anchor, port=4)))
+    bench.rework(act)
+    unit = bench.released()
+    assert (unit.ships, unit.reason) == (False, "reworked-elsewhere"), unit
+    assert "anchor" in unit.text
+
+
+def test_an_act_for_a_new_anchor_names_the_key(bench: Bench) -> None:
+    anchor, sha256 = another_anchor(bench.benched)
+    bench.rework(bench.act())
+    act = bench.act(change="new-anchor", key_type="", anchor_sha256=sha256)
+    (done,) = bench.do(lambda store: bench.benched.rework(act, memory=store, anchor=anchor))
+    assert done.code == "key-changed", done
 
 
 def more_than_a_word(told: Told) -> None:
@@ -275,7 +300,11 @@ def at_another_time(told: Told) -> None:
     told["words"][0]["at"] = "2031-01-01T00:00:00.000Z"
 
 
-@pytest.mark.parametrize("twist", [more_than_a_word, somebodys_word, at_another_time])
+def no_envelope(told: Told) -> None:
+    told["words"][0]["act"] = {}
+
+
+@pytest.mark.parametrize("twist", [more_than_a_word, somebodys_word, at_another_time, no_envelope])
 def test_a_word_that_does_not_hold_lets_nothing_ship(bench: Bench, twist: Callable[[Told], None]) -> None:
     bench.rework(bench.unlock())
 
@@ -289,10 +318,22 @@ def test_a_word_that_does_not_hold_lets_nothing_ship(bench: Bench, twist: Callab
     assert (unit.ships, unit.reason) == (False, "clash"), unit
 
 
+def test_a_time_of_no_zone_is_no_answer(bench: Bench) -> None:
+    bench.rework(bench.unlock())
+
+    class Lying(Registry):
+        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
+            told["words"][0]["at"] = "2026-01-01T00:00:00"
+            return msgspec.json.encode(told)
+
+    assert bench.released(devices=Devices(Lying(bench.site, bench.benched.points))).reason == "no-answer"
+
+
 def test_control_without_the_words_a_unit_opened_elsewhere_would_ship(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releasing, "_unheard", lambda _found, _left: ("", ""))
+    monkeypatch.setattr(releasing, "_unseen", lambda *_: ("", ""))
     assert opened_elsewhere(bench).ships
 
 
@@ -300,9 +341,9 @@ def test_control_without_the_reworks_an_open_unit_would_ship(bench: Bench, monke
     bench.rework(bench.unlock())
 
     async def nothing(_ledger: object, _device: DeviceId) -> LeftAs:
-        return LeftAs("", "")
+        return LeftAs()
 
     monkeypatch.setattr(releasing, "left_as", nothing)
     assert bench.released().reason == "reworked-elsewhere", "the registry has the word on record"
-    monkeypatch.setattr(releasing, "_unheard", lambda _found, _left: ("", ""))
+    monkeypatch.setattr(releasing, "_unseen", lambda *_: ("", ""))
     assert bench.released().ships, "ledger and registry both say that it has passed"
