@@ -118,10 +118,12 @@ class ShakyCloud:
     after: bool = False
 
     def __getattr__(self, verb: str) -> Any:
+        real = getattr(self.cloud, verb)  # what it cannot be asked, this one cannot either
+
         async def ask(*args: Any) -> Any:
             if verb in self.away and not self.after:
                 raise CloudUnreachableError(f"{verb}: no answer")
-            answer = await getattr(self.cloud, verb)(*args)
+            answer = await real(*args)
             if verb in self.away:
                 raise CloudUnreachableError(f"{verb}: the answer was lost")
             return answer

@@ -226,22 +226,6 @@ def test_a_new_anchor_and_an_open_lock(fresh: Fresh) -> None:
     assert (opened.verdict, opened.code) == (Verdict.FAIL, "unit-open")
 
 
-def test_a_key_that_another_act_left_beside_is_abandoned_and_another_one_is_made(fresh: Fresh) -> None:
-    benched = fresh()
-    first, second = (benched.site.act(benched.device, "rekey") for _ in range(2))
-    benched.points.kill_before = names(fresh()).index("registry challenge")
-    with pytest.raises(KilledError):
-        asyncio.run(benched.rework(first))
-    left = benched.flash().beside
-    assert left is not None
-    done = asyncio.run(benched.rework(second))
-    assert done.verdict is Verdict.PASS, done
-    assert done.fingerprint != fingerprint_of(left.private)
-    require_done(benched)
-    late = asyncio.run(benched.rework(first))
-    assert (late.verdict, late.code) == (Verdict.QUARANTINE, "key-changed"), "the device is not as this act says"
-
-
 def key_of_a_cut_off(benched: Benched, control: Benched, act: Envelope) -> flash.KeyRecord:
     """The key beside the one in use, of a rework in which the station died before the registry saw the new one."""
     benched.points.kill_before = names(control).index("registry challenge")
@@ -250,6 +234,18 @@ def key_of_a_cut_off(benched: Benched, control: Benched, act: Envelope) -> flash
     left = benched.flash().beside
     assert left is not None
     return left.key
+
+
+def test_a_key_that_another_act_left_beside_is_abandoned_and_another_one_is_made(fresh: Fresh) -> None:
+    benched = fresh()
+    first, second = (benched.site.act(benched.device, "rekey") for _ in range(2))
+    left = key_of_a_cut_off(benched, fresh(), first)
+    done = asyncio.run(benched.rework(second))
+    assert done.verdict is Verdict.PASS, done
+    assert done.fingerprint != fingerprint_of(left.private)
+    require_done(benched)
+    late = asyncio.run(benched.rework(first))
+    assert (late.verdict, late.code) == (Verdict.QUARANTINE, "key-changed"), "the device is not as this act says"
 
 
 def test_one_more_signature_on_the_act_makes_another_key_and_blocks_nothing(

@@ -126,7 +126,7 @@ def test_a_while_is_not_for_any_number_of_times(site: Living) -> None:
 
 
 def test_control_without_the_record_the_act_works_until_it_ends(site: Living, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.pins.words.UNSEEN", frozenset())
+    monkeypatch.setattr("trust.rekey.UNSEEN", frozenset())
     device = site.device()
     act = site.act(device, "rekey", change="unlock", key_type="")
     got = {at(site, day * 1440, device, act, Step.UNLOCK) for day in range(7)}

@@ -8,7 +8,7 @@ from station.cloud.devices import Devices
 class _Answers:
     async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
         assert (method, body, path.startswith("/v1/devices/")) == ("GET", None, True)
-        return b'{"state":"active","order_id":"order-7","keys":[],"acts":[]}'
+        return b'{"state":"active","order_id":"order-7","keys":[],"acts":[],"words":[]}'
 
 
 def untouched() -> Devices:
