@@ -23,6 +23,7 @@ from station.usage import UsageError
 from tests.cli.commands import STATION, Done, station
 from tests.cli.plant import Site
 from tests.cli.terminal import OnTerminal
+from tests.hsm.by_hand import sign_by_hand
 from trust.identity import DeviceId
 
 SLOT = "ec-09"
@@ -30,16 +31,14 @@ PEOPLE = ("demo-owner", "demo-quality")
 
 
 def approved(site: Site, name: str, device: str, fingerprint: str, *what: str, by: tuple[str, ...] = PEOPLE) -> Path:
-    """An act on the device, made and approved as people type it."""
+    """An act on the device, made as people type it, with these people's signatures."""
     signer, file = processes.script("station-signer"), site.directory / f"{name}.act"
     log, root = site.directory / "acts.log", str(site.state / "root.json")
     file.unlink(missing_ok=True)
     made = ["device", "new", device, "--root", root, "--fingerprint", fingerprint, *what]
     processes.run([signer, *made, "--reason", "for a test", "--out", str(file)], log)
-    for person in by:
-        key = str(site.state / "people" / person)
-        words = ["--root", root, "--key", f"{key}.key", "--secret", f"file:{key}.passphrase", "--yes"]
-        processes.run([signer, "device", "approve", str(file), *words], log)
+    people = site.state / "people"
+    sign_by_hand(file, *((people / f"{each}.key", (people / f"{each}.passphrase").read_text().strip()) for each in by))
     return file
 
 

@@ -71,7 +71,7 @@ class Plant:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None and self.process.stderr is not None
         self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(15)  # longer than its time of grace
         self.said += self.process.stderr.readlines()
         self.process.stderr.close()
         self.process = None

@@ -35,29 +35,33 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.asked.append(head)
-            if self.silent:
-                await asyncio.sleep(30)
-            refusal = self.status if not self.user or f"Basic {self.user}" not in head else ""
-            if self.garbage or refusal:
-                writer.write(self.garbage or f"HTTP/1.1 {refusal}\r\ncontent-length: 2\r\n\r\nno".encode())
-                await writer.drain()
-            else:
-                await self._pass_on(head.split()[1], reader, writer)
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.asked.append(head)
+                if self.silent:
+                    await asyncio.sleep(30)
+                refusal = self.status if not self.user or f"Basic {self.user}" not in head else ""
+                if self.garbage or refusal:
+                    writer.write(self.garbage or f"HTTP/1.1 {refusal}\r\ncontent-length: 2\r\n\r\nno".encode())
+                    await writer.drain()
+                else:
+                    await self._pass_on(head.split()[1], reader, writer)
+        finally:
+            writer.close()
 
     async def _pass_on(self, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = target.rpartition(":")
         other_reader, other = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await writer.drain()
-        if self.opens is not None:
-            await writer.start_tls(self.opens)
-            other.close()
-            return
-        await asyncio.gather(pour(reader, other), pour(other_reader, writer))
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await writer.drain()
+            if self.opens is None:
+                await asyncio.gather(pour(reader, other), pour(other_reader, writer))
+            else:
+                await writer.start_tls(self.opens)
+        finally:
+            other.close()  # one that is left open is waited for by whom it is to, who ends
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,8 +92,10 @@ def serving(proxy: Proxy) -> Iterator[Proxy]:
         async with listening(proxy):
             ready.set()
             await ended.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
     thread.start()
