@@ -7,24 +7,20 @@ whether the signer acted is unknown, and asking again is safe.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import socket
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from hsm.connection import Connection, request
-from hsm.door import who_may
-from hsm.files import what_it_is
+from hsm.connection import Connection
+from hsm.line import TIMEOUT_S, Line, away, unreadable
 from hsm.messages import (
-    LENGTH,
     MAX_RECEIPTS,
     Answer,
     AssertionBody,
     CompletionBody,
+    DtlsSignBody,
     EnvelopeBody,
     FrameError,
     LeaseBody,
@@ -38,8 +34,8 @@ from hsm.messages import (
     ReturnBody,
     RevocationBody,
     RosterBody,
-    body_length,
-    parse_answer,
+    TcpOpenBody,
+    TcpSignBody,
     refusal_of,
     result,
 )
@@ -47,28 +43,23 @@ from hsm.signer import (
     AuthorisationRequest,
     ChallengeRequest,
     SignerError,
-    SignerForbiddenError,
     SignerStatus,
     SignerUnavailableError,
 )
-from trust.codes import Code
 from trust.dsse import Envelope
 from trust.lease import Lease
-from trust.printable import plainly
 from trust.revocation import Revocation
 from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, PinStatement, Receipt
 
 T = TypeVar("T")
-NOT_RUNNING = "it is not running"
-_TIMEOUT_S = 10.0
 
 
 class SignerClient:
     """A `hsm.signer.Signer` over the signer's socket, for one event loop. Connects when asked, and again when lost."""
 
-    def __init__(self, path: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path = path
         self._timeout_s = timeout_s
         self._connecting = asyncio.Lock()
@@ -139,9 +130,9 @@ class SignerClient:
         except TimeoutError as error:
             raise SignerUnavailableError(f"the signer has not answered {verb} for {self._timeout_s:g} s") from error
         except FrameError as error:
-            raise _unreadable(verb, error) from error
+            raise unreadable(verb, error) from error
         except OSError as error:
-            raise _away(self._path, error) from error
+            raise away(self._path, error) from error
 
     async def _ask(self, verb: str, body: msgspec.Struct) -> Answer:
         reused = self._connection is not None and self._connection.alive
@@ -165,27 +156,23 @@ class SignerClient:
 class ReceiptClient:
     """A `hsm.signer.ReceiptSigner` over the signer's socket: blocking, for any number of threads, one at a time."""
 
-    def __init__(self, path: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
-        self._turn = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._ids = itertools.count(1)
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._line = Line(path, timeout_s=timeout_s)
 
     def status(self) -> SignerStatus:
         """Role, keys and counts."""
-        return self._call("status", Nothing(), SignerStatus)
+        return self._line.call("status", Nothing(), SignerStatus)
 
     def sign_receipt(self, receipt: Receipt) -> Envelope:
         """The receipt, signed."""
-        return self._call("sign_receipt", ReceiptBody(receipt), Envelope)
+        return self._line.call("sign_receipt", ReceiptBody(receipt), Envelope)
 
     def sign_receipts(self, receipts: Sequence[Receipt]) -> list[Envelope | SignerError]:
         """Each receipt signed, or why it is not, in as few requests as there are frames."""
         found: list[Envelope | SignerError] = []
         for first in range(0, len(receipts), MAX_RECEIPTS):
             body = ReceiptsBody(tuple(receipts[first : first + MAX_RECEIPTS]))
-            answers = self._call("sign_receipts", body, list[OneOfMany])
+            answers = self._line.call("sign_receipts", body, list[OneOfMany])
             if len(answers) != len(body.receipts):
                 raise SignerUnavailableError(f"{len(answers)} answers of the signer to {len(body.receipts)} receipts")
             found += [_one(each) for each in answers]
@@ -193,62 +180,46 @@ class ReceiptClient:
 
     def sign_lease(self, lease: Lease) -> Envelope:
         """The lease, signed."""
-        return self._call("sign_lease", LeaseBody(lease), Envelope)
+        return self._line.call("sign_lease", LeaseBody(lease), Envelope)
 
     def sign_revocation(self, revocation: Revocation, act: Envelope) -> Envelope:
         """The revocation that the act wants, signed."""
-        return self._call("sign_revocation", RevocationBody(revocation, act), Envelope)
+        return self._line.call("sign_revocation", RevocationBody(revocation, act), Envelope)
 
     def sign_authorisation(self, request: AuthorisationRequest) -> Envelope:
         """The authority's word for one step, signed."""
-        return self._call("sign_authorisation", request, Envelope)
+        return self._line.call("sign_authorisation", request, Envelope)
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed."""
-        return self._call("sign_roster", RosterBody(roster), Envelope)
+        return self._line.call("sign_roster", RosterBody(roster), Envelope)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
-        with self._turn:
-            self._drop()
+        self._line.close()
 
-    def _call(self, verb: str, body: msgspec.Struct, kind: type[T]) -> T:
-        if not self._turn.acquire(timeout=self._timeout_s):
-            raise SignerUnavailableError(f"the signer has been busy for {self._timeout_s:g} s")
-        try:
-            return result(self._ask(verb, body), kind)
-        except FrameError as error:
-            self._drop()
-            raise _unreadable(verb, error) from error
-        except OSError as error:
-            self._drop()
-            raise _away(self._path, error) from error
-        finally:
-            self._turn.release()
 
-    def _ask(self, verb: str, body: msgspec.Struct) -> Answer:
-        if self._socket is not None:
-            try:
-                return self._exchange(self._socket, verb, body)
-            except ConnectionError:  # the signer was started again since the last call; asking once more is safe
-                self._drop()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(self._timeout_s)
-        self._socket.connect(str(self._path))
-        return self._exchange(self._socket, verb, body)
+class HandshakeClient:
+    """A `hsm.signer.HandshakeKeys` over the signer's socket: blocking, for any number of threads, one at a time."""
 
-    def _exchange(self, line: socket.socket, verb: str, body: msgspec.Struct) -> Answer:
-        number = next(self._ids)
-        line.sendall(request(verb, number, body))
-        answer = parse_answer(_exactly(line, body_length(_exactly(line, LENGTH.size))))
-        if answer.id not in {number, 0}:
-            raise FrameError(Code.MALFORMED, f"answer {answer.id} to request {number}")
-        return answer
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._line = Line(path, timeout_s=timeout_s)
 
-    def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def tcp_open(self, ciphertext: bytes, nonce: bytes) -> bytes:
+        """What follows the nonce."""
+        return self._line.call("tcp_open", TcpOpenBody(ciphertext, nonce), bytes)
+
+    def tcp_sign(self, mac: bytes) -> bytes:
+        """The MAC, signed."""
+        return self._line.call("tcp_sign", TcpSignBody(mac), bytes)
+
+    def dtls_sign(self, digest: bytes) -> bytes:
+        """The digest, signed."""
+        return self._line.call("dtls_sign", DtlsSignBody(digest), bytes)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        self._line.close()
 
 
 def _one(answer: OneOfMany) -> Envelope | SignerError:
@@ -257,32 +228,3 @@ def _one(answer: OneOfMany) -> Envelope | SignerError:
     if isinstance(answer.ok, Envelope):
         return answer.ok
     raise SignerUnavailableError("an answer of the signer with neither result nor refusal")
-
-
-def _away(path: Path, error: OSError) -> SignerUnavailableError:
-    match error:
-        case ConnectionRefusedError() if path.exists() and not path.is_socket():
-            why = f"that is {what_it_is(path.stat().st_mode)}, no socket: correct `socket` in the settings"
-        case FileNotFoundError() | ConnectionRefusedError():
-            why = NOT_RUNNING
-        case PermissionError():
-            return SignerForbiddenError(f"no answer from the signer at {path}: {who_may(path)}")
-        case _:
-            why = plainly(error)
-    return SignerUnavailableError(f"no answer from the signer at {path}: {why}")
-
-
-def _unreadable(verb: str, error: FrameError) -> SignerError | SignerUnavailableError:
-    """A request too large to be sent was never asked; after an answer that cannot be read nobody knows."""
-    text = f"{verb}: {error}"
-    return SignerError(error.code, text) if error.code is Code.TOO_LARGE else SignerUnavailableError(text)
-
-
-def _exactly(line: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = line.recv(size - len(data))
-        if not part:
-            raise ConnectionResetError("the signer closed the connection")
-        data += part
-    return data

@@ -114,6 +114,25 @@ class AssertionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audience: str
 
 
+class TcpOpenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`tcp_open`: a device's message, and the nonce that it was given."""
+
+    ciphertext: Annotated[bytes, msgspec.Meta(min_length=256, max_length=256)]
+    nonce: Annotated[bytes, msgspec.Meta(min_length=40, max_length=40)]
+
+
+class TcpSignBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`tcp_sign`: HMAC-SHA1."""
+
+    mac: Annotated[bytes, msgspec.Meta(min_length=20, max_length=20)]
+
+
+class DtlsSignBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`dtls_sign`: SHA-256."""
+
+    digest: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+
 class ReceiptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sign_receipt`."""
 

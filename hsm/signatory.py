@@ -11,7 +11,7 @@ from typing import Final, Self
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
 from hsm.orders import OrderBook
-from hsm.purposes import RoleName
+from hsm.purposes import Purpose, RoleName
 from hsm.signer import SignerError
 from hsm.token import Token, TokenError, TokenPinWrongError
 from hsm.token.signing import SigningKeys
@@ -25,7 +25,10 @@ _FURTHEST: Final = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signatory:
-    """One signer: its role and name, the root it serves, its token and its memory. `clock` gives Unix seconds."""
+    """One signer: its role and name, the root it serves, its token and its memory. `clock` gives Unix seconds.
+
+    `counted_ahead`: signatures that the memory has counted and that are not made yet, by purpose.
+    """
 
     role: RoleName
     name: str
@@ -36,6 +39,7 @@ class Signatory:
     orders: OrderBook
     clock: Callable[[], float]
     protections: Mapping[str, bool] = field(default_factory=dict)
+    counted_ahead: dict[Purpose, int] = field(default_factory=dict)
 
     @classmethod
     def over(

@@ -21,6 +21,9 @@ from trust.roster import Roster
 from trust.signed_note import Head
 from trust.statement import Completion, Hex32, MaybeHex32, PinStatement, Receipt
 
+NONCE_BYTES = 40
+"""Of the TCP service, in front of what a device encrypts."""
+
 
 class SignerError(Exception):
     """The signer answered no. `code` is stable, the text is for people."""
@@ -176,3 +179,19 @@ class ReceiptSigner(Protocol):
 
     def sign_roster(self, roster: Roster) -> Envelope:
         """The roster, signed. The same one gives the same bytes; ROSTER_CONFLICT unless it is newer than the last."""
+
+
+class HandshakeKeys(Protocol):
+    """The cloud role, as the device service uses it (blocking: handshakes run in threads).
+
+    Each raises SignerError or SignerUnavailableError; a device that is not answered begins anew.
+    """
+
+    def tcp_open(self, ciphertext: bytes, nonce: bytes) -> bytes:
+        """What follows the nonce of 40 bytes in a device's 256; HANDSHAKE_REFUSED for everything else, alike."""
+
+    def tcp_sign(self, mac: bytes) -> bytes:
+        """The service's 256-byte signature over an HMAC-SHA1 of 20 bytes."""
+
+    def dtls_sign(self, digest: bytes) -> bytes:
+        """The service's ECDSA signature in DER over 32 bytes of SHA-256."""

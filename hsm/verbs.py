@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hsm import accounts, acts, authorisations, checkpoints, client_assertion, leases, revocations, rosters
+from hsm import accounts, acts, authorisations, checkpoints, client_assertion, handshakes, leases, revocations, rosters
 from hsm.group_commit import Errand
 from hsm.messages import (
     AssertionBody,
     CompletionBody,
+    DtlsSignBody,
     EnvelopeBody,
     FrameError,
     LeaseBody,
@@ -27,6 +28,8 @@ from hsm.messages import (
     ReturnBody,
     RevocationBody,
     RosterBody,
+    TcpOpenBody,
+    TcpSignBody,
     decoded,
 )
 from hsm.policy.case import Case
@@ -107,6 +110,9 @@ _CLOUD: Final[Mapping[str, _Verb]] = MappingProxyType(
         ),
         "sign_authorisation": _Alone(AuthorisationRequest, authorisations.sign_authorisation),
         "sign_roster": _Alone(RosterBody, lambda signatory, body: rosters.sign_roster(signatory, body.roster)),
+        "tcp_open": _Alone(TcpOpenBody, handshakes.tcp_open),
+        "tcp_sign": _Alone(TcpSignBody, handshakes.tcp_sign),
+        "dtls_sign": _Alone(DtlsSignBody, handshakes.dtls_sign),
     }
 )
 

@@ -15,6 +15,7 @@ class Code(StrEnum):
     WRONG_ROOT = "wrong-root"  # made under another trust root
     STATEMENT_INVALID = "statement-invalid"  # signature or form does not hold
     PROOF_INVALID = "proof-invalid"  # proof of possession does not verify
+    HANDSHAKE_REFUSED = "handshake-refused"  # what a device sent does not open, or is not for this handshake
     REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
     CHALLENGE_UNKNOWN = "challenge-unknown"  # not issued here, expired, for another job, or used
     ORDER_UNKNOWN = "order-unknown"  # import the order first

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -101,6 +102,27 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+    def verifies_digest(self, signature: bytes, digest: bytes) -> bool:
+        """As `verifies`, over a SHA-256 digest that others have made; for EC keys, False for others."""
+        key = _loaded(self.spki)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            return False
+        try:
+            key.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    def recovers(self, signature: bytes) -> bytes | None:
+        """What stands in an RSASSA-PKCS1-v1_5 signature without DigestInfo (RFC 8017 §9.2); None if it is none."""
+        key = _loaded(self.spki)
+        if not isinstance(key, rsa.RSAPublicKey):
+            return None
+        try:
+            return key.recover_data_from_signature(signature, padding.PKCS1v15(), None)
+        except InvalidSignature:
+            return None
 
     def __repr__(self) -> str:
         return f"PublicKey({self.key_type.value} {self.fingerprint[:16]})"

@@ -101,7 +101,8 @@ def status(directory: Path, *, as_json: bool) -> None:
 
     from hsm import config  # noqa: PLC0415
     from hsm.cli.output import status_lines  # noqa: PLC0415
-    from hsm.client import NOT_RUNNING, SignerClient  # noqa: PLC0415
+    from hsm.client import SignerClient  # noqa: PLC0415
+    from hsm.line import NOT_RUNNING  # noqa: PLC0415
     from hsm.signer import SignerError, SignerUnavailableError  # noqa: PLC0415
 
     try:

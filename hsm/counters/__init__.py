@@ -228,9 +228,9 @@ class Counters(CounterFile):
         self.run("UPDATE statements SET resigned = resigned + 1 WHERE payload_sha256 = ?", payload_sha256)
         self.count_signature(purpose, again=True)
 
-    def count_signature(self, purpose: str, *, again: bool = False) -> None:
-        """Count one payload to be signed, or one signed again."""
-        first, more = (0, 1) if again else (1, 0)
+    def count_signature(self, purpose: str, *, again: bool = False, times: int = 1) -> None:
+        """Count payloads to be signed, or signed again."""
+        first, more = (0, times) if again else (times, 0)
         self.run(
             "INSERT INTO signatures VALUES (?, ?, ?) ON CONFLICT (purpose) DO UPDATE "
             "SET payloads = payloads + excluded.payloads, resigned = resigned + excluded.resigned",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 DIGEST_BYTES = 32
+RSA_BYTES = 256
+MOST_RAW_BYTES = 64
 
 
 class TokenError(Exception):
@@ -59,6 +61,12 @@ class Token(Protocol):
 
     def sign_ed25519(self, label: str, message: bytes) -> bytes:
         """Ed25519 signature, 64 bytes, over the message (RFC 8032, pure)."""
+
+    def sign_rsa(self, label: str, data: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 over the bytes themselves, at most 64, without DigestInfo: CKM_RSA_PKCS, C_Sign."""
+
+    def open_rsa(self, label: str, ciphertext: bytes) -> bytes | None:
+        """What was encrypted to the key (RSAES-PKCS1-v1_5, RFC 8017 §7.2); None for whatever does not open."""
 
     def close(self) -> None:
         """Log out and let go of the token; further calls fail."""

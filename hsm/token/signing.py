@@ -15,7 +15,7 @@ from trust.keys import PublicKey
 
 
 class SigningKeys:
-    """The token's EC P-256 keys by purpose."""
+    """The token's keys by purpose, but for the log's."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -26,8 +26,26 @@ class SigningKeys:
         key, _ = self._key(purpose)
         signature = self._token.sign_ecdsa(purpose, hashlib.sha256(message).digest())
         if not key.verifies(signature, message):
-            raise TokenError(f"the token's {purpose} signature does not verify: take the token out of use")
+            raise self._wrong(purpose)
         return signature
+
+    def sign_digest(self, purpose: Purpose, digest: bytes) -> bytes:
+        """ECDSA in DER over a SHA-256 digest that others have made, checked before it leaves; TokenError."""
+        signature = self._token.sign_ecdsa(purpose, digest)
+        if not self._key(purpose)[0].verifies_digest(signature, digest):
+            raise self._wrong(purpose)
+        return signature
+
+    def sign_mac(self, purpose: Purpose, mac: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 over a MAC as it is, without DigestInfo, checked before it leaves; TokenError."""
+        signature = self._token.sign_rsa(purpose, mac)
+        if self._key(purpose)[0].recovers(signature) != mac:
+            raise self._wrong(purpose)
+        return signature
+
+    def open(self, purpose: Purpose, ciphertext: bytes) -> bytes | None:
+        """What was encrypted to the purpose's key; None for whatever does not open. TokenError."""
+        return self._token.open_rsa(purpose, ciphertext)
 
     def envelope(self, purpose: Purpose, payload_type: str, payload: bytes) -> Envelope:
         """The payload in an envelope with this purpose's signature; TokenError."""
@@ -37,6 +55,10 @@ class SigningKeys:
     def fingerprint(self, purpose: Purpose) -> str:
         """SHA-256 of the purpose's public key; TokenError."""
         return self._key(purpose)[1]
+
+    @staticmethod
+    def _wrong(purpose: Purpose) -> TokenError:
+        return TokenError(f"the token's {purpose} signature does not verify: take the token out of use")
 
     def _key(self, purpose: Purpose) -> tuple[PublicKey, str]:
         if purpose not in self._public:

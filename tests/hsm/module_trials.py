@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 import pkcs11
 import pkcs11._pkcs11  # else loaded at first use: see `load_all`
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from hsm.purposes import KEYS
@@ -157,9 +158,6 @@ def close_all_sessions() -> None:
 
 def cloud_keys(module: Path, directory: Path) -> Any:
     """The cloud role: which keys may decrypt, and that the one that may does (RSAES-PKCS1-v1_5, as its handshake will)."""
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
     place = new_token(module, directory, "one", keys=False)
     made, _ = make_keys(place, USER_PIN, KEYS["cloud"])
     token = opened(place)
@@ -175,6 +173,31 @@ def cloud_keys(module: Path, directory: Path) -> Any:
         decrypt = [label for label, key in sorted(keys.items()) if key[Attribute.DECRYPT]]
         shown = keys["cloud-tcp"].decrypt(hidden, mechanism=Mechanism.RSA_PKCS)
     return {"labels": labels, "decrypt": decrypt, "shown": shown.decode()}
+
+
+def handshake_keys(module: Path, directory: Path) -> Any:
+    """Opening, wrongly and rightly, and signing without DigestInfo: a padding that is wrong is no trouble of the token's."""
+    place = new_token(module, directory, "one", keys=False)
+    made, _ = make_keys(place, USER_PIN, KEYS["cloud"])
+    token = opened(place)
+    public = load_der_public_key(made["cloud-tcp"])
+    assert isinstance(public, rsa.RSAPublicKey)
+    began = time.monotonic()
+    wrong = [token.open_rsa("cloud-tcp", os.urandom(256)) for _ in range(50)]
+    seconds = time.monotonic() - began
+    right = token.open_rsa("cloud-tcp", public.encrypt(b"nonce", padding.PKCS1v15()))
+    key = PublicKey.from_der(made["cloud-tcp"])
+    found = {
+        "wrong": sorted({"none" if each is None else "some" for each in wrong}),
+        "quick": seconds < 2.0,
+        "right": None if right is None else right.decode(),
+        "mac": key.recovers(token.sign_rsa("cloud-tcp", bytes(20))) == bytes(20),
+        "trouble": token.trouble,
+        "too_long": outcome(lambda: token.sign_rsa("cloud-tcp", bytes(65))),
+        "other_key": outcome(lambda: token.sign_rsa("cloud-udp", bytes(20))),
+    }
+    token.close()
+    return found
 
 
 def logs_in_again(module: Path, directory: Path) -> Any:

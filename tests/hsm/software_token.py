@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -91,6 +91,23 @@ class SoftwareToken:
             raise TokenError(f"{label}: not an Ed25519 key")
         self._begin(label)
         return key.sign(message)
+
+    def sign_rsa(self, label: str, data: bytes) -> bytes:
+        self._begin(label)
+        return self._rsa(label).sign(data, padding.PKCS1v15(), NoDigestInfo())
+
+    def open_rsa(self, label: str, ciphertext: bytes) -> bytes | None:
+        """OpenSSL gives random bytes for a padding that is wrong: not None, and of any length."""
+        try:
+            return self._rsa(label).decrypt(ciphertext, padding.PKCS1v15())
+        except ValueError:  # not below the modulus
+            return None
+
+    def _rsa(self, label: str) -> rsa.RSAPrivateKey:
+        key = self._key(label)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TokenError(f"{label}: not an RSA key")
+        return key
 
     def close(self) -> None:
         self._keys.clear()

@@ -76,6 +76,14 @@ def test_of_the_clouds_keys_one_decrypts(trial: Trial) -> None:
     assert trial("cloud_keys") == {"labels": labels, "decrypt": ["cloud-tcp"], "shown": "nonce"}
 
 
+def test_it_opens_and_signs_for_handshakes(trial: Trial) -> None:
+    found = trial("handshake_keys")
+    assert found.pop("other_key") != "ok"
+    assert found == {
+        "wrong": ["none"], "quick": True, "right": "nonce", "mac": True, "trouble": "", "too_long": "TokenError",
+    }  # fmt: skip
+
+
 def test_logs_in_again(trial: Trial) -> None:
     assert trial("logs_in_again") == {"good": 5}
 

@@ -23,10 +23,11 @@ from pkcs11 import Attribute, Mechanism
 from hsm.token.user_pin import UserPin
 
 _USER = 1
-_SIGNATURE_BYTES = 1024  # the longest that any key here makes is 256
+_SIGNATURE_BYTES = 1024  # the longest that any key here makes, or opens, is 256
 _FUNCTIONS = 68
 _INFO_BYTES = 1024  # CK_INFO has about 88
-_GET_INFO, _CLOSE_ALL_SESSIONS, _LOGIN, _SIGN_INIT, _SIGN = 2, 14, 18, 42, 43  # places in CK_FUNCTION_LIST
+_GET_INFO, _CLOSE_ALL_SESSIONS, _LOGIN = 2, 14, 18  # places in CK_FUNCTION_LIST
+_DECRYPT_INIT, _DECRYPT, _SIGN_INIT, _SIGN = 33, 34, 42, 43
 _ULONG, _BYTES = ctypes.c_ulong, ctypes.c_void_p
 _ERRORS: Final[Mapping[int, type[pkcs11.PKCS11Error]]] = MappingProxyType(
     {
@@ -42,6 +43,10 @@ _ERRORS: Final[Mapping[int, type[pkcs11.PKCS11Error]]] = MappingProxyType(
         0x101: pkcs11.UserNotLoggedIn, 0x200: pkcs11.FunctionRejected,
     }
 )  # fmt: skip
+
+
+_GONE: Final = frozenset({0x032, 0x0B0, 0x0B3, 0x0E0, 0x101})  # the token or its session, and not what it was given
+_GONE_ERRORS: Final = tuple(_ERRORS[each] for each in sorted(_GONE))
 
 
 class SignatureDoubtError(Exception):
@@ -70,6 +75,8 @@ class RawModule:
         self._get_info = self._function(_GET_INFO, ctypes.c_void_p)
         self._close_all = self._function(_CLOSE_ALL_SESSIONS, _ULONG)
         self._login = self._function(_LOGIN, _ULONG, _ULONG, _BYTES, _ULONG)
+        self._decrypt_init = self._function(_DECRYPT_INIT, _ULONG, ctypes.POINTER(_Mechanism), _ULONG)
+        self._decrypt = self._function(_DECRYPT, _ULONG, _BYTES, _ULONG, _BYTES, ctypes.POINTER(_ULONG))
         self._sign_init = self._function(_SIGN_INIT, _ULONG, ctypes.POINTER(_Mechanism), _ULONG)
         self._sign = self._function(_SIGN, _ULONG, _BYTES, _ULONG, _BYTES, ctypes.POINTER(_ULONG))
 
@@ -99,6 +106,19 @@ class RawModule:
             raise SignatureDoubtError(error) from error
         return signature.raw[: size.value]
 
+    def decrypt(self, session: Any, key: Any, mechanism: Mechanism, data: bytes) -> bytes | None:
+        """C_DecryptInit and C_Decrypt; None when the module does not open it. PKCS11Error when it was not tried.
+
+        Modules give all kinds of errors for a padding that is wrong: SoftHSM the one of a token that is broken.
+        """
+        session = session.handle
+        _check(self._decrypt_init(session, _Mechanism(mechanism.value, None, 0), key.handle))
+        opened, size = ctypes.create_string_buffer(_SIGNATURE_BYTES), _ULONG(_SIGNATURE_BYTES)
+        result = self._decrypt(session, data, len(data), opened, ctypes.byref(size))
+        if result in _GONE:
+            _check(result)
+        return None if result != 0 else opened.raw[: size.value]
+
     def close_all(self, slot: int) -> None:
         """C_CloseAllSessions: all that this process has open at this token, and its login. A failure says nothing."""
         self._close_all(slot)
@@ -126,6 +146,16 @@ class LibraryModule:
             return bytes(key.sign(data, mechanism=mechanism))
         except pkcs11.PKCS11Error as error:
             raise SignatureDoubtError(error) from error
+
+    def decrypt(self, _session: Any, key: Any, mechanism: Mechanism, data: bytes) -> bytes | None:
+        """As the raw one. PKCS11Error when the key is not there any more."""
+        _ = key[Attribute.LABEL]
+        try:
+            return bytes(key.decrypt(data, mechanism=mechanism))
+        except _GONE_ERRORS:
+            raise
+        except pkcs11.PKCS11Error:
+            return None
 
     def close_all(self, _slot: int) -> None:
         """Close the session of the login, which ends it; the one beside it is the garbage collector's."""

@@ -21,7 +21,15 @@ import pkcs11
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from pkcs11 import Mechanism
 
-from hsm.token import DIGEST_BYTES, SignatureUnknownError, TokenError, TokenPinWrongError, TokenUnavailableError
+from hsm.token import (
+    DIGEST_BYTES,
+    MOST_RAW_BYTES,
+    RSA_BYTES,
+    SignatureUnknownError,
+    TokenError,
+    TokenPinWrongError,
+    TokenUnavailableError,
+)
 from hsm.token.pin_tries import PinTries
 from hsm.token.pkcs11.keys import TokenKeys, look_up, named, told
 from hsm.token.pkcs11.login import LoggedIn, log_in
@@ -47,6 +55,10 @@ class _Open:
         """The key's signature as the token gives it."""
         key = named(self.keys.private, label)
         return self.at.module.sign(self.at.session, key, mechanism, data)
+
+    def decrypt(self, label: str, data: bytes) -> bytes | None:
+        """What the key opens; None if it does not."""
+        return self.at.module.decrypt(self.at.session, named(self.keys.private, label), Mechanism.RSA_PKCS, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,19 @@ class Pkcs11Token:
     def sign_ed25519(self, label: str, message: bytes) -> bytes:
         """Ed25519 over the message itself (CKM_EDDSA without parameters)."""
         return self._run(lambda opened: opened.sign(label, Mechanism.EDDSA, message))
+
+    def sign_rsa(self, label: str, data: bytes) -> bytes:
+        """CKM_RSA_PKCS over the bytes themselves: block type 1 around them, and no DigestInfo."""
+        if not 0 < len(data) <= MOST_RAW_BYTES:
+            raise TokenError(f"1 to {MOST_RAW_BYTES} bytes are signed as they are, got {len(data)}")
+        made = self._run(lambda opened: opened.sign(label, Mechanism.RSA_PKCS, data))
+        if len(made) != RSA_BYTES:
+            raise TokenError(f"key {label!r}: the token gave {len(made)} bytes for an RSA-2048 signature")
+        return made
+
+    def open_rsa(self, label: str, ciphertext: bytes) -> bytes | None:
+        """CKM_RSA_PKCS, C_Decrypt. What a module says of a wrong padding is never told, and never tried again."""
+        return self._run(lambda opened: opened.decrypt(label, ciphertext))
 
     def close(self) -> None:
         """Log out and end the thread."""
