@@ -1,0 +1,90 @@
+"""Messages 1 to 3: the nonce, what the device answers to it, and what opens a session. Blocking, as its signer is.
+
+A device that is refused is never told why, and the reason here is for log and counters alone: wrong padding, nonce, id
+and key end in the same error. Possession of the key is proved by what comes after: only its owner reads message 3.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from hsm.signer import NONCE_BYTES, HandshakeKeys, SignerError
+from registry.device_service.tcp.claim import Claim, ClaimError
+from registry.device_service.tcp.credentials import BYTES, Credentials
+from trust.codes import Code
+from trust.identity import DeviceId
+
+MESSAGE_2_BYTES: Final = 256
+
+
+class RefusedHandshakeError(Exception):
+    """No session. `reason` is a word for counters, and never for the device."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Pins(Protocol):
+    """Which key a device may come with on this way in."""
+
+    def spki_of(self, device: DeviceId) -> bytes | None:
+        """DER SubjectPublicKeyInfo of the pinned RSA key that is good now; None for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The device that a session was opened for, and what to send it; its key is proved by its first message."""
+
+    device_id: DeviceId
+    spki: bytes
+    credentials: Credentials
+    message_3: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """One device's handshake, from its nonce on. `nonce` is message 1."""
+
+    nonce: bytes
+    keys: HandshakeKeys
+    pins: Pins
+    random: Callable[[int], bytes]
+
+    @classmethod
+    def begin(cls, keys: HandshakeKeys, pins: Pins, random: Callable[[int], bytes] = secrets.token_bytes) -> Self:
+        """With a fresh nonce."""
+        return cls(nonce=random(NONCE_BYTES), keys=keys, pins=pins, random=random)
+
+    def accept(self, message_2: bytes) -> Accepted:
+        """What opens the session, by the device's 256 bytes; RefusedHandshakeError, or SignerUnavailableError."""
+        claim = self._claim(message_2)
+        spki = self.pins.spki_of(claim.device_id)
+        if spki is None:
+            raise RefusedHandshakeError("not-pinned")
+        if not claim.fits(spki):
+            raise RefusedHandshakeError("other-key")
+        key = load_der_public_key(spki)
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise RefusedHandshakeError("other-key-type")
+        credentials = Credentials(self.random(BYTES))
+        message_3 = credentials.message_3(key, self.keys.tcp_sign)
+        return Accepted(device_id=claim.device_id, spki=spki, credentials=credentials, message_3=message_3)
+
+    def _claim(self, message_2: bytes) -> Claim:
+        if len(message_2) != MESSAGE_2_BYTES:
+            raise RefusedHandshakeError("not-opened")
+        try:
+            return Claim.parse(self.keys.tcp_open(message_2, self.nonce))
+        except SignerError as error:
+            if error.code is not Code.HANDSHAKE_REFUSED:
+                raise
+            raise RefusedHandshakeError("not-opened") from error
+        except ClaimError as error:
+            raise RefusedHandshakeError("not-opened") from error
