@@ -46,6 +46,7 @@ PLANTS = {
     "library-argon2": ("registry/planted.py", "from argon2 import PasswordHasher"),
     "verifiers-apart": ("hsm/planted.py", "import trust.verifier"),
     "library-otp": ("station/planted.py", "import pyotp"),
+    "library-coap": ("registry/device_service/tcp/planted.py", "import aiocoap"),
     "library-prometheus": ("station/planted.py", "import prometheus_client"),
     "library-terminal": ("station/planted.py", "import rich.table"),
     "library-smp": ("fixtures/families/smp/planted.py", "from smp import packet"),
