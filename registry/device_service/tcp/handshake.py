@@ -7,7 +7,7 @@ and key end in the same error. Possession of the key is proved by what comes aft
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -34,8 +34,8 @@ class RefusedHandshakeError(Exception):
 class Pins(Protocol):
     """Which key a device may come with on this way in."""
 
-    def spki_of(self, device: DeviceId) -> bytes | None:
-        """DER SubjectPublicKeyInfo of the pinned RSA key that is good now; None for none."""
+    def keys_of(self, device: DeviceId) -> Sequence[bytes]:
+        """DER SubjectPublicKeyInfo of the device's keys that are good now, the newest first; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +65,12 @@ class Handshake:
     def accept(self, message_2: bytes) -> Accepted:
         """What opens the session, by the device's 256 bytes; RefusedHandshakeError, or SignerUnavailableError."""
         claim = self._claim(message_2)
-        spki = self.pins.spki_of(claim.device_id)
-        if spki is None:
+        good = self.pins.keys_of(claim.device_id)
+        if not good:
             raise RefusedHandshakeError("not-pinned")
-        if not claim.fits(spki):
+        # The short form does not say which of two: then it is the newest, and an older one must be sent along.
+        spki = next((each for each in good if claim.fits(each)), None)
+        if spki is None:
             raise RefusedHandshakeError("other-key")
         key = load_der_public_key(spki)
         if not isinstance(key, rsa.RSAPublicKey):

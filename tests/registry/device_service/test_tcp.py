@@ -6,7 +6,7 @@ import itertools
 import json
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,10 @@ class Keys:
 class Pins:
     known: dict[DeviceId, bytes] = field(default_factory=dict)
 
-    def spki_of(self, device: DeviceId) -> bytes | None:
-        return self.known.get(device)
+    older: tuple[bytes, ...] = ()
+
+    def keys_of(self, device: DeviceId) -> Sequence[bytes]:
+        return (self.known[device], *self.older) if device in self.known else ()
 
 
 @dataclass(slots=True)
@@ -112,6 +114,14 @@ def test_a_device_and_the_service_come_to_the_same_credentials(case: Case) -> No
 def test_the_short_form_is_taken_of_a_small_key_too(case: Case) -> None:
     case.device.spki = b""
     assert case.accept().spki == case.device.own.spki
+
+
+def test_an_older_key_that_is_still_good_is_taken_if_it_is_sent_along(case: Case, rsa_keys: dict[str, Rsa]) -> None:
+    case.pins.older, case.pins.known[DeviceId(ID)] = (case.device.own.spki,), rsa_keys["other"].spki
+    if case.device.spki:
+        assert case.accept().spki == case.device.own.spki
+    else:
+        assert case.accept().spki == rsa_keys["other"].spki, "it does not say which"
 
 
 def reason(case: Case, nonce: bytes | None = None) -> str:
