@@ -31,6 +31,7 @@ from hsm.messages import (
     ReceiptBody,
     ReceiptsBody,
     Refusal,
+    ReportBody,
     ReturnBody,
     RevocationBody,
     RosterBody,
@@ -47,6 +48,7 @@ from hsm.signer import (
     SignerUnavailableError,
 )
 from trust.dsse import Envelope
+from trust.handshake import HandshakeReport
 from trust.lease import Lease
 from trust.revocation import Revocation
 from trust.roster import Roster
@@ -216,6 +218,10 @@ class HandshakeClient:
     def dtls_sign(self, digest: bytes) -> bytes:
         """The digest, signed."""
         return self._line.call("dtls_sign", DtlsSignBody(digest), bytes)
+
+    def sign_handshake(self, report: HandshakeReport) -> Envelope:
+        """The report, signed."""
+        return self._line.call("sign_handshake", ReportBody(report), Envelope)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""

@@ -14,6 +14,7 @@ import msgspec
 from hsm.signer import SignerError, SignerForbiddenError, SignerUnavailableError
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.handshake import HandshakeReport
 from trust.lease import Lease
 from trust.printable import printable
 from trust.revocation import Revocation
@@ -106,6 +107,12 @@ class RosterBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sign_roster`."""
 
     roster: Roster
+
+
+class ReportBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_handshake`."""
+
+    report: HandshakeReport
 
 
 class AssertionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ import msgspec
 from trust.account import OrderCount, Tier
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.handshake import HandshakeReport
 from trust.lease import Lease
 from trust.rekey import Step
 from trust.revocation import Revocation
@@ -195,3 +196,6 @@ class HandshakeKeys(Protocol):
 
     def dtls_sign(self, digest: bytes) -> bytes:
         """The service's ECDSA signature in DER over 32 bytes of SHA-256."""
+
+    def sign_handshake(self, report: HandshakeReport) -> Envelope:
+        """The report, signed. The same one gives the same bytes."""

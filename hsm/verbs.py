@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hsm import accounts, acts, authorisations, checkpoints, client_assertion, handshakes, leases, revocations, rosters
+from hsm import (
+    accounts,
+    acts,
+    authorisations,
+    checkpoints,
+    client_assertion,
+    handshakes,
+    leases,
+    reports,
+    revocations,
+    rosters,
+)
 from hsm.group_commit import Errand
 from hsm.messages import (
     AssertionBody,
@@ -24,6 +35,7 @@ from hsm.messages import (
     PinBody,
     ReceiptBody,
     ReceiptsBody,
+    ReportBody,
     Request,
     ReturnBody,
     RevocationBody,
@@ -113,6 +125,7 @@ _CLOUD: Final[Mapping[str, _Verb]] = MappingProxyType(
         "tcp_open": _Alone(TcpOpenBody, handshakes.tcp_open),
         "tcp_sign": _Alone(TcpSignBody, handshakes.tcp_sign),
         "dtls_sign": _Alone(DtlsSignBody, handshakes.dtls_sign),
+        "sign_handshake": _Alone(ReportBody, lambda signatory, body: reports.sign_handshake(signatory, body.report)),
     }
 )
 

@@ -11,6 +11,7 @@ from typing import Final
 from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.dsse import Envelope, EnvelopeError
+from trust.handshake import HandshakeReport
 from trust.lease import Lease, LeaseRequest
 from trust.minutes import Minutes
 from trust.order import WorkOrder
@@ -46,6 +47,7 @@ _NAMES: Final = MappingProxyType(
         Revocation.PAYLOAD_TYPE: "a revocation",
         Lease.PAYLOAD_TYPE: "a lease",
         Roster.PAYLOAD_TYPE: "a roster",
+        HandshakeReport.PAYLOAD_TYPE: "a handshake report",
         LeaseRequest.PAYLOAD_TYPE: "a request for a lease",
         Balance.PAYLOAD_TYPE: "a balance",
         AllotmentReturn.PAYLOAD_TYPE: "a returned allotment",

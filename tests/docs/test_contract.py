@@ -23,6 +23,7 @@ from tests.docs.pages import TOP, page, quoted, rows, section
 from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.codes import Code
+from trust.handshake import HandshakeReport
 from trust.lease import Lease, LeaseRequest
 from trust.minutes import Minutes
 from trust.order import WorkOrder
@@ -42,7 +43,7 @@ KINDS: dict[str, type[Statement]] = {
     "pin": PinStatement, "completion": Completion, "receipt": Receipt, "order": WorkOrder, "event": Event,
     "lease-request": LeaseRequest, "lease": Lease, "balance": Balance, "allotment-return": AllotmentReturn,
     "revocation": Revocation, "repin": Repin, "act": Act, "minutes": Minutes, "roster": Roster,
-    "pin-act": PinAct,
+    "pin-act": PinAct, "handshake-report": HandshakeReport,
 }  # fmt: skip
 SECTIONS = {name: f"### {name.replace('-', ' ').capitalize()}" for name in KINDS} | {"order": "## 5. Work order"}
 

@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import os
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -18,7 +20,10 @@ from hsm.signer import SignerError, SignerUnavailableError
 from tests.hsm.local_signer import asked, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
 from trust.codes import Code
+from trust.dsse import Envelope
+from trust.handshake import HandshakeReport, reported
 from trust.keys import PublicKey
+from trust.root_file import parse, wrap
 
 NONCE = bytes(range(40))
 SHORT, LONG = b"i" * 12, b"i" * 12 + b"k" * 162
@@ -137,7 +142,7 @@ def test_other_lengths_are_no_request(
     assert not token.signed
 
 
-@pytest.mark.parametrize("verb", ["tcp_open", "tcp_sign", "dtls_sign"])
+@pytest.mark.parametrize("verb", ["tcp_open", "tcp_sign", "dtls_sign", "sign_handshake"])
 def test_the_factory_role_has_none_of_them(tmp_path: Path, token: SoftwareToken, verb: str) -> None:
     factory = SoftwareToken.make(tmp_path / "factory", "factory")
     trusted = make_root({"st-01": factory}, "reg-01", token)
@@ -154,6 +159,68 @@ def test_a_token_that_signs_wrongly_is_found(
     monkeypatch.setattr(token, "sign_ecdsa", lambda label, digest: real_digest(label, b"x" + digest[1:]))
     with pytest.raises(SignerUnavailableError, match="does not verify: take the token out of use"):
         asked(cloud, verb, body, bytes)
+
+
+# ---- reports
+
+
+NOW = 1_796_018_400.0  # 2026-11-30T06:00:00Z
+
+
+@pytest.fixture
+def reporting(tmp_path: Path, token: SoftwareToken) -> Signatory:
+    """A cloud signer whose root names its handshake key."""
+    token.signed.clear()
+    plain = make_root({"st-01": SoftwareToken.make(tmp_path / "factory", "factory")}, "reg-01", token).root
+    keys = msgspec.structs.replace(plain.cloud_keys, handshake=token.public_key("handshake"))
+    trusted = parse(wrap(msgspec.structs.replace(plain, cloud_keys=keys)).to_json())
+    return make_registry(tmp_path, "reg-01", trusted, token, lambda: NOW).signatory
+
+
+def report(signer: Signatory, token: SoftwareToken, **changes: Any) -> HandshakeReport:
+    said = HandshakeReport(
+        environment="demo", root_sha256=signer.trusted.sha256, registry="reg-01", station="st-01", order_id="order-1",
+        job="5a" * 16, device_id="a1" * 12, fingerprint="01" * 32,
+        cloud_fingerprint=PublicKey.from_der(token.public_key("cloud-udp")).fingerprint, protocol="udp",
+        suite="ECDHE-ECDSA-AES128-CCM-8", transcript_sha256="ab" * 32, at="2026-11-30T06:00:00Z",
+    )  # fmt: skip
+    return msgspec.structs.replace(said, **changes)
+
+
+def test_a_report_is_signed_by_the_handshake_key_and_once(reporting: Signatory, token: SoftwareToken) -> None:
+    said = report(reporting, token)
+    first = asked(reporting, "sign_handshake", {"report": said}, Envelope)
+    assert reported(reporting.trusted, first) == said
+    assert asked(reporting, "sign_handshake", {"report": said}, Envelope) == first
+    assert token.signed == {"handshake": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"registry": "reg-02"}, Code.NOT_AUTHORISED),
+        ({"station": "st-99"}, Code.NOT_AUTHORISED),
+        ({"environment": "site"}, Code.WRONG_ENVIRONMENT),
+        ({"root_sha256": "12" * 32}, Code.WRONG_ROOT),
+        ({"cloud_fingerprint": "12" * 32}, Code.STATEMENT_INVALID),
+        ({"protocol": "tcp"}, Code.STATEMENT_INVALID),
+        ({"at": "2026-11-30T06:05:01Z"}, Code.STATEMENT_INVALID),
+        ({"at": "2026-11-30T05:54:59Z"}, Code.STATEMENT_INVALID),
+        ({"at": "2026-13-30T06:00:00Z"}, Code.STATEMENT_INVALID),
+    ],
+)
+def test_what_is_no_report_of_this_signers(
+    reporting: Signatory, token: SoftwareToken, changes: dict[str, str], code: Code
+) -> None:
+    with pytest.raises(SignerError) as caught:
+        asked(reporting, "sign_handshake", {"report": report(reporting, token, **changes)}, Envelope)
+    assert caught.value.code is code
+    assert not token.signed
+
+
+def test_a_root_without_a_handshake_key_wants_none(cloud: Signatory, token: SoftwareToken) -> None:
+    with pytest.raises(SignerError, match="names no handshake key"):
+        asked(cloud, "sign_handshake", {"report": report(cloud, token)}, Envelope)
 
 
 def test_purposes_that_decrypt_are_one() -> None:

@@ -26,6 +26,8 @@ from registry.device_service.tcp.session import MOST_BYTES, Session, SessionErro
 from tests.registry.device_service.oracle import OracleDevice, type_2
 from tests.registry.device_service.seeded import Rsa, seeded, stream
 from trust.codes import Code
+from trust.dsse import Envelope
+from trust.handshake import HandshakeReport
 from trust.identity import DeviceId
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "tcp_service.json").read_text())
@@ -55,6 +57,9 @@ class Keys:
 
     def dtls_sign(self, digest: bytes) -> bytes:
         raise AssertionError("not of this service")
+
+    def sign_handshake(self, report: HandshakeReport) -> Envelope:
+        raise AssertionError("a session is not reported by itself")
 
 
 @dataclass(slots=True)
