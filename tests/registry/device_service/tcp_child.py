@@ -1,7 +1,7 @@
 """The TCP service in a process of its own, with a key in plain numbers: prints its port, ends with its stdin.
 
 `python -m tests.registry.device_service.tcp_child SECONDS [telling]`: how long until a refused one ends; `telling` is a
-planted fault, an end that is counted from the signer's answer on, with a signer that needs 5 ms more for what has a padding.
+planted fault, an end that is counted from the signer's answer on, with a signer that needs 40 ms more for what has a padding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Telling(Connection):
 def slower_with_padding(self: Slow, ciphertext: bytes, nonce: bytes) -> bytes:
     """Planted."""
     if self.cloud.private(ciphertext)[:2] == b"\x00\x02":
-        time.sleep(0.005)
+        time.sleep(0.04)
     return Slow.__bases__[0].tcp_open(self, ciphertext, nonce)  # type: ignore[attr-defined, no-any-return]
 
 
