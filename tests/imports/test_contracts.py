@@ -48,6 +48,7 @@ PLANTS = {
     "library-otp": ("station/planted.py", "import pyotp"),
     "library-coap": ("registry/device_service/tcp/planted.py", "import aiocoap"),
     "library-prometheus": ("station/planted.py", "import prometheus_client"),
+    "library-ctypes": ("registry/device_service/udp/planted.py", "from ctypes import CDLL"),
     "library-terminal": ("station/planted.py", "import rich.table"),
     "library-smp": ("fixtures/families/smp/planted.py", "from smp import packet"),
 }
