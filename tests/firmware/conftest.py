@@ -37,8 +37,9 @@ def single_slot() -> Path:
 
 @pytest.fixture(scope="session")
 def loose() -> Path:
-    """The planted faults: a nonce that is not checked, and a new key that counts before anything says that it is new."""
-    make("native", "BUILD=build/loose", "PLANT=-DPLANT_REKEY")
+    """The planted faults: a nonce that is not checked, a new key that counts before anything says that it is new, and a
+    tunnel that looks at no signature and at no message id."""
+    make("native", "BUILD=build/loose", "PLANT=-DPLANT_REKEY -DPLANT_TUNNEL")
     return FIRMWARE / "build" / "loose" / "native" / "firmware"
 
 

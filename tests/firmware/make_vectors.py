@@ -30,6 +30,7 @@ BAD_KEY, WRONG_JOB, OTHER_ALG = 9, 11, 12
 NOT_LOCKED, NO_NONCE, NO_OTHER_KEY = 13, 14, 17
 NEW_KEY, COMMIT, NEW_ANCHOR, UNLOCK = 1, 2, 5, 6
 READ, WRITE = 0, 2
+CLOSED = {"st": 0, "out": b"", "more": False, "why": 0}
 
 # P-256: the generator and twice the generator (SEC 2, 2.4.2)
 GX = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
@@ -154,7 +155,7 @@ def story() -> list[dict[str, Any]]:
         ("unknown group", READ, 64, 0, {}, unsupported),
         ("unknown command of the provisioning group", READ, 65, 17, {}, unsupported),
         ("identify as a write", WRITE, 65, 0, {}, unsupported),
-        *((f"reserved command {i}", WRITE, 65, i, {}, unsupported) for i in (9, 10, 11, 13)),
+        *((f"reserved command {i}", WRITE, 65, i, {}, unsupported) for i in (9, 10, 13)),
         ("status of an idle device", READ, 65, 2, {}, {"st": 0, "pct": 0}),
         ("no public key yet", READ, 65, 3, {}, no_key),
         ("no proof without a key", WRITE, 65, 4, {"ch": CHALLENGE, "ctx": "pin"}, no_key),
@@ -165,6 +166,12 @@ def story() -> list[dict[str, Any]]:
         ("no proof with the key beside", WRITE, 65, 16, {"ch": CHALLENGE, "ctx": "rekey"}, error(65, NO_OTHER_KEY)),
         ("no nonce of an open device", WRITE, 65, 14, {}, error(65, NOT_LOCKED)),
         ("no re-key step on an open device", WRITE, 65, 12, stepping(unlock), error(65, NOT_LOCKED)),
+        *((f"tunnel: {name}", WRITE, 65, 11, body, invalid) for name, body in malformed_tunnels().items()),
+        ("tunnel as a read", READ, 65, 11, {"op": 2}, unsupported),
+        ("no tunnel without a key", WRITE, 65, 11, {"op": 0}, no_key),
+        ("a tunnel that is closed steps", WRITE, 65, 11, {"op": 1}, CLOSED),
+        ("a closed tunnel loses what it is given", WRITE, 65, 11, {"op": 1, "in": bytes(640)}, CLOSED),
+        ("a closed tunnel is closed", WRITE, 65, 11, {"op": 2}, CLOSED),
         ("identify with an unknown key", READ, 65, 0, {"x": 1}, invalid),
         ("generate: unknown algorithm", WRITE, 65, 1, {"alg": 3, "job": JOB}, invalid),
         ("generate: algorithm is no integer", WRITE, 65, 1, {"alg": "1", "job": JOB}, invalid),
@@ -209,8 +216,10 @@ def story() -> list[dict[str, Any]]:
         ("generate: other job", WRITE, 65, 1, {"alg": 1, "job": OTHER_JOB}, error(65, OTHER_JOB_RC)),
         ("lock: wrong job", WRITE, 65, 7, {"job": OTHER_JOB}, error(65, WRONG_JOB)),
         ("lock: no anchor", WRITE, 65, 7, {"job": JOB}, error(65, NO_ANCHOR)),
+        ("no tunnel without an anchor", WRITE, 65, 11, {"op": 0}, error(65, NO_ANCHOR)),
         ("write anchor, TCP", WRITE, 65, 5, ANCHOR_RSA, {}),
         ("read anchor, TCP", READ, 65, 6, {}, ANCHOR_RSA),
+        ("no tunnel to the TCP service with an EC key", WRITE, 65, 11, {"op": 0}, error(65, OTHER_ALG)),
         ("write anchor, UDP", WRITE, 65, 5, ANCHOR, {}),
         ("read anchor, UDP", READ, 65, 6, {}, ANCHOR),
         ("lock", WRITE, 65, 7, {"job": JOB}, {}),
@@ -220,7 +229,7 @@ def story() -> list[dict[str, Any]]:
         ("locked: even a bad generate", WRITE, 65, 1, {"alg": 3}, error(65, LOCKED)),
         ("locked: write anchor", WRITE, 65, 5, ANCHOR, error(65, LOCKED)),
         ("locked: reserved inject", WRITE, 65, 9, {}, error(65, LOCKED)),
-        ("locked: reserved tunnel", WRITE, 65, 11, {}, unsupported),
+        ("locked: tunnel", WRITE, 65, 11, {"op": 1, "in": b""}, CLOSED),
         ("locked: reserved network credentials", WRITE, 65, 13, {}, error(65, LOCKED)),
         ("locked: anchor still readable", READ, 65, 6, {}, ANCHOR),
         ("locked: status", READ, 65, 2, {}, {"st": 2, "pct": 100}),
@@ -251,6 +260,20 @@ def story() -> list[dict[str, Any]]:
 
 def stepping(payload: bytes) -> dict[str, Any]:
     return {"au": payload, "sig": bytes.fromhex(signed_by_authority(payload)["sig"])}
+
+
+def malformed_tunnels() -> dict[str, dict[str, Any]]:
+    return {
+        "nothing": {},
+        "unknown key": {"op": 1, "x": 1},
+        "operation 3": {"op": 3},
+        "operation as text": {"op": "1"},
+        "input as text": {"op": 1, "in": "bytes"},
+        "641 bytes": {"op": 1, "in": bytes(641)},
+        "open with input": {"op": 0, "in": b"\x01"},
+        "open with empty input": {"op": 0, "in": b""},
+        "close with input": {"op": 2, "in": b"\x01"},
+    }
 
 
 def malformed_steps() -> dict[str, dict[str, Any]]:

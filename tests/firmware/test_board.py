@@ -8,14 +8,30 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.firmware.machine import Device, blank_flash, board_command, native_command, powered
+from tests.firmware.machine import DEVICE_ID, Device, blank_flash, board_command, native_command, powered
 from tests.firmware.rekeying import Authority
 from tests.firmware.replay import boot_on, observe, prefixes, read_trace
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job, proof_message, verify
 from tests.firmware.test_rekeying import ATTACKS, attempt
+from tests.firmware.tunnelling import (
+    ESTABLISHED,
+    NOT_TRUSTED,
+    OPEN,
+    RUNNING,
+    STEP,
+    TIMED_OUT,
+    Forged,
+    Pin,
+    Service,
+    carry,
+    empty,
+    new_rsa,
+    spki_of,
+)
 from tests.firmware.wire import OS, READ, NoAnswerError, lines, request
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
@@ -182,6 +198,42 @@ def test_a_locked_board_is_re_keyed(emulated: Device) -> None:
     assert (client.public_key()["spki"], client.key_beside()["st"]) == (new, 0)
     successor.unlock(client)
     assert client.identify()["lock"] == 0
+
+
+def test_the_boards_tunnel_comes_to_the_service(board: Path, native: Path, flash: Path, record_property) -> None:
+    """The flash is made by the host build, whose records are the board's: an RSA key takes the board seconds."""
+    cloud = new_rsa()
+    with powered(native_command(native, flash)) as device:
+        pin = Pin(DEVICE_ID, device.client.make_key(RSA, new_job()))
+        device.client.write_anchor({**new_anchor(), "cloud": spki_of(cloud), "svc": 0})
+    with powered(board_command(board, flash)) as device:
+
+        def step(data: bytes) -> dict[str, Any]:
+            return device.client.tunnel(STEP, data)
+
+        begun, service = time.monotonic(), Service(cloud, pin)
+        device.client.tunnel(OPEN)
+        assert carry(step, service)["st"] == ESTABLISHED
+        took = time.monotonic() - begun
+        carry(step, service, service.seal(empty(0x40, service.ids.take())))
+        assert service.heard[-1][0] == 0x60
+        device.client.tunnel(OPEN)
+        assert carry(step, Forged(cloud, pin))["why"] == NOT_TRUSTED
+    record_property("figures", f"TCP handshake, emulated board: {took * 1000:.0f} ms")
+
+
+@pytest.mark.soak
+def test_the_board_gives_up_after_20_seconds(board: Path, native: Path, flash: Path) -> None:
+    """By its own hardware timer, shortly before and after."""
+    with powered(native_command(native, flash)) as device:
+        device.client.make_key(RSA, new_job())
+        device.client.write_anchor({**new_anchor(), "cloud": spki_of(new_rsa()), "svc": 0})
+    with powered(board_command(board, flash)) as device:
+        device.client.tunnel(OPEN)
+        time.sleep(19)
+        assert device.client.tunnel(STEP)["st"] == RUNNING
+        time.sleep(1.5)
+        assert device.client.tunnel(STEP)["why"] == TIMED_OUT
 
 
 def test_the_board_takes_no_other_word(emulated: Device) -> None:

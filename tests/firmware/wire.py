@@ -223,6 +223,12 @@ class Client:
     def prove_beside(self, challenge: bytes, context: str) -> bytes:
         return self.call(WRITE, PROVISION, 16, ch=challenge, ctx=context)["sig"]
 
+    def tunnel(self, op: int, data: bytes | None = None) -> dict[str, Any]:
+        found = self.call(WRITE, PROVISION, 11, op=op, **({} if data is None else {"in": data}))
+        assert set(found) == {"st", "out", "more", "why"}
+        assert (found["why"] != 0) == (found["st"] == 3)
+        return found
+
     def report(self, challenge: bytes) -> tuple[bytes, bytes]:
         found = self.call(WRITE, PROVISION, 8, ch=challenge)
         return found["rep"], found["sig"]
