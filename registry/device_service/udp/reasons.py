@@ -35,10 +35,12 @@ _OF: Final = MappingProxyType({
     -61: Reason.NOTHING_IN_COMMON,  # certificate type
     -87: Reason.NOTHING_IN_COMMON,  # suites
     -89: Reason.BAD_SIGNATURE,
+    -106: Reason.NOTHING_IN_COMMON,  # signatures
     -112: Reason.NO_KEY,
     -319: Reason.TIMED_OUT,
     -320: Reason.FAULT,
     -321: Reason.NOTHING_IN_COMMON,  # curves
+    -322: Reason.NOTHING_IN_COMMON,
 })  # fmt: skip
 
 

@@ -8,6 +8,7 @@ calls it yet.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -69,13 +70,18 @@ class Recognition:
     def __init__(self, pins: Pins) -> None:
         self._pins = pins
         self.found: tuple[DeviceId, bytes, Presented] | None = None
+        self.refused = ""
+        """Why, for the log."""
 
     def is_good(self, spki: bytes, presented: Presented) -> bool:
         """Look it up, and keep what was found for the second look."""
         device = self._pins.good(spki)
-        if device is not None:
-            self.found = device, spki, presented
-        return device is not None
+        if device is None:
+            fingerprint = hashlib.sha256(spki).hexdigest()
+            self.refused = f"no good pin for the key with fingerprint {fingerprint}, shown as {presented}"
+            return False
+        self.found = device, spki, presented
+        return True
 
 
 class Session:
@@ -174,7 +180,7 @@ class Session:
         except GnuTlsError as error:
             self._endpoint.alert(error)
             reason = Reason.FAULT if isinstance(error, CallbackError) else reason_of(error.code)
-            raise self._end(reason, str(error)) from (error.__cause__ or error)
+            raise self._end(reason, self._recognition.refused or str(error)) from (error.__cause__ or error)
 
     def _messages(self) -> list[bytes]:
         found: list[bytes] = []

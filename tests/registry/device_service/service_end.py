@@ -98,7 +98,6 @@ class Meeting:
     session: Session
     rule: Rule = untouched
     ticking: bool = True
-    client_packs: bool = False
     refusal: SessionError | None = None
     heard: list[bytes] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
@@ -110,7 +109,6 @@ class Meeting:
         self.client.inbox.extend(down)
         self.told += self.client.step()
         up = [self.client.outbox.popleft() for _ in range(len(self.client.outbox))]
-        up = [b"".join(up)] if self.client_packs and up else up
         for datagram in (each for one in up for each in self._ruled(one, "up")):
             self._feed(datagram)
         return bool(down or up)

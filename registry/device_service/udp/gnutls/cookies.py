@@ -1,7 +1,8 @@
 """Cookies: who sends a hello must be where it says it is before anything is kept or computed for it (RFC 6347 §4.2.1).
 
-An answer is never longer than what it answers, so that nobody is flooded by way of this service. Keeps two keys, so
-that a cookie lives for one to two turns; nothing of a client.
+That goes for an address that has a session too: a device that has started again is heard by its cookie, and the old
+session stands until then, since it drops every hello. An answer is never longer than what it answers, so that nobody is
+flooded by way of this service. Keeps two keys, so that a cookie lives for one to two turns; nothing of a client.
 """
 
 from __future__ import annotations
