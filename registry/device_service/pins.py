@@ -6,14 +6,19 @@ if its order names that station. Reads only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
+
 from registry.clock import utc_now
 from registry.database import Database
+from registry.pins.acts_store import repinned_for
 from registry.pins.reading import Reading, current
 from registry.pins.rows import of_device
+from registry.tables import pins
 from trust.identity import DeviceId
 from trust.root import TrustedRoot
 
@@ -41,6 +46,15 @@ class RegistryPins:
         if not good and self._at_its_bench(reading):
             good = tuple(each for each in reading.keys if each.state == "provisional")
         return tuple(each.key.spki for each in reversed(good))
+
+    def good(self, spki: bytes) -> DeviceId | None:
+        """Whose DER SubjectPublicKeyInfo this is, if the device may come with it now; None for nobody's."""
+        fingerprint = hashlib.sha256(spki).hexdigest()
+        with self.database.read() as connection:
+            rows = {*connection.scalars(select(pins.c.device_id).where(pins.c.fingerprint == fingerprint))}
+            rows |= {*repinned_for(connection, fingerprint, None)}
+        owners = (DeviceId.parse(each) for each in sorted(rows))
+        return next((each for each in owners if spki in self.keys_of(each)), None)
 
     def _at_its_bench(self, reading: Reading) -> bool:
         return bool(self.station) and self.station in reading.papers.order.stations
