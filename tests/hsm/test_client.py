@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm import client, connection
+from hsm import connection
 from hsm.client import ReceiptClient, SignerClient
 from hsm.messages import LENGTH, Nothing, frame, refused
 from hsm.signer import Signer, SignerError, SignerUnavailableError
@@ -70,7 +70,7 @@ def test_no_signer_is_unavailable(path: Path) -> None:
     ],
 )
 def test_why_a_signer_cannot_be_asked(error: OSError, why: str) -> None:
-    said = str(client._away(Path("/s"), error))
+    said = str(line.away(Path("/s"), error))
     assert said.startswith(f"no answer from the signer at /s: {why}")
     assert "Errno" not in said
 

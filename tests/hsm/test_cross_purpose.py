@@ -23,7 +23,7 @@ import pytest
 from hsm import verbs
 from hsm.signer import SignerError
 from tests.hsm.floor import Device, Floor
-from tests.hsm.local_signer import Parties
+from tests.hsm.local_signer import Parties, asked
 from tests.hsm.served import served
 from tests.hsm.test_server import answer, framed
 from trust.codes import Code
@@ -208,7 +208,28 @@ def bare_bytes(body: type[msgspec.Struct]) -> set[str]:
 
 def test_no_verb_takes_bytes_to_sign() -> None:
     found = {name: bare_bytes(verb.body) for name, verb in {**verbs._FACTORY, **verbs._CLOUD}.items()}
-    assert {name: fields for name, fields in found.items() if fields} == {"sign_checkpoint": {"root_hash"}}
+    of_the_device_services = {"tcp_open": {"ciphertext", "nonce"}, "tcp_sign": {"mac"}, "dtls_sign": {"digest"}}
+    assert {name: fields for name, fields in found.items() if fields} == {
+        "sign_checkpoint": {"root_hash"}, **of_the_device_services,
+    }  # fmt: skip
+
+
+def test_what_the_device_services_have_signed_holds_for_no_other_purpose(
+    everything: Everything, floor: Floor, parties: Parties
+) -> None:
+    """Their verbs take what their protocols sign: given another purpose's digest, it is their own keys that sign it."""
+    root, token = floor.trusted.root, parties.cloud_token
+    station = root.station("st-01")
+    others = [
+        PublicKey.from_der(each) for each in (root.receipt_key.spki, station.pin, station.completion, station.client)
+    ]
+    token.signed.clear()
+    for message in everything.signed_bytes().values():
+        made = asked(floor.cloud.signatory, "dtls_sign", {"digest": hashlib.sha256(message).digest()}, bytes)
+        assert not any(each.verifies(made, message) for each in others)
+        with pytest.raises(SignerError):
+            asked(floor.cloud.signatory, "tcp_sign", {"mac": hashlib.sha256(message).digest()}, bytes)
+    assert token.signed.keys() == {"cloud-udp"}
 
 
 def test_a_verb_that_takes_bytes_is_seen() -> None:
