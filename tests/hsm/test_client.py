@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm import connection
+from hsm import connection, line
 from hsm.client import ReceiptClient, SignerClient
 from hsm.messages import LENGTH, Nothing, frame, refused
 from hsm.signer import Signer, SignerError, SignerUnavailableError
