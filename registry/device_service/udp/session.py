@@ -129,11 +129,10 @@ class Session:
         self._endpoint.incoming.extend(unpacked(datagram))
         return self._go_on()
 
-    def tick(self) -> None:
-        """Send again what is due; SessionError "timed-out" at the end of a handshake's time."""
+    def tick(self) -> list[bytes]:
+        """Send again what is due; as `feed`, and SessionError "timed-out" at the end of a handshake's time."""
         self._require_open()
-        if self._peer is None:
-            self._go_on()
+        return self._go_on()
 
     def due_s(self) -> float | None:
         """Seconds until `tick`; None where nothing is due by itself."""
@@ -148,7 +147,10 @@ class Session:
             raise ValueError("not established: nothing can be sent yet")
         if not 0 < len(message) <= self.most_bytes:
             raise ValueError(f"a message of {len(message)} bytes: 1 to {self.most_bytes} fit")
-        self._endpoint.send(message)
+        try:
+            self._endpoint.send(message)
+        except GnuTlsError as error:
+            raise self._failed(error) from (error.__cause__ or error)
 
     @property
     def most_bytes(self) -> int:
@@ -178,9 +180,7 @@ class Session:
                 self._peer = self._proved()
             return self._messages()
         except GnuTlsError as error:
-            self._endpoint.alert(error)
-            reason = Reason.FAULT if isinstance(error, CallbackError) else reason_of(error.code)
-            raise self._end(reason, self._recognition.refused or str(error)) from (error.__cause__ or error)
+            raise self._failed(error) from (error.__cause__ or error)
 
     def _messages(self) -> list[bytes]:
         found: list[bytes] = []
@@ -208,6 +208,11 @@ class Session:
             raise self._end(Reason.BAD_SIGNATURE, "the device's signature is not over this handshake")
         suite = _SUITES[self._endpoint.cipher]
         return Peer(device_id=device, spki=spki, presented=presented, suite=suite, exchanged=exchanged)
+
+    def _failed(self, error: GnuTlsError) -> SessionError:
+        self._endpoint.alert(error)
+        reason = Reason.FAULT if isinstance(error, CallbackError) else reason_of(error.code)
+        return self._end(reason, self._recognition.refused or str(error))
 
     def _end(self, reason: Reason, why: str) -> SessionError:
         self._over = SessionError(reason, why)

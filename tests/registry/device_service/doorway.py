@@ -49,7 +49,7 @@ class Doorway:
                     self._took(each, whence)
             for whence, session in list(self.sessions.items()):
                 if session.due_s() is not None:
-                    self._step(whence, session, lambda session=session: session.tick() or [])
+                    self._step(whence, session, session.tick)
 
     def _took(self, datagram: bytes, whence: Any) -> None:
         session = self.sessions.get(whence)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import hashlib
+import os
 import random
+import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +33,7 @@ from trust.identity import DeviceId
 from trust.keys import PublicKey
 
 KINDS = {RAW: Presented.RAW_KEY, CERTIFICATE: Presented.CERTIFICATE}
+REPOSITORY = Path(__file__).parents[3]
 CIPHERS = {"AES-128-CCM-8": Suite.CCM_8, "AES-128-GCM": Suite.GCM}
 
 
@@ -261,6 +265,23 @@ def test_a_handshake_that_nobody_goes_on_with_times_out(service: Service) -> Non
     assert 2 <= meeting.count["down"] < 12, "sent again, and not as fast as it goes"
 
 
+A_HANDSHAKE = """
+from tests.registry.device_service.dtls_client import Client
+from tests.registry.device_service.service_end import Meeting, Service
+service = Service()
+client = Client(service.device)
+assert Meeting(client, service.session(client)).run().through
+"""
+
+
+def test_session_secrets_go_nowhere_whatever_the_environment_says(tmp_path: Path) -> None:
+    """SSLKEYLOGFILE makes GnuTLS write them: the client of this test does, which is the control, and the service does not."""
+    log = tmp_path / "secrets"
+    environment = {**os.environ, "SSLKEYLOGFILE": str(log)}
+    subprocess.run([sys.executable, "-c", A_HANDSHAKE], cwd=REPOSITORY, env=environment, check=True, timeout=15)
+    assert len(log.read_text().splitlines()) == 1
+
+
 # ---- controls: what the above would be worth without what is tested
 
 
@@ -400,6 +421,24 @@ def test_no_datagram_is_longer_than_the_bench_takes(service: Service, kind: str)
     )
     assert meeting.run().through
     assert max(sizes) <= BENCH_MTU and meeting.count["down"] <= 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_messages_in_many_pieces_are_one_transcript(service: Service, kind: str) -> None:
+    """With small datagrams both sides cut their messages up, and the device signs what they are as a whole."""
+    sizes: list[int] = []
+    rule: Rule = lambda data, *_: sizes.append(len(data)) or [data]  # type: ignore[func-returns-value]  # noqa: E731
+    device = Client(service.device, kind=kind, mtu=150)
+    meeting = Meeting(device, service.session(device, mtu=160), rule=rule).run()
+    assert meeting.through
+    assert max(sizes) <= 160 and len(sizes) > 6
+
+
+def test_a_fault_while_sending_ends_the_session(opened: Meeting) -> None:
+    opened.session._endpoint.outgoing = None  # type: ignore[assignment]
+    with pytest.raises(SessionError) as caught:
+        opened.session.send(b"x")
+    assert caught.value.reason is Reason.FAULT and not opened.session.established
 
 
 def test_records_are_packed_and_messages_are_not() -> None:

@@ -90,6 +90,7 @@ class Endpoint:
         self._freed = weakref.finalize(self, ask, "gnutls_deinit", self._handle)
         self._library.must("gnutls_priority_set_direct", self._handle, PRIORITY, None)
         self._library.must("gnutls_credentials_set", self._handle, c.CERTIFICATE_CREDENTIALS, credentials.handle)
+        ask("gnutls_session_set_keylog_function", self._handle, None)  # or SSLKEYLOGFILE has every session's secret
         ask("gnutls_certificate_server_set_request", self._handle, _REQUIRED)
         ask("gnutls_handshake_set_max_packet_length", self._handle, _MOST_HANDSHAKE)
         ask("gnutls_dtls_set_mtu", self._handle, mtu)
@@ -130,8 +131,10 @@ class Endpoint:
 
     def send(self, message: bytes) -> None:
         """As one record in one datagram; it has 1 to `most_bytes`."""
-        self._library.must("gnutls_record_send", self._handle, message, len(message))
-        self._raise_kept(0)
+        code = self._library.ask("gnutls_record_send", self._handle, message, len(message))
+        self._raise_kept(code)
+        if code < 0:
+            raise GnuTlsError(code, f"sending: {self._library.says(code)}")
 
     def alert(self, error: GnuTlsError) -> None:
         """Tell the peer by the alert that the library has for this error, if it has one."""

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 NAME: Final = "libgnutls.so.30"
-OLDEST: Final = "3.6.6"
-"""The first with raw public keys."""
+OLDEST: Final = "3.6.13"
+"""The first with raw public keys, and with a say in who gets session secrets."""
 
 AGAIN: Final = -28
 CERTIFICATE_ERROR: Final = -43
@@ -124,6 +124,7 @@ _FUNCTIONS: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({
     "gnutls_pubkey_init": (c_int, _HANDLE),
     "gnutls_record_recv": (c_long, c_void_p, c_void_p, c_size_t),
     "gnutls_record_send": (c_long, c_void_p, c_char_p, c_size_t),
+    "gnutls_session_set_keylog_function": (None, c_void_p, c_void_p),
     "gnutls_session_set_verify_function": (None, c_void_p, Verify),
     "gnutls_strerror": (c_char_p, c_int),
     "gnutls_transport_set_errno": (None, c_void_p, c_int),
