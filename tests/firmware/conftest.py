@@ -52,7 +52,7 @@ def sanitised() -> Path:
 
 @pytest.fixture(scope="session")
 def overrunning() -> Path:
-    """The planted fault: lines without a length limit, sanitised."""
+    """The planted faults: lines and a session's frames without a length limit, sanitised."""
     make("native-asan", "BUILD=build/overrunning", "PLANT=-DPLANT_LINE_OVERRUN")
     return FIRMWARE / "build" / "overrunning" / "native-asan" / "firmware"
 

@@ -1,19 +1,27 @@
 """The firmware's client of the TCP service against the registry's own protocol code, over a real serial line."""
 
+import contextlib
+import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from registry.device_service.coap import Hello
+from registry.device_service.tcp.credentials import Credentials
 from registry.device_service.tcp.handshake import RefusedHandshakeError
+from registry.device_service.tcp.session import Session, SessionError
+from tests.firmware import make_vectors
 from tests.firmware.machine import DEVICE_ID, PRODUCT, Device, blank_flash, native_command, powered
 from tests.firmware.rekeying import UNLOCK, Authority, payload, signed
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job
 from tests.firmware.test_commands import refused
+from tests.firmware.test_private_key_stays import PIECE, leaked
 from tests.firmware.tunnelling import (
     CLOSE,
     CLOSED,
@@ -41,7 +49,10 @@ from tests.firmware.tunnelling import (
     play_odd,
     spki_of,
 )
+from tests.firmware.wire import NoAnswerError
+from tests.registry.device_service.seeded import seeded
 
+TCP = json.loads((Path(__file__).parents[1] / "vectors" / "tcp_service.json").read_text())
 BUSY, OTHER_ALG, RNG_FAILED = 3, 12, 7
 NOTHING = {"st": CLOSED, "out": b"", "more": False, "why": 0}
 
@@ -132,6 +143,60 @@ def test_bytes_go_by_in_the_sizes_of_the_page(device: Device, unit: Unit) -> Non
     carry(listen, service)
     assert sizes == [(40, 256), (512, 34)]
     assert len(listen(service.seal(hello(1)))["out"]) == 18
+
+
+def test_the_vectors_message_3_opens_the_session(native: Path, flash: Path) -> None:
+    """With the vectors' device key and cloud key in flash, written by hand as docs/wire.md §6 has them."""
+    (vector,) = [each for each in TCP["handshakes"] if each["device key"] == "large"]
+    own, auth = seeded("large", 2048), new_anchor()["auth"]
+    key = b"\2" + bytes(16) + own.p.to_bytes(128) + own.q.to_bytes(128)
+    parts = (bytes.fromhex(vector["cloud spki"]), auth, b"cloud.example")
+    anchor = b"".join(len(part).to_bytes(2) + part for part in parts) + b"\0" + (5683).to_bytes(2)
+    image = bytearray(blank_flash())
+    for at, kind, content in ((0x1000, 1, key), (0x3000, 2, anchor)):
+        written = make_vectors.record(kind, 1, content)
+        image[at : at + len(written)] = written
+    flash.write_bytes(image)
+    with powered(native_command(native, flash)) as device:
+        assert device.client.public_key()["spki"].hex() == vector["device spki"]
+        step = opened(device)
+        assert len(step(bytes.fromhex(vector["nonce"]))["out"]) == 256
+        frame = step(bytes.fromhex(vector["message 3"]))["out"]
+    (message,) = Session(Credentials(bytes.fromhex(vector["credentials"]))).feed(frame)
+    assert message[:6] == hello(vector["first id"])
+
+
+def test_neither_key_nor_credentials_cross_the_line(device: Device, unit: Unit) -> None:
+    service, step, said = Service(unit.cloud, unit.pin), opened(device), []
+
+    def listen(data: bytes) -> dict[str, Any]:
+        answer = step(data)
+        said.append(answer["out"])
+        return answer
+
+    carry(listen, service)
+    assert service.accepted is not None
+    heard, primes = b"".join(said), unit.image[0x1000 + 16 + 17 : 0x1000 + 16 + 17 + 256]
+    for secret in (primes, service.accepted.credentials.raw):
+        assert leaked(heard, secret, unit.pin.spki) == []
+        assert leaked(heard + secret[:PIECE], secret, unit.pin.spki) == [secret[:PIECE]], "the control"
+
+
+def test_a_recording_of_the_service_is_taken(device: Device, unit: Unit) -> None:
+    """The protocol's limit (docs/wire.md §4.9): nothing of the device's is in what the service signs.
+
+    So what a device says of a session is no evidence, and the handshake report is the service's.
+    """
+    service, step, said = Service(unit.cloud, unit.pin), opened(device), []
+
+    def listen(data: bytes) -> dict[str, Any]:
+        said.append(data)
+        return step(data)
+
+    assert carry(listen, service)["st"] == ESTABLISHED
+    device.power_cycle()
+    step = opened(device)
+    assert [step(data)["st"] for data in said][-1] == ESTABLISHED
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -279,6 +344,36 @@ def test_a_message_that_does_not_come_ends_it(start: Callable[..., Device], unit
     assert step(b"") == {**NOTHING, "st": FAILED, "why": TIMED_OUT}
 
 
+def mangled(rng: random.Random, data: bytes) -> bytes:
+    """With some bytes other than they were, gone, or there twice."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(0, 2)):
+        at = rng.randrange(len(changed) + 1)
+        match rng.randrange(3):
+            case 0:
+                changed[at : at + 1] = rng.randbytes(1)
+            case 1:
+                del changed[at : at + rng.randint(1, 20)]
+            case _:
+                changed[at:at] = changed[at : at + rng.randint(1, 20)] or b"\xff"
+    return bytes(changed)
+
+
+def mangled_session(rng: random.Random, step: Step, service: Service) -> None:
+    """A session until either side gives up, with what the service says mangled now and then."""
+    data = service.nonce
+    with contextlib.suppress(RefusedHandshakeError, SessionError):
+        for _ in range(6):
+            data = mangled(rng, data) if rng.random() < 0.4 else data
+            cut = rng.choice((1, 7, 640)) if len(data) < 40 else 640
+            for at in range(0, len(data), cut):
+                answer = step(data[at : at + cut])
+                service.waiting = service.waiting if answer["st"] in {RUNNING, ESTABLISHED} else b""
+                data = service.take(answer["out"]) if answer["out"] else data
+            if answer["st"] == ESTABLISHED:
+                data = service.seal(rng.choice((empty(0x40, service.ids.take()), rng.randbytes(rng.randint(1, 1024)))))
+
+
 @pytest.fixture
 def strict(sanitised: Path, flash: Path) -> Iterator[Device]:
     with powered(native_command(sanitised, flash)) as device:
@@ -294,3 +389,38 @@ def test_the_sanitised_build_takes_all_of_it(strict: Device, unit: Unit) -> None
     for kind in UNTRUSTED:
         assert carry(opened(strict), kind(unit.cloud, unit.pin))["why"] == NOT_TRUSTED
     assert carry(opened(strict), Service(unit.cloud, unit.pin))["st"] == ESTABLISHED
+
+
+def mangled_sessions(device: Device, unit: Unit, seconds: float, seed: int) -> int:
+    """How many sessions were mangled; AssertionError if the device does not answer after one."""
+    rng, played, until = random.Random(seed), 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        mangled_session(rng, opened(device), Service(unit.cloud, unit.pin))
+        played += 1
+    assert carry(opened(device), Service(unit.cloud, unit.pin))["st"] == ESTABLISHED
+    return played
+
+
+@pytest.mark.timeout(60)
+def test_mangled_sessions_do_no_harm(strict: Device, unit: Unit) -> None:
+    assert mangled_sessions(strict, unit, 2.0, seed=51) > 10
+
+
+def test_the_sanitised_build_finds_a_frame_without_limit(
+    overrunning: Path, flash: Path, unit: Unit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with powered(native_command(overrunning, flash)) as device:
+        step = opened(device)
+        carry(step, Mute(unit.cloud, unit.pin))
+        step(b"\xff\xf0")
+        step(bytes(640))
+        with pytest.raises(NoAnswerError):
+            step(bytes(640))
+    assert "AddressSanitizer: global-buffer-overflow" in capfd.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_mangled_sessions_do_no_harm_for_long(strict: Device, unit: Unit, record_property) -> None:
+    played = mangled_sessions(strict, unit, 300.0, seed=52)
+    record_property("figures", f"tunnel, sanitised build: {played} mangled TCP sessions in 300 s, no finding")
