@@ -5,6 +5,7 @@ What the service's own listener will do with more care; nothing in the product l
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import threading
@@ -14,9 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from registry.device_service.udp.gnutls.endpoint import Timing
 from registry.device_service.udp.reasons import Reason
 from registry.device_service.udp.session import Peer, Session, SessionError
 from tests.registry.device_service.service_end import QUICK, Rule, Service, untouched
+
+
+def each_loses_another() -> Callable[[], Rule]:
+    """A link on which the first client loses its first datagram, the second its second one, counted both ways."""
+    clients = itertools.count()
+
+    def link() -> Rule:
+        number, datagrams = next(clients), itertools.count()
+        return lambda datagram, *_: [] if next(datagrams) == number else [datagram]
+
+    return link
 
 
 @dataclass
@@ -25,6 +38,7 @@ class Doorway:
 
     service: Service
     answer: Callable[[bytes], bytes]
+    timing: Timing = QUICK
     link: Callable[[], Rule] = lambda: untouched
     rules: dict[Any, Rule] = field(default_factory=dict)
     sessions: dict[Any, Session] = field(default_factory=dict)
@@ -63,7 +77,7 @@ class Doorway:
                 return
             self.opened += 1
             session = self.sessions[whence] = Session(
-                self.service.credentials, self.service.pins, cookie=state, timing=QUICK
+                self.service.credentials, self.service.pins, cookie=state, timing=self.timing
             )
         self._step(whence, session, lambda: session.feed(datagram))
 
@@ -99,8 +113,10 @@ class Doorway:
 
 
 @contextmanager
-def open_doorway(service: Service, answer: Callable[[bytes], bytes] = lambda message: message) -> Iterator[Doorway]:
-    doorway = Doorway(service, answer)
+def open_doorway(
+    service: Service, answer: Callable[[bytes], bytes] = lambda message: message, timing: Timing = QUICK
+) -> Iterator[Doorway]:
+    doorway = Doorway(service, answer, timing)
     thread = threading.Thread(target=doorway.serve)
     thread.start()
     try:

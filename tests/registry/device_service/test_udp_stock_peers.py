@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import subprocess
@@ -22,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from registry.device_service.udp.gnutls.endpoint import Presented
 from registry.device_service.udp.reasons import Reason
 from registry.device_service.udp.session import Suite
-from tests.registry.device_service.doorway import Doorway, open_doorway
+from tests.registry.device_service.doorway import Doorway, each_loses_another, open_doorway
 from tests.registry.device_service.dtls_client import CERTIFICATE, PRIORITY, RAW, self_signed, spki_of
-from tests.registry.device_service.service_end import ID, Rule, Service, new_key
+from tests.registry.device_service.service_end import ID, Service, new_key
 
 KINDS = {RAW: Presented.RAW_KEY, CERTIFICATE: Presented.CERTIFICATE}
 
@@ -168,19 +167,12 @@ def test_libcoap_s_client_without_a_pin_gets_none(service: Service, tmp_path: Pa
     assert doorway.peers == [] and set(doorway.ends) == {Reason.NOT_PINNED}
 
 
-def losing(number: int) -> Rule:
-    """Loses this datagram of a client's, counted both ways."""
-    counted = itertools.count()
-    return lambda datagram, *_: [] if next(counted) == number else [datagram]
-
-
 def test_one_socket_many_clients_and_each_loses_another_datagram(service: Service, tmp_path: Path) -> None:
     """Each hears its own echo, whatever becomes of the others' datagrams."""
     keys = [new_key() for _ in range(6)]
     service.pins.known.update({spki_of(key): ID for key in keys})
     with open_doorway(service) as doorway:
-        numbers = itertools.count()
-        doorway.link = lambda: losing(next(numbers))
+        doorway.link = each_loses_another()
         places = [device_files(tmp_path / str(number), key) for number, key in enumerate(keys)]
         processes = [start(doorway, place, list(KINDS)[number % 2]) for number, place in enumerate(places)]
         for number, process in enumerate(processes):
