@@ -58,11 +58,12 @@ class LeaseService:
         return self._signed(lease, request)
 
     def _granted(self, connection: Connection, request: LeaseRequest, asked: Envelope) -> Envelope:
+        # The last one first: what another process grants between both looks is then found to be this very request.
+        last = store.last(connection, request.station)
         before = store.same(connection, request.station, request.serial, asked.payload_sha256)
         if before is not None:
             assure(connection)
             return before
-        last = store.last(connection, request.station)
         rules.require_next(request, last)
         lease = self._lease(request, asked, self._time(connection, request, last))
         store.report(connection, request)

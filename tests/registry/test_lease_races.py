@@ -60,7 +60,7 @@ def test_the_same_request_from_many_processes_is_one_lease(asking: Asking, rows:
     request = asking.sealed(asking.request())
     leases = asking.leases
     told = raced(lambda _: leases.grant(request).payload_sha256)
-    assert list(told.values()) == [CLIENTS]
+    assert list(told.values()) == [CLIENTS], told
     assert (rows("leases"), rows("lease_signatures")) == (1, 1)
 
 

@@ -119,8 +119,8 @@ class Connection(asyncio.Protocol):
     def _judged(self, done: Future[Accepted]) -> None:
         try:
             accepted = done.result()
-        except _NO_ANSWER as error:
-            _log.info("a handshake was refused: %s", type(error).__name__)
+        except _NO_ANSWER:
+            _log.info("a handshake was refused")
             return  # the clock ends it
         if self._transport is None or self._transport.is_closing() or len(self._came) > MESSAGE_2_BYTES:
             return
