@@ -150,6 +150,18 @@ def test_a_registry_that_does_not_show_the_new_key_is_a_clash(bench: Bench) -> N
 Told = dict[str, Any]
 
 
+def lying(bench: Bench, twist: Callable[[Told], None]) -> Devices:
+    """The registry, with something of its answers twisted."""
+
+    class Lying(Registry):
+        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
+            twist(told)
+            return msgspec.json.encode(told)
+
+    return Devices(Lying(bench.site, bench.benched.points))
+
+
 def another_state(told: Told) -> None:
     told["state"] = "revoked"
 
@@ -179,13 +191,7 @@ def test_a_registry_whose_word_on_the_act_does_not_hold_lets_nothing_ship(
 ) -> None:
     bench.rework(bench.act())
 
-    class Lying(Registry):
-        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
-            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
-            twist(told)
-            return msgspec.json.encode(told)
-
-    unit = bench.released(devices=Devices(Lying(bench.site, bench.benched.points)))
+    unit = bench.released(devices=lying(bench, twist))
     assert (unit.ships, unit.reason) == (False, "clash"), unit
     assert "does not hold" in unit.text
 
@@ -308,26 +314,17 @@ def no_envelope(told: Told) -> None:
 def test_a_word_that_does_not_hold_lets_nothing_ship(bench: Bench, twist: Callable[[Told], None]) -> None:
     bench.rework(bench.unlock())
 
-    class Lying(Registry):
-        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
-            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
-            twist(told)
-            return msgspec.json.encode(told)
-
-    unit = bench.released(devices=Devices(Lying(bench.site, bench.benched.points)))
+    unit = bench.released(devices=lying(bench, twist))
     assert (unit.ships, unit.reason) == (False, "clash"), unit
 
 
 def test_a_time_of_no_zone_is_no_answer(bench: Bench) -> None:
     bench.rework(bench.unlock())
 
-    class Lying(Registry):
-        async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
-            told = msgspec.json.decode(await Registry.asked(self, method, path, body))
-            told["words"][0]["at"] = "2026-01-01T00:00:00"
-            return msgspec.json.encode(told)
+    def no_zone(told: Told) -> None:
+        told["words"][0]["at"] = "2026-01-01T00:00:00"
 
-    assert bench.released(devices=Devices(Lying(bench.site, bench.benched.points))).reason == "no-answer"
+    assert bench.released(devices=lying(bench, no_zone)).reason == "no-answer"
 
 
 def test_control_without_the_words_a_unit_opened_elsewhere_would_ship(
