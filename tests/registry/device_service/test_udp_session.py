@@ -462,9 +462,31 @@ def test_records_are_unpacked_as_they_are() -> None:
     made = [record(0), record(7), record(300)]
     assert unpacked(b"".join(made)) == made
     assert unpacked(made[1]) == [made[1]]
-    for odd in (b"x", made[1][:-1], made[1] + b"tail", b"\xff" * 90, bytes(13), bytes(14), bytes(2_000)):
-        assert b"".join(unpacked(odd)) == odd
-        assert all(unpacked(odd))
+    assert unpacked(made[0] + made[1]) == [made[0], made[1]]
+    for rest in (b"x", made[1][:-1], b"tail", b"\xff" * 90, bytes(12)):
+        assert unpacked(made[2] + made[0] + rest) == [made[2], made[0]]
+        assert unpacked(rest) == []
+
+
+def heard_after_beginnings(service: Service) -> bool:
+    """Whether what a device sends is heard, after forged datagrams that end early, of each length."""
+    meeting = meet(service).run()
+    meeting.client.send(b"honest")
+    datagram = meeting.client.outbox.popleft()
+    for size in range(1, len(datagram)):
+        assert meeting.session.feed(datagram[:size]) == []
+    return meeting.session.feed(datagram) == [b"honest"]
+
+
+def test_the_beginning_of_a_record_costs_no_other(service: Service) -> None:
+    assert heard_after_beginnings(service)
+
+
+def test_control_gnutls_itself_takes_the_next_datagram_for_the_rest(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "unpacked", lambda datagram: [datagram])
+    assert not heard_after_beginnings(service)
 
 
 def hello(*extensions: tuple[int, bytes]) -> bytes:
