@@ -83,9 +83,9 @@ def _against_completion(ours: Completion, sent: Envelope, theirs: _Theirs) -> Co
 
 
 def _same_key(ours: PinStatement, theirs: _Theirs) -> bool:
-    modulus = PublicKey.from_der(ours.spki).modulus
+    modulus = PublicKey.from_der(ours.spki, legacy=True).modulus
     keys = [theirs.pin.spki, *([] if theirs.later is None else [theirs.later.spki])]
-    found = [PublicKey.from_der(each) for each in keys]
+    found = [PublicKey.from_der(each, legacy=True) for each in keys]
     return any(
         each.fingerprint == ours.fingerprint or (modulus is not None and each.modulus == modulus) for each in found
     )

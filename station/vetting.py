@@ -25,7 +25,8 @@ def vet_key(proven: Proven) -> Vetting:
         checks += ["named-curve", "point-on-curve", "nonce-not-repeated"]
         _require(nonce_problem(proof_signed(device, proven.possession)))
     else:
-        checks += ["modulus-2048", "exponent-65537", "modulus-odd"]
+        size = "modulus-2048" if key.key_type is KeyType.RSA_2048 else "modulus-1024-legacy"
+        checks += [size, "exponent-65537", "modulus-odd"]
         if key.modulus is None or key.modulus[-1] % 2 == 0:
             raise fault("key-weak", "the modulus is even")
     return Vetting(verdict="ok", checks=tuple(checks))

@@ -35,7 +35,7 @@ _CHOICES: Final = MappingProxyType(
         "key_type": get_args(KeyTypeName),
         "service": ("tcp", "udp"),
         "label": ("none",),
-        "vetting": ("basic",),
+        "vetting": ("basic", "legacy-rsa-1024"),
         "handshake_waiver": ("not-built",),
         "role": ("factory", "cloud"),
     }

@@ -3,6 +3,7 @@
 Keys of logs, which may be Ed25519, are read in `trust.signed_note` and nowhere else.
 Never sees a private key, never opens a file. Parsing is strict: DER SubjectPublicKeyInfo in its one canonical
 encoding (re-encoded and compared), EC P-256 as a named curve with an uncompressed point, RSA-2048 with e = 65537.
+RSA-1024 is taken where a caller says that it deals with a legacy product's device, and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Self
+from types import MappingProxyType
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -25,7 +27,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-_RSA_BITS = 2048
 _RSA_EXPONENT = 65537
 
 
@@ -38,6 +39,10 @@ class KeyType(StrEnum):
 
     EC_P256 = "ec-p256"
     RSA_2048 = "rsa-2048"
+    RSA_1024 = "rsa-1024"  # of legacy products' devices; breakable with means that states have (NIST SP 800-131A r2)
+
+
+_RSA_TYPES: Final = MappingProxyType({2048: KeyType.RSA_2048, 1024: KeyType.RSA_1024})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,12 @@ class PublicKey:
     key_type: KeyType
 
     @classmethod
-    def from_der(cls, spki: bytes) -> Self:
-        """From DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); raises PublicKeyError for anything else."""
+    def from_der(cls, spki: bytes, *, legacy: bool = False) -> Self:
+        """From DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); raises PublicKeyError for anything else.
+
+        `legacy`: it is a device's, and RSA-1024 will do as far as this is concerned; whether an order allows that is
+        for others to say.
+        """
         try:
             key = _loaded(spki)
         except (ValueError, UnsupportedAlgorithm, TypeError) as error:
@@ -58,7 +67,7 @@ class PublicKey:
             raise PublicKeyError(
                 "not the canonical encoding of this key: explicit parameters, compressed point or extra bytes"
             )
-        return cls(spki, _key_type(key))
+        return cls(spki, _key_type(key, legacy=legacy))
 
     @classmethod
     def from_pem(cls, pem: str) -> Self:
@@ -71,7 +80,7 @@ class PublicKey:
             key = load_pem_public_key(pem.encode())
         except (ValueError, UnsupportedAlgorithm, TypeError) as error:
             raise PublicKeyError(f"not a PEM public key: {error}") from error
-        return cls(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), _key_type(key))
+        return cls(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), _key_type(key, legacy=False))
 
     @property
     def fingerprint(self) -> str:
@@ -80,9 +89,9 @@ class PublicKey:
 
     @property
     def modulus(self) -> bytes | None:
-        """An RSA key's modulus as 256 big-endian bytes; None for EC."""
+        """An RSA key's modulus, big-endian, as long as it has to be; None for EC."""
         key = _loaded(self.spki)
-        return key.public_numbers().n.to_bytes(_RSA_BITS // 8) if isinstance(key, rsa.RSAPublicKey) else None
+        return key.public_numbers().n.to_bytes(key.key_size // 8) if isinstance(key, rsa.RSAPublicKey) else None
 
     def to_pem(self) -> str:
         """PEM SubjectPublicKeyInfo, as OpenSSL reads it."""
@@ -134,16 +143,17 @@ def _loaded(spki: bytes) -> PublicKeyTypes:
     return load_der_public_key(spki)
 
 
-def _key_type(key: object) -> KeyType:
+def _key_type(key: object, *, legacy: bool) -> KeyType:
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):
             raise PublicKeyError(f"curve {key.curve.name}: only P-256 is taken")
         return KeyType.EC_P256
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
-        if numbers.n.bit_length() != _RSA_BITS or numbers.e != _RSA_EXPONENT:
+        found = _RSA_TYPES.get(numbers.n.bit_length())
+        if found is None or numbers.e != _RSA_EXPONENT or (found is KeyType.RSA_1024 and not legacy):
             raise PublicKeyError(
                 f"RSA with {numbers.n.bit_length()} bits and e = {numbers.e}: only 2048 bits with e = 65537 is taken"
             )
-        return KeyType.RSA_2048
+        return found
     raise PublicKeyError(f"{type(key).__name__}: only EC P-256 and RSA-2048 are taken")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -30,6 +30,7 @@ from trust.statement import (
     encode,
 )
 
+LEGACY: Final = "legacy-rsa-1024"
 MAX_ORDER_BYTES = 32_000  # it travels beside a pin statement in one request of 64 KiB: some 1,000 devices by name
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
@@ -71,7 +72,8 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     """Body of a work order. Keys are DER SubjectPublicKeyInfo; without `devices` any device of the product may come.
 
     `offline_allowance`: units that may wait for the registry before the line stops. `vetting` "basic": parameters,
-    duplicates and repeated nonces. `overlap_days`: how long an old key may stay good beside the one that follows it.
+    duplicates and repeated nonces; "legacy-rsa-1024": the same for keys of 1,024 bits that its devices have
+    already (docs/decisions/0040). `overlap_days`: how long an old key may stay good beside the one that follows it.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.order.v1+json"
@@ -96,7 +98,7 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     before_lock: SecurityState = SecurityState()
     after_lock: SecurityState = SecurityState()
     label: Literal["none"] = "none"
-    vetting: Literal["basic"] = "basic"
+    vetting: Literal["basic", "legacy-rsa-1024"] = "basic"
     offline_allowance: Count = 1000
     devices: tuple[DeviceHex, ...] = ()
     overlap_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 30
@@ -124,7 +126,9 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
 
 def check(order: WorkOrder) -> None:
     """Whether the order makes sense in itself; OrderError says what does not and what to do."""
-    problem = _problem_of_keys(order) or _problem_of_lists(order) or _problem_of_numbers(order)
+    problem = (
+        _problem_of_keys(order) or _problem_of_legacy(order) or _problem_of_lists(order) or _problem_of_numbers(order)
+    )
     if problem is None and len(encode(order)) > MAX_ORDER_BYTES:
         problem = f"more than {MAX_ORDER_BYTES} bytes; shorten the lists of firmware and devices"
     if problem is not None:
@@ -152,6 +156,14 @@ def _problem_of_keys(order: WorkOrder) -> str | None:
         return "the authority key must be ec-p256; correct authority_key"
     if authority.spki == cloud.spki:
         return "authority key and cloud key must be different keys; correct the one that is wrong"
+    return None
+
+
+def _problem_of_legacy(order: WorkOrder) -> str | None:
+    if (order.key_type == KeyType.RSA_1024.value) != (order.vetting == LEGACY):
+        return f"key_type {KeyType.RSA_1024.value} and vetting {LEGACY} go together; correct one"
+    if order.vetting == LEGACY and (order.service, order.origins) != ("tcp", ("collected",)):
+        return f"vetting {LEGACY} is for keys that devices of a TCP service have already: correct service or origins"
     return None
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from trust.identity import DeviceId
-from trust.keys import PublicKey, PublicKeyError
+from trust.keys import KeyType, PublicKey, PublicKeyError
 from trust.proof import CHALLENGE_BYTES, proof_message, report_message
 from trust.statement import Closing, Completion, PinStatement, Possession
 
 _R_BYTES = 32
-_RSA_BYTES = 256  # an RSA-2048 signature (RFC 8017 §8.2.1); ECDSA P-256 in DER has 72 at most
+_RSA_BYTES = frozenset({256, 128})  # as an RSA key's modulus (RFC 8017 §8.2.1); ECDSA P-256 in DER has 72 at most
 
 
 class SignedError(ValueError):
@@ -34,7 +34,7 @@ class Signed:
 
 def device_key(pin: PinStatement) -> PublicKey:
     """The device's key, if key, type and fingerprint in the statement agree; PublicKeyError otherwise."""
-    key = PublicKey.from_der(pin.spki)
+    key = PublicKey.from_der(pin.spki, legacy=pin.key_type == KeyType.RSA_1024.value)
     if key.key_type.value != pin.key_type:
         raise PublicKeyError(f"it is {key.key_type.value}, the statement says {pin.key_type}")
     if key.fingerprint != pin.fingerprint:
@@ -86,7 +86,7 @@ def nonces(signed: Iterable[Signed]) -> tuple[bytes, ...]:
 
     The same bytes over the same message count once: a deterministic signer (RFC 6979). Any other repetition stays.
     """
-    return tuple(_nonce(each.signature) for each in dict.fromkeys(signed) if len(each.signature) != _RSA_BYTES)
+    return tuple(_nonce(each.signature) for each in dict.fromkeys(signed) if len(each.signature) not in _RSA_BYTES)
 
 
 def nonce_problem(signed: Iterable[Signed]) -> str | None:
@@ -106,4 +106,4 @@ def _nonce(signature: bytes) -> bytes:
     try:
         return decode_dss_signature(signature)[0].to_bytes(_R_BYTES)
     except (ValueError, OverflowError) as error:
-        raise SignedError(f"a device's signature is neither RSA-2048 nor ECDSA in DER ({error})") from error
+        raise SignedError(f"a device's signature is neither RSA nor ECDSA in DER ({error})") from error

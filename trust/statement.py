@@ -24,7 +24,7 @@ JobHex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
 Utc = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
-KeyTypeName = Literal["ec-p256", "rsa-2048"]
+KeyTypeName = Literal["ec-p256", "rsa-2048", "rsa-1024"]
 Origin = Literal["generated", "collected", "injected"]
 
 

@@ -16,12 +16,12 @@ from trust.keys import KeyType, PublicKey
 from trust.proof import CHALLENGE_BYTES, proof_message, proves, report_message
 from trust.statement import Completion, PinStatement, Possession
 
-_EC_MOST_BYTES = 72  # of a P-256 signature in DER; an RSA-2048 signature has 256
+_EC_MOST_BYTES = 72  # of a P-256 signature in DER; an RSA signature has 128 or 256
 
 
 def key_of(pin: PinStatement) -> PublicKey:
     """The device key that a pin statement names; ValueError if it is none, or not the one that the statement says."""
-    key = PublicKey.from_der(pin.spki)
+    key = PublicKey.from_der(pin.spki, legacy=pin.key_type == KeyType.RSA_1024.value)
     if (key.fingerprint, key.key_type) != (pin.fingerprint, KeyType(pin.key_type)):
         raise ValueError("pin statement: fingerprint or key type is not that of its key")
     return key

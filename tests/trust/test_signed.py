@@ -53,7 +53,7 @@ def test_rsa_has_no_nonce(made: World) -> None:
 
 @pytest.mark.parametrize("signature", [b"", b"\x30\x00", bytes(64), bytes(257)])
 def test_what_is_no_signature_is_refused_in_a_sentence(signature: bytes) -> None:
-    with pytest.raises(SignedError, match="neither RSA-2048 nor ECDSA"):
+    with pytest.raises(SignedError, match="neither RSA nor ECDSA"):
         nonces([Signed(b"a", signature)])
     assert "neither" in (nonce_problem([Signed(b"a", signature)]) or "")
 
