@@ -1,30 +1,42 @@
 """What somebody is asked at a terminal. Never keeps an answer.
 
 Ctrl-C ends the question at once, also where an event loop runs: the loop's own handling of it only begins to end the
-work, and a question that waits for its answer would hear nothing of that.
+work, and a question that waits for its answer would hear nothing of that. And it does so from the moment at which the
+question is shown: Python's own `input` does not notice a signal that comes just before its read.
 """
 
 from __future__ import annotations
 
+import select
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from station.cli.output import is_asked
+from station.cli.output import is_asked, note
 from station.usage import UsageError
 
 if TYPE_CHECKING:
     from station.signed_in import SignIn
 
 
+_LOOK_S = 0.1  # a signal that came before the wait is heard so late at most
+
+
 def typed(what: str, *, hidden: bool = True) -> str:
-    """An answer, unseen on the screen unless said otherwise; click.Abort when it is interrupted."""
-    with _at_once():
-        return str(click.prompt(what, hide_input=hidden, err=True))
+    """An answer at this terminal, unseen on the screen unless said otherwise; click.Abort when it is interrupted."""
+    with _at_once(), _echo(not hidden):
+        answer = ""
+        while not answer:
+            note(f"{what}: ", end="")
+            answer = _answer()
+            if hidden:
+                note("")
+        return answer
 
 
 def line() -> str:
@@ -44,6 +56,33 @@ def sign_in(instead: str) -> SignIn:
     return SignIn(user_id=who, password=password, code=typed("Code"))
 
 
+def _answer() -> str:
+    """A line of the terminal without its end, as soon as there is one."""
+    while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+        pass  # between two looks Python calls the handler of a signal
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D
+        note("")
+        raise click.Abort
+    return answer.removesuffix("\n")
+
+
+@contextmanager
+def _echo(wanted: bool) -> Iterator[None]:
+    """Whether the terminal shows what is typed; what was typed before nobody asked is no answer where it does not."""
+    if wanted:
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    unseen = [*before]
+    unseen[3] &= ~termios.ECHO
+    try:
+        termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, unseen)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
+
+
 @contextmanager
 def _at_once() -> Iterator[None]:
     held = signal.getsignal(signal.SIGINT)
@@ -54,6 +93,7 @@ def _at_once() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        note("")  # below what the terminal shows for the key
         raise click.Abort from None
     finally:
         signal.signal(signal.SIGINT, held)

@@ -79,12 +79,15 @@ def _speak_to_nobody(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def note(line: str) -> None:
-    """One line for people, after the lines of data that were said before it; whether anybody reads it or not."""
+def note(line: str, *, end: str = "\n") -> None:
+    """One line for people, after the lines of data that were said before it; whether anybody reads it or not.
+
+    A question ends with "": its answer stands on the same line.
+    """
     with suppress(OSError):  # told by whoever says data
         flush_data()
     try:
-        print(printable(line), file=sys.stderr, flush=True)
+        print(printable(line), end=end, file=sys.stderr, flush=True)
     except OSError:
         _speak_to_nobody(sys.stderr)
 

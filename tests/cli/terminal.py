@@ -6,6 +6,7 @@ import codecs
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import termios
@@ -100,19 +101,23 @@ class OnTerminal:
         os.write(self._master, key.encode())
 
     def wait_until(self, shown: Callable[[str], bool], timeout_s: float = 20.0) -> None:
-        """Read on until the screen shows it."""
+        """Read on until the screen shows it; where it never does, the test fails with what the screen shows instead."""
         deadline = time.monotonic() + timeout_s
         while not shown(self.screen.text):
-            assert time.monotonic() < deadline, self.screen.text
-            assert self._read(), self.screen.text
+            assert self._read(deadline), f"it ended: {self.screen.text}"
 
     def end(self, timeout_s: float = 30.0) -> int:
-        """Read to the end; the exit code."""
-        while self._read():
+        """Read to the end; the exit code. A command that does not end fails the test with what the screen shows."""
+        deadline = time.monotonic() + timeout_s
+        while self._read(deadline):
             pass
         return self.process.wait(timeout_s)
 
-    def _read(self) -> bool:
+    def _read(self, deadline: float) -> bool:
+        """More of the output, if there is any before the deadline; False at its end."""
+        left_s = deadline - time.monotonic()
+        heard = left_s > 0 and select.select([self._master], [], [], left_s)[0]
+        assert heard, f"the time is over; on the screen: {self.screen.text}"
         try:
             text = self._cut + self._decoder.decode(os.read(self._master, 1 << 16))
         except OSError:  # Linux: the last holder of the other end has gone
