@@ -30,7 +30,9 @@ _SCHEMES = {
 }  # fmt: skip
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_PATTERNS = {"device_id": "^[0-9a-fA-F]{24}$", "order_sha256": "^[0-9a-f]{64}$"}
+_PATTERNS = {
+    "device_id": "^[0-9a-fA-F]{24}$", "order_sha256": "^[0-9a-f]{64}$", "handshake": "^[0-9a-f]{32}$",
+}  # fmt: skip
 _FROM_ANY = (400, 413, 429, 431, 500, 503)  # the server, its limits, a database or signer that does not answer
 _GUARDED = (401, 403)
 _LATER = {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}

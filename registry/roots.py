@@ -19,16 +19,25 @@ def take_up(database: Database, trusted: TrustedRoot) -> None:
     database.writing(lambda connection: _take_up(connection, trusted))
 
 
-def _take_up(connection: Connection, trusted: TrustedRoot) -> None:
-    take_turn(connection, Turn.ROOTS)  # another process may start with another root at this moment
+def require_newest(database: Database, trusted: TrustedRoot) -> None:
+    """SetupError for a root that is older than the newest taken up, or another's; remembers nothing."""
+    with database.read() as connection:
+        _newer(connection, trusted)
+
+
+def _newer(connection: Connection, trusted: TrustedRoot) -> bool:
     row = connection.execute(
         select(roots.c.version, roots.c.sha256).order_by(roots.c.version.desc()).limit(1)
     ).one_or_none()
     try:
-        newer = must_follow(trusted, None if row is None else Seen(row.version, row.sha256))
+        return must_follow(trusted, None if row is None else Seen(row.version, row.sha256))
     except RootError as error:
         raise SetupError(str(error)) from error
-    if newer:
+
+
+def _take_up(connection: Connection, trusted: TrustedRoot) -> None:
+    take_turn(connection, Turn.ROOTS)  # another process may start with another root at this moment
+    if _newer(connection, trusted):
         newest = {"version": trusted.root.version, "sha256": trusted.sha256, "taken_up_at": stamp(utc_now())}
         connection.execute(insert(roots), newest)
     else:

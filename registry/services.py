@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from registry.access.guard import Guard
 from registry.access.oauth import Grant, SignedBy
+from registry.device_service.relay.client import RelayClient
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
@@ -27,7 +28,7 @@ class Services:
     """What answers requests. `signing` None: nobody asks whether the signer answers; `limits` None: nobody counts.
 
     `health` None: nobody looks; `particle` None: the Particle-compatible door is closed, and its routes are not there.
-    `signed_by` None: an address that has nothing left gets no token.
+    `signed_by` None: an address that has nothing left gets no token. `relay` None: no device service is named.
     """
 
     pins: PinService
@@ -46,3 +47,4 @@ class Services:
     health: Health | None = None
     particle: DoorProposals | None = None
     signed_by: SignedBy | None = None
+    relay: RelayClient | None = None

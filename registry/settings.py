@@ -26,12 +26,32 @@ class SetupError(Exception):
     """The registry cannot start or be made; the text says why and what to do next."""
 
 
+Address = Annotated[str, msgspec.Meta(pattern=r"\A(.+:[0-9]{1,5})?\Z")]
+Many = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class DevicesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `devices`: what `station-registry devices` serves. Without an address it is the bench relay alone.
+
+    `tcp` and `udp` are HOST:PORT where devices in the field come, empty for nowhere. `relay_uids` may use the relay's
+    socket besides its own user. `workers` threads for each of bench and field ask signer and database.
+    """
+
+    tcp: Address = ""
+    udp: Address = ""
+    relay_uids: tuple[int, ...] = ()
+    relay_sessions: Many = 512
+    relay_sessions_of_a_station: Many = 128
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+
+
 class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One registry. Relative paths are taken from its directory; `database` is a file or an SQLAlchemy URL.
 
     `rate_factor` is for all rate limits, 0 for none; each process counts for itself. `balancers`: the
     addresses or networks of load balancers that say in a PROXY header from where a connection comes. `address_limits`
     is false behind one that cannot: all clients would be one. `particle_door` lets Particle's tools propose keys.
+    `relay_socket`: where the device service takes the bench relay's handshakes; empty for nowhere.
     """
 
     name: Name
@@ -42,6 +62,8 @@ class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     address_limits: bool = True
     balancers: tuple[str, ...] = ()
     particle_door: bool = False
+    relay_socket: str = "run/devices.sock"
+    devices: DevicesConfig = DevicesConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,11 @@ class Home:
         return self.directory.absolute() / self.config.signer_socket
 
     @property
+    def relay_socket(self) -> Path | None:
+        """Where the device service takes relayed handshakes; None for nowhere."""
+        return self.directory.absolute() / self.config.relay_socket if self.config.relay_socket else None
+
+    @property
     def tls_key(self) -> Path:
         """The TLS private key, PEM, mode 0600."""
         return self.directory / "tls.key"
@@ -106,6 +133,9 @@ def config_of(**entries: str | None) -> RegistryConfig:
 
 
 def dump(config: RegistryConfig) -> str:
-    """The file's text; values are strings, numbers, bools and lists of strings, whose JSON spelling is TOML too."""
-    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in msgspec.to_builtins(config).items())
-    return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}"
+    """The file's text; values are strings, numbers, bools and lists of them, whose JSON spelling is TOML too."""
+    entries = msgspec.to_builtins(config)
+    devices = entries.pop("devices")
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+    table_lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in devices.items())
+    return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}\n[devices]\n{table_lines}"

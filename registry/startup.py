@@ -16,6 +16,7 @@ from hsm.signer import ReceiptSigner, SignerError, SignerStatus, SignerUnavailab
 from registry.access.opening import open_door
 from registry.app import create_app
 from registry.database import Database
+from registry.device_service.relay.client import RelayClient
 from registry.leases.service import LeaseService
 from registry.limits.rates import Limits
 from registry.messages import StatusAnswer
@@ -105,6 +106,7 @@ def open_registry(
         signing=signing,
         limits=limits_of(home.config),
         health=health,
+        relay=None if home.relay_socket is None else RelayClient(home.relay_socket),
     )
     services = _with_particle(services, database) if home.config.particle_door else services
     _tell(metrics, health, services.limits)

@@ -23,6 +23,7 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
         Code.SIGN_IN_REFUSED: 401,
         Code.NOT_FOUND: 404,
         Code.ORDER_UNKNOWN: 404,
+        Code.HANDSHAKE_UNKNOWN: 404,
         Code.TOO_LARGE: 413,
         Code.JOB_BYTES_DIFFER: 422,
         Code.PASSWORD_WEAK: 422,
@@ -43,6 +44,7 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
         Code.INTERNAL: 500,
         Code.RECORD_UNTRUSTED: 500,
         Code.STORE_FAILED: 503,
+        Code.DEVICE_SERVICE_AWAY: 503,
     }
 )
 _REFUSED: Final = 403

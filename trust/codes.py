@@ -16,6 +16,8 @@ class Code(StrEnum):
     STATEMENT_INVALID = "statement-invalid"  # signature or form does not hold
     PROOF_INVALID = "proof-invalid"  # proof of possession does not verify
     HANDSHAKE_REFUSED = "handshake-refused"  # what a device sent does not open, or is not for this handshake
+    HANDSHAKE_UNKNOWN = "handshake-unknown"  # over, ended, or of another service or station: begin anew
+    DEVICE_SERVICE_AWAY = "device-service-away"  # the registry answers, and what devices connect to does not
     REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
     CHALLENGE_UNKNOWN = "challenge-unknown"  # not issued here, expired, for another job, or used
     ORDER_UNKNOWN = "order-unknown"  # import the order first

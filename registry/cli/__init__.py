@@ -27,6 +27,10 @@ _LAZY = {
         "registry.cli.check:check",
         "Verify the whole database; name each row that is not what was signed.",
     ),
+    "devices": (
+        "registry.cli.devices:devices",
+        "Serve the devices' handshakes until SIGTERM, so far those of the bench relay.",
+    ),
     "pin": ("registry.cli.pin:pin", "What is proved about a device's pins, and what was done about them."),
     "station": ("registry.cli.station:station", "Which stations the trust root names; drafts of the next."),
     "user": ("registry.cli.user:user", "Who may sign in, as random ids."),

@@ -20,7 +20,27 @@ from registry.pins.reading import Reading, current
 from registry.pins.rows import of_device
 from registry.tables import pins
 from trust.identity import DeviceId
+from trust.order import WorkOrder
 from trust.root import TrustedRoot
+from trust.statement import PinStatement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchPin:
+    """The one pin that a relayed handshake is about, with the statement and the order that prove it."""
+
+    device_id: DeviceId
+    spki: bytes
+    pin: PinStatement
+    order: WorkOrder
+
+    def keys_of(self, device: DeviceId) -> Sequence[bytes]:
+        """As `RegistryPins` has it: this device's key, and nobody else's."""
+        return (self.spki,) if device == self.device_id else ()
+
+    def good(self, spki: bytes) -> DeviceId | None:
+        """As `RegistryPins` has it."""
+        return self.device_id if spki == self.spki else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +75,24 @@ class RegistryPins:
             rows |= {*repinned_for(connection, fingerprint, None)}
         owners = (DeviceId.parse(each) for each in sorted(rows))
         return next((each for each in owners if spki in self.keys_of(each)), None)
+
+    def at_bench(self, device: DeviceId, job: str, protocol: str) -> BenchPin | None:
+        """The device's pin of this very job, provisional or active; None without one, or if it is not for this bench.
+
+        It is if its order names the station and has the protocol for its service. A key that came later has no job.
+        """
+        with self.database.read() as connection:
+            rows = of_device(connection, str(device))
+        if rows is None:
+            return None
+        reading = current(rows, self.trusted, self.now())
+        pin, order = reading.papers.pin, reading.papers.order
+        first = next((each for each in reading.keys if each.key.fingerprint == pin.fingerprint), None)
+        if first is None or first.state not in {"provisional", "active"}:
+            return None
+        if (pin.job, order.service) != (job, protocol) or not self._at_its_bench(reading):
+            return None
+        return BenchPin(device_id=device, spki=first.key.spki, pin=pin, order=order)
 
     def _at_its_bench(self, reading: Reading) -> bool:
         return bool(self.station) and self.station in reading.papers.order.stations

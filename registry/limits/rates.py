@@ -25,6 +25,7 @@ class RouteClass(StrEnum):
     BATCH = "batch"  # up to 500 statements at once
     WRITE = "write"
     READ = "read"
+    RELAY = "relay"  # a unit's handshake: many small ones, beside which a line goes on pinning
 
 
 ADDRESS = Rate(1000, 2000)
@@ -35,7 +36,9 @@ CALLER = {
     RouteClass.BATCH: Rate(5, 50),
     RouteClass.WRITE: Rate(50, 500),
     RouteClass.READ: Rate(100, 1000),
+    RouteClass.RELAY: Rate(200, 2000),
 }
+DEVICE = Rate(0.2, 10)  # handshakes begun for one device by one station: a unit that fails is tried again by people
 _IPV6_NETWORK = 64  # what one customer of a provider has at the least
 
 
@@ -47,6 +50,7 @@ class Limits:
     addresses: bool = True
     strangers: Buckets = field(default_factory=Buckets)
     callers: Buckets = field(default_factory=Buckets)  # a table of their own: no stranger makes us forget one
+    devices: Buckets = field(default_factory=Buckets)
     admitted: Admitted = field(default_factory=Admitted)
 
     def address(self, host: str) -> float:
@@ -66,6 +70,10 @@ class Limits:
     def caller(self, kind: RouteClass, name: str) -> float:
         """A request of a caller who has shown who they are; seconds to wait if it is too many."""
         return self.callers.take((kind, name), self._of(CALLER[kind]))
+
+    def device(self, station: str, device: str) -> float:
+        """A handshake that this station begins for this device; seconds to wait if it is too many."""
+        return self.devices.take((station, device), self._of(DEVICE))
 
     def strike(self, host: str, kind: RouteClass | None = None) -> None:
         """Credentials that came from there did not hold."""

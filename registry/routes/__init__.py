@@ -6,6 +6,7 @@ from registry.routes import (
     api_tokens,
     batch,
     devices,
+    handshakes,
     health,
     leases,
     oauth,
@@ -19,7 +20,7 @@ from registry.routes import (
 from registry.routes.route import Route
 
 ROUTES: tuple[Route, ...] = (
-    *pins.ROUTES, *batch.ROUTES, *devices.ROUTES, *leases.ROUTES, *orders.ROUTES, *status.ROUTES, *health.ROUTES,
-    *oauth.ROUTES,
+    *pins.ROUTES, *batch.ROUTES, *devices.ROUTES, *handshakes.ROUTES, *leases.ROUTES, *orders.ROUTES,
+    *status.ROUTES, *health.ROUTES, *oauth.ROUTES,
     *sessions.ROUTES, *api_tokens.ROUTES, *users.ROUTES, *roster.ROUTES,
 )  # fmt: skip

@@ -19,6 +19,8 @@ from sqlalchemy import insert
 from registry.access.caller import STATION_SCOPES, Caller, PersonCaller, Role, Scope, StationCaller
 from registry.clock import utc_now
 from registry.database import Database
+from registry.device_service.relay.client import RelayClient
+from registry.device_service.relay.messages import Open, Progress
 from registry.people import store
 from registry.people.roles import GRANTS
 from registry.people.service import People
@@ -60,6 +62,7 @@ class Cast:
     users: dict[Role, str] = field(default_factory=dict)
     spare: str = ""  # a user on whom administrators act
     things: dict[str, Things] = field(init=False)
+    relay: RelayClient | None = None  # of the device service
 
     def __post_init__(self) -> None:
         self.things = both(self.made)
@@ -70,6 +73,15 @@ class Cast:
         cast.users = {role: people.accounts.add(role, by="console").user_id for role in Role}
         cast.spare = people.accounts.add(Role.SUPPORT, by="console").user_id
         return cast
+
+    def handshake(self, station: str) -> str:
+        """A fresh one that this station has begun for its device."""
+        assert self.relay is not None
+        device = self.things[station].pinned
+        words = {"device_id": str(device.device_id), "job": str(device.job), "protocol": "udp"}
+        begun = self.relay.ask(Open(station=station, **words))
+        assert isinstance(begun, Progress), begun
+        return begun.handshake
 
     def all(self) -> Iterator[Who]:
         yield Who("nobody", lambda _method, _path: {}, None)

@@ -41,6 +41,7 @@ from registry.people.service import People
 from registry.settings import Home
 from registry.startup import open_registry
 from tests.registry.access import StationClient, station_of
+from tests.registry.device_service.relayed import desk_of_plant
 from tests.registry.living import Living, living
 from tests.registry.make import World
 from tests.registry.people.crew import CHEAP
@@ -161,7 +162,8 @@ def opened(place: Path, *, particle: bool = False) -> Iterator[Registry]:
     try:
         station = as_station(station_of(plant.made))
         callers = {"stranger": stranger, "station": station, **_people(ready.database)}
-        yield Registry(ready.app, plant.made, callers)
+        with desk_of_plant(plant, ready.database):
+            yield Registry(ready.app, plant.made, callers)
     finally:
         ready.health.end()
         ready.database.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 
 from registry.access.caller import STATION_SCOPES, Access, StationCaller
+from registry.device_service.relay.client import RelayClient
 from registry.routes import ROUTES
 from registry.routes.route import Route
 from registry.settings import Home
@@ -22,6 +23,7 @@ from registry.startup import open_registry
 from tests.registry.access import station_of
 from tests.registry.approved import approved_world
 from tests.registry.cast import Cast, Who
+from tests.registry.device_service.relayed import desk_of_plant
 from tests.registry.fuzzing import LINES, Registry
 from tests.registry.running import make_plant
 from tests.registry.test_api import pin_body
@@ -172,6 +174,8 @@ def opened(place: Path, rate_factor: float = 0.0, *, door: bool = False) -> Iter
     registry, cast = Registry(ready.app, plant.made), Cast.over(ready.database, plant.made)
     asyncio.run(registry.with_client(lambda client: _pin(client, cast)))
     try:
-        yield registry, cast
+        with desk_of_plant(plant, ready.database):
+            cast.relay = RelayClient(plant.directory / "run" / "devices.sock")
+            yield registry, cast
     finally:
         ready.database.close()

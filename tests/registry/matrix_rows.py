@@ -58,6 +58,21 @@ def _raise(things: Things) -> Asking:
     return Asking(path=f"/v1/orders/{things.order.payload_sha256}/raises", body=body)
 
 
+def _handshake(things: Things) -> Asking:
+    device = things.pinned
+    body = b'{"device_id":"%s","job":"%s","protocol":"udp"}' % (
+        str(device.device_id).encode(),
+        str(device.job).encode(),
+    )
+    return Asking(path="/v1/handshakes", body=body)
+
+
+def _handshake_step(cast: Cast, who: Who, mine: bool) -> Asking:
+    station = who.station or "station-01"
+    name = cast.handshake(station if mine else OTHER[station])
+    return Asking(path=f"/v1/handshakes/{name}", body=b'{"received":[],"ended":false}')
+
+
 def of_person(path: str, body: bytes | None = None) -> Callable[[Cast, Who, bool], Asking]:
     """Oneself, or somebody else; everybody but people asks about somebody."""
 
@@ -125,6 +140,10 @@ ROWS: dict[Operation, Row] = {
     ),
     ("POST", "/v1/pins:batch"): Row(  # a line of the other station's is refused by itself: _word looks into it
         asking=of_station(_batch), own="200", other="200 403 not-authorised",
+    ),
+    ("POST", "/v1/handshakes"): Row(asking=of_station(_handshake), own="201", other="409 not-pinned"),
+    ("POST", "/v1/handshakes/{handshake}"): Row(
+        asking=_handshake_step, own="200", other="404 handshake-unknown"
     ),
     ("POST", "/v1/leases"): Row(  # let through: this root names no lease key
         asking=of_station(_lease), own="403 not-authorised", other="403 not-authorised",

@@ -45,6 +45,10 @@ class Seeds:
                 {"device_id": str(device.device_id), "statement": each, "order": order}
                 for device, each in zip(self.devices, statements, strict=True)
             ],
+            ("POST", "/v1/handshakes"): [
+                {"device_id": str(each.device_id), "job": str(each.job), "protocol": "udp"} for each in self.devices
+            ],
+            ("POST", "/v1/handshakes/{handshake}"): [{"received": ["AAAA"], "ended": each} for each in (False, True)],
             ("POST", "/v1/leases"): [{"request": each} for each in statements],
             ("POST", "/v1/orders/{order_sha256}/raises"): [{"act": order}],
             ("POST", f"{device}/repin"): [{"act": self.act(each, "repin"), **shown} for each in self.devices],
@@ -74,6 +78,7 @@ class Seeds:
             "device_id": [str(each.device_id) for each in self.devices],
             "order_sha256": [*[self.order.payload_sha256] * 5, "ab" * 32],
             "page": ["first"],
+            "handshake": ["ab" * 16],
         }
 
 

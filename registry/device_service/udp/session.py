@@ -2,8 +2,7 @@
 
 The same for the public socket and the bench relay. A device is who its key's pin says, however it has shown the key,
 and only once three things agree: GnuTLS says that the handshake is done, the pin was found in it, and the device's
-signature over the transcript holds by the pinned key. No socket, no thread; blocks while the signer signs. Nothing
-calls it yet.
+signature over the transcript holds by the pinned key. No socket, no thread; blocks while the signer signs.
 """
 
 from __future__ import annotations
