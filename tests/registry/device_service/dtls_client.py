@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import datetime as dt
 import errno
+import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,7 @@ class Client:
         self.c.gnutls_transport_set_push_function(self.session, self.calls[0])
         self.c.gnutls_transport_set_pull_function(self.session, self.calls[1])
         self.c.gnutls_transport_set_pull_timeout_function(self.session, self.calls[2])
+        weakref.finalize(self, _freed, self.c, self.session, self.credentials)
 
     def _load(self, shows: ec.EllipticCurvePrivateKey, signs: ec.EllipticCurvePrivateKey) -> None:
         key = signs.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
@@ -165,3 +167,9 @@ class Client:
             return raw
         public = x509.load_der_x509_certificate(raw).public_key()
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _freed(c: ctypes.CDLL, session: ctypes.c_void_p, credentials: ctypes.c_void_p) -> None:
+    """A campaign makes a million of them."""
+    c.gnutls_deinit(session)
+    c.gnutls_certificate_free_credentials(credentials)
