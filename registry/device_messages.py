@@ -90,7 +90,7 @@ class ProposalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A proposal: it changes nothing."""
+    """A proposal: it changes nothing. `proved_at`: when the device showed that it has the key; empty if it has not."""
 
     proposal: str
     device_id: str
@@ -100,6 +100,7 @@ class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     fingerprint: str | None
     proposed_at: str
+    proved_at: str
 
 
 class ProposalsAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, insert, select
 from registry.clock import stamp, utc_now
 from registry.database import Database, Turn, assure, take_turn
 from registry.errors import RefusedError
-from registry.tables import proposals
+from registry.tables import proposal_proofs, proposals
 from trust.codes import Code
 from trust.identity import DeviceId
 from trust.keys import PublicKey, PublicKeyError
@@ -41,6 +41,8 @@ class Proposal:
     reason: str
     key: PublicKey | None
     proposed_at: str
+    proved_at: str = ""
+    """When the device showed by a handshake that it has this key; empty where it has not."""
 
 
 class Proposals:
@@ -91,8 +93,14 @@ class Proposals:
 
 
 def _about(connection: Connection, device: DeviceId) -> tuple[Proposal, ...]:
+    proved = proposals.outerjoin(
+        proposal_proofs,
+        (proposals.c.device_id == proposal_proofs.c.device_id)
+        & (proposals.c.fingerprint == proposal_proofs.c.fingerprint),
+    )
     query = (
-        select(proposals)
+        select(proposals, proposal_proofs.c.proved_at)
+        .select_from(proved)
         .where(proposals.c.device_id == str(device))
         .order_by(proposals.c.proposed_at.desc(), proposals.c.proposal)
         .limit(_MOST)
@@ -101,6 +109,7 @@ def _about(connection: Connection, device: DeviceId) -> tuple[Proposal, ...]:
         Proposal(
             proposal=row["proposal"], device_id=row["device_id"], proposer=row["proposer"], source=row["source"],
             kind=row["kind"], reason=row["reason"], key=_key(row["spki"]), proposed_at=row["proposed_at"],
+            proved_at=row["proved_at"] or "",
         )
         for row in connection.execute(query).mappings().all()
     )  # fmt: skip

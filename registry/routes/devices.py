@@ -178,7 +178,7 @@ def _proposal(made: Proposal) -> ProposalAnswer:
     return ProposalAnswer(
         proposal=made.proposal, device_id=made.device_id, kind=made.kind, reason=made.reason, proposer=made.proposer,
         source=made.source, fingerprint=None if made.key is None else made.key.fingerprint,
-        proposed_at=made.proposed_at,
+        proposed_at=made.proposed_at, proved_at=made.proved_at,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from registry.tables.access import access_tokens, nonce_secrets, used_once
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
-from registry.tables.lives import challenges, pin_acts, proposals, rekey_words, revocations
+from registry.tables.lives import challenges, pin_acts, proposal_proofs, proposals, rekey_words, revocations
 from registry.tables.metadata import metadata
 from registry.tables.orders import order_approvals, order_counts, order_raises
 from registry.tables.people import (
@@ -45,6 +45,7 @@ __all__ = [
     "person_tokens",
     "pin_acts",
     "pins",
+    "proposal_proofs",
     "proposals",
     "receipts",
     "rekey_words",
@@ -65,7 +66,7 @@ APPEND_ONLY = (
     orders, pins, completions, receipts, signature_r, leases, lease_signatures, reported_pins, roots,
     order_approvals, order_raises,
     users, user_states, badge_salts, person_tokens, ended_tokens, rosters, roster_signatures,
-    pin_acts, revocations, proposals, rekey_words,
+    pin_acts, revocations, proposals, proposal_proofs, rekey_words,
 )  # fmt: skip
 """Whose rows are never changed: triggers refuse it, and the role that the registry serves as may not."""
 

@@ -105,3 +105,16 @@ proposals = Table(
     sqlite_with_rowid=False,
 )
 """What somebody who is signed in would like done about a device: changes nothing. `proposer` is an id of theirs."""
+
+proposal_proofs = Table(
+    "proposal_proofs",
+    metadata,
+    Column("device_id", Text, ForeignKey("pins.device_id"), primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("protocol", Text, nullable=False),
+    Column("transcript_sha256", Text, nullable=False),
+    Column("proved_at", Text, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""That a device has the key that was proposed for it, by the one handshake with it that there ever is."""

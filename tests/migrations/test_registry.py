@@ -54,6 +54,7 @@ ROWS = {
     ),
     "revocations": ("a" * 64, "ab" * 12, "order-7", "revoked", b"{}"),
     "rekey_words": ("a" * 64, 1, "ab" * 12, b"{}", b"{}", "2026-11-23T20:00:00Z"),
+    "proposal_proofs": ("ab" * 12, "n" * 64, "udp", "t" * 64, "2026-11-23T20:00:00Z"),
     "proposals": ("q" * 32, "ab" * 12, "u" * 32, "api", "repin", "why", b"{}", "n" * 64, "2026-11-23T20:00:00Z"),
 }  # fmt: skip
 CHANGING = {"station_counts", "order_counts", "credentials", "tries", "challenges"}

@@ -1,0 +1,108 @@
+"""Keys that were proposed by Particle's tools: one handshake proves one, and that is all that comes of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from registry.access.caller import PersonCaller, Role
+from registry.clock import stamp
+from registry.database import Database
+from registry.device_service.pins import RegistryPins
+from registry.device_service.proposed import ProposedKeys
+from registry.particle.keeping import KeptProposals
+from registry.particle.proposing import SOURCE, Proposal
+from registry.pins.proposals import Proposals
+from tests.registry.living import Living, living
+from tests.registry.make import Device, PrivateKey, ec_key, public
+
+pytestmark = pytest.mark.both_databases
+BY = PersonCaller(user_id="ab" * 16, role=Role.ENGINEER, second_factor=False)
+TRANSCRIPT = bytes(range(32))
+
+
+@dataclass(slots=True)
+class Site:
+    """A registry, its door's book, and who reads it for the device services."""
+
+    living: Living
+
+    @property
+    def book(self) -> Proposals:
+        return Proposals(self.living.database, now=lambda: self.living.now)
+
+    @property
+    def proposed(self) -> ProposedKeys:
+        made = self.living
+        return ProposedKeys(database=made.database, trusted=made.made.trusted, now=lambda: made.now)
+
+    @property
+    def field(self) -> RegistryPins:
+        made = self.living
+        return RegistryPins(database=made.database, trusted=made.made.trusted, now=lambda: made.now)
+
+    def propose(self, device: Device, key: PrivateKey, by: PersonCaller = BY) -> None:
+        kept = KeptProposals(database=self.living.database, acts=self.living.acts, book=self.book)
+        assert kept.propose(Proposal(device=device.device_id, key=public(key), by=by, note="cli")) == "proposed"
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    return Site(living(database))
+
+
+def test_it_is_known_until_it_is_proved_and_then_no_more(site: Site) -> None:
+    device, new = site.living.device(), ec_key()
+    assert site.proposed.keys_of(device.device_id) == ()
+    site.propose(device, new)
+    site.propose(device, new, replace(BY, user_id="cd" * 16))
+    spki = public(new).spki
+    assert site.proposed.keys_of(device.device_id) == [spki]
+    assert site.proposed.owner(spki) == device.device_id
+    assert site.field.keys_of(device.device_id) == (public(device.key).spki,), "the pin is what it was"
+    assert site.field.good(spki) is None
+    assert site.proposed.proved(device.device_id, spki, "udp", TRANSCRIPT)
+    assert (site.proposed.keys_of(device.device_id), site.proposed.owner(spki)) == ((), None)
+    assert not site.proposed.proved(device.device_id, spki, "udp", TRANSCRIPT)
+    assert {each.proved_at for each in site.book.about(device.device_id)} == {stamp(site.living.now)}
+    assert site.living.states(device) == ["active"]
+
+
+def test_one_of_many_at_once_is_the_handshake(site: Site) -> None:
+    device, new = site.living.device(), ec_key()
+    site.propose(device, new)
+    with ThreadPoolExecutor(4) as many:
+        told = [
+            many.submit(site.proposed.proved, device.device_id, public(new).spki, "udp", TRANSCRIPT) for _ in range(8)
+        ]
+    assert sorted(each.result() for each in told) == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("kind", ["revoke", "scrap"])
+def test_a_device_whose_pin_is_good_no_more_proves_nothing(site: Site, kind: str) -> None:
+    device, new = site.living.device(), ec_key()
+    site.propose(device, new)
+    site.living.acts.do(device.device_id, kind, site.living.act(device, kind))  # type: ignore[arg-type]
+    assert (site.proposed.keys_of(device.device_id), site.proposed.owner(public(new).spki)) == ((), None)
+
+
+def test_what_was_proposed_long_ago_or_otherwise_is_nothing_to_prove(site: Site) -> None:
+    device, new, other = site.living.device(), ec_key(), ec_key()
+    site.propose(device, new)
+    for kind, source in (("repin", "api"), ("revoke", SOURCE)):
+        spki = public(other).spki
+        site.book.propose(device.device_id, kind, "a reason", proposer="x", source=source, spki=spki)  # type: ignore[arg-type]
+    assert site.proposed.keys_of(device.device_id) == [public(new).spki]
+    site.living.now += timedelta(days=30, seconds=1)
+    assert (site.proposed.keys_of(device.device_id), site.proposed.owner(public(new).spki)) == ((), None)
+
+
+def test_a_key_proposed_for_two_devices_names_none(site: Site) -> None:
+    one, two, new = site.living.device(), site.living.device(), ec_key()
+    for device in (one, two):
+        site.propose(device, new)
+    assert site.proposed.owner(public(new).spki) is None
+    assert site.proposed.keys_of(one.device_id) == site.proposed.keys_of(two.device_id) == [public(new).spki]
