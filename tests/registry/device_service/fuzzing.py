@@ -12,8 +12,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fixtures.families.smp import values
+from fixtures.families.smp.cbor_body import Body, BodyError
 from hsm.signer import SignerError
 from registry.device_service.coap import CoapError, Heard, Hello
+from registry.device_service.relay.messages import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    Close,
+    FrameError,
+    Open,
+    Step,
+    body_length,
+    framed,
+    read_request,
+)
 from registry.device_service.tcp.claim import KEY_BYTES, Claim, ClaimError
 from registry.device_service.tcp.conversation import Conversation
 from registry.device_service.tcp.credentials import Credentials
@@ -203,12 +216,47 @@ def records(service: Service) -> Target:
     return play
 
 
+REQUESTS = [
+    framed(each)
+    for each in (
+        Open(station="station-01", device_id="ab" * 12, job="cd" * 16, protocol="udp"),
+        Step(station="station-01", handshake="ef" * 16, received=(b"", bytes(range(256)) * 8)),
+        Close(station="station-01", handshake="ef" * 16),
+    )
+]
+
+
+def relay_request(dice: random.Random) -> int:
+    """What stands in a frame of the relay's socket, and the frame's head."""
+    frame = dice.choice(REQUESTS)
+    head, body = mangled(dice, frame[: LENGTH.size])[: LENGTH.size].ljust(LENGTH.size), frame[LENGTH.size :]
+    with contextlib.suppress(FrameError):
+        assert body_length(head) <= MAX_FRAME_BYTES
+    with contextlib.suppress(FrameError):
+        assert framed(read_request(mangled(dice, body)))
+    return 2
+
+
+TUNNELLED = [
+    Body({"st": 1, "out": bytes(300), "more": True, "why": 0}).encode(),
+    Body({"st": 3, "out": b"", "more": False, "why": 2}).encode(),
+]
+
+
+def tunnel_answer(dice: random.Random) -> int:
+    """What a device answers to a step of its tunnel, as the driver reads it."""
+    with contextlib.suppress(BodyError):
+        assert len(values.tunnelled(Body.decode(mangled(dice, dice.choice(TUNNELLED)))).sent) <= 800
+    return 1
+
+
 def targets() -> Iterator[tuple[str, Target]]:
     """All of them by name."""
     service = Service()
     yield from {
         "CoAP messages": coap_message, "message 2": Claims(), "TCP sessions": conversation, "UDP hellos": hellos(service),
         "UDP first flights": first_flights(service), "UDP handshakes": handshakes(service), "UDP records": records(service),
+        "relay requests": relay_request, "tunnel answers": tunnel_answer,
     }.items()  # fmt: skip
 
 

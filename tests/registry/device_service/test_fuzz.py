@@ -12,14 +12,9 @@ from tests.registry.device_service.fuzzing import campaign, targets
 
 Record = Callable[[str, object], None]
 NAMES = (
-    "CoAP messages",
-    "message 2",
-    "TCP sessions",
-    "UDP hellos",
-    "UDP first flights",
-    "UDP handshakes",
-    "UDP records",
-)
+    "CoAP messages", "message 2", "TCP sessions", "UDP hellos", "UDP first flights", "UDP handshakes", "UDP records",
+    "relay requests", "tunnel answers",
+)  # fmt: skip
 
 
 def play(name: str, inputs: int, seed: int, record_property: Record) -> None:
