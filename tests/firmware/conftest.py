@@ -29,6 +29,13 @@ def native() -> Path:
 
 
 @pytest.fixture(scope="session")
+def certified() -> Path:
+    """The build of mbedTLS as it is: its UDP client shows a certificate."""
+    make("native", "FORM=certificate")
+    return FIRMWARE / "build" / "certificate" / "native" / "firmware"
+
+
+@pytest.fixture(scope="session")
 def single_slot() -> Path:
     """The planted fault: a store that writes over its only copy."""
     make("native", "BUILD=build/planted", "PLANT=-DPLANT_SINGLE_SLOT")
@@ -38,7 +45,7 @@ def single_slot() -> Path:
 @pytest.fixture(scope="session")
 def loose() -> Path:
     """The planted faults: a nonce that is not checked, a new key that counts before anything says that it is new, and a
-    tunnel that looks at no signature and at no message id."""
+    tunnel that looks at no signature or cloud key, and at no message id or record's number."""
     make("native", "BUILD=build/loose", "PLANT=-DPLANT_REKEY -DPLANT_TUNNEL")
     return FIRMWARE / "build" / "loose" / "native" / "firmware"
 

@@ -37,11 +37,11 @@ def refused(rc: int, group: int = PROVISION) -> pytest.RaisesExc[RefusedError]:
 
 def test_identify_tells_the_truth(device: Device, native: Path) -> None:
     assert device.client.identify() == {
-        "v": 1, "id": DEVICE_ID, "prod": PRODUCT, "hw": "linux-native", "fw": "keystation-reference 1.2.0",
+        "v": 1, "id": DEVICE_ID, "prod": PRODUCT, "hw": "linux-native", "fw": "keystation-reference 1.3.0",
         "img": sha256(native.read_bytes()).digest(), "key": 0, "job": b"", "anc": False, "rng": 0, "lock": 0,
         "dbg": 0, "rdp": 0, "ksc": 0, "emu": True,
     }  # fmt: skip
-    assert device.client.call(READ, OS, 7, format="s v") == {"output": "keystation-reference 1.2.0 linux-native"}
+    assert device.client.call(READ, OS, 7, format="s v") == {"output": "keystation-reference 1.3.0 linux-native"}
 
 
 @pytest.mark.parametrize("alg", [EC, RSA])

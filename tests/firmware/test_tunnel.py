@@ -330,12 +330,6 @@ def test_a_refused_open_leaves_the_tunnel_alone(device: Device, unit: Unit, flas
     assert step(bytes(40)) == {**NOTHING, "st": FAILED, "why": 7}
 
 
-def test_no_client_of_the_udp_service_yet(device: Device) -> None:
-    device.client.write_anchor(new_anchor())
-    with refused(8, None):
-        device.client.tunnel(OPEN)
-
-
 def test_without_random_numbers_there_is_no_tunnel(start: Callable[..., Device]) -> None:
     with refused(RNG_FAILED):
         start("--noise", "stuck").client.tunnel(OPEN)
