@@ -37,5 +37,5 @@ def _problem(line: Line, pinned: Pinned, completion: Envelope) -> str | None:
         done = signed_completion(line.root, completion)
     except (StatementError, RootError) as error:
         return str(error)
-    wrong = closing.problem(done, pinned.pin, pinned.receipt, line.work)
+    wrong = closing.problem(line.root, done, pinned.pin, pinned.receipt, line.work)
     return wrong.text if wrong is not None else permits(line.work, line.order.payload_sha256, done)

@@ -232,8 +232,7 @@ class Provisioning:
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         possession = await self.unit.possession(challenge, "verify", pinned.key, assigned.identity)
         verification = Verification(
-            cycle=restarted.kind.value, possession=possession,
-            handshake="none", handshake_waiver=self.line.work.handshake_waiver,
+            cycle=restarted.kind.value, possession=possession, handshake="not-asked",
         )  # fmt: skip
         return evidence.Verified(anchored=anchored, verification=verification)
 

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from trust import handshaken
 from trust.differing import differing
 from trust.dsse import Envelope
 from trust.identity import DeviceId, IdentityError
 from trust.keys import PublicKey, PublicKeyError
 from trust.order import WorkOrder
 from trust.proof import ClosingReport, ReportError
+from trust.root import TrustedRoot
 from trust.signed import SignedError, device_key, nonce_problem, possession_problem, report_signed, signed_in
 from trust.statement import Completion, PinStatement, StatementError, read
 
@@ -26,6 +28,7 @@ class About(Enum):
     PIN = "pin"  # it closes another pin, or under another job, key, order or receipt
     PROOF = "proof"  # one of both proofs, or a nonce used twice
     REPORT = "report"  # the closing report
+    HANDSHAKE = "handshake"  # neither a handshake report that holds nor a waiver that the order allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ class Problem:
     text: str
 
 
-def problem(done: Completion, pin: Envelope, receipt: Envelope, order: WorkOrder) -> Problem | None:
+def problem(
+    trusted: TrustedRoot, done: Completion, pin: Envelope, receipt: Envelope, order: WorkOrder
+) -> Problem | None:
     """Why the completion does not close this pin, receipted so, under this order; None if it does."""
     wrong = pin_problem(done, pin, receipt)
     if wrong is not None:
@@ -46,7 +51,10 @@ def problem(done: Completion, pin: Envelope, receipt: Envelope, order: WorkOrder
         key, device = device_key(pinned), DeviceId.parse(done.device_id)
     except (StatementError, PublicKeyError, IdentityError) as error:
         return Problem(About.PIN, f"pin statement: {error}")
-    return next(_problems(done, pinned, key, device, order), None)
+    found = next(_problems(done, pinned, key, device, order), None)
+    if found is None and (missing := handshaken.problem(trusted, order, pinned, done)) is not None:
+        return Problem(About.HANDSHAKE, missing)
+    return found
 
 
 def pin_problem(done: Completion, pin: Envelope, receipt: Envelope) -> str | None:

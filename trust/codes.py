@@ -19,6 +19,7 @@ class Code(StrEnum):
     HANDSHAKE_UNKNOWN = "handshake-unknown"  # over, ended, or of another service or station: begin anew
     DEVICE_SERVICE_AWAY = "device-service-away"  # the registry answers, and what devices connect to does not
     REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
+    HANDSHAKE_MISSING = "handshake-missing"  # the order wants one: no report of it that holds, and no waiver
     CHALLENGE_UNKNOWN = "challenge-unknown"  # not issued here, expired, for another job, or used
     ORDER_UNKNOWN = "order-unknown"  # import the order first
     ORDER_CONFLICT = "order-conflict"  # this order id is known with other bytes

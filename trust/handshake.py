@@ -61,12 +61,21 @@ def reported(trusted: TrustedRoot, envelope: Envelope) -> HandshakeReport:
     return said
 
 
-def problem(report: HandshakeReport, pin: PinStatement, order: WorkOrder) -> str | None:
-    """Why it does not prove that this pin and the order's cloud key have met; None if it does."""
+def is_in_force(trusted: TrustedRoot, envelope: Envelope) -> bool:
+    """Whether the root's present handshake key has signed it: for who lets something new happen on it."""
+    key = trusted.root.cloud_keys.handshake
+    return bool(key) and envelope.signed_by(PublicKey.from_der(key))
+
+
+def problem(report: HandshakeReport, pin: PinStatement, order: WorkOrder, *, station: str) -> str | None:
+    """Why it does not prove that this pin and the order's cloud key have met by this station's relay; None if it does.
+
+    The station may be another one than the pin's: the one that finishes the unit.
+    """
     return differing(
         "handshake report and pin",
         [
-            ("station", report.station, pin.station),
+            ("station", report.station, station),
             ("order", report.order_id, pin.order_id),
             ("job", report.job, pin.job),
             ("device", report.device_id, pin.device_id),

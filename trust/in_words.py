@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from trust.approval import Role
 from trust.printable import quoted
-from trust.statement import KeyTypeName, Origin
+from trust.statement import KeyTypeName, Origin, Waiver
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _KEY_AT: Final = re.compile(r" - at `key` in `\$\.?([^`]*)`\Z")
@@ -36,7 +36,8 @@ _CHOICES: Final = MappingProxyType(
         "service": ("tcp", "udp"),
         "label": ("none",),
         "vetting": ("basic", "legacy-rsa-1024"),
-        "handshake_waiver": ("not-built",),
+        "handshakes": ("tcp", "udp"),
+        "handshake_waivers": get_args(Waiver),
         "role": ("factory", "cloud"),
     }
 )

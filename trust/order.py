@@ -1,20 +1,18 @@
 """Work orders: what may be made, how many, and what is written into devices.
 
 `permits` is the one pure answer to "does this order allow this statement", used by signer, registry, flow and audit.
-Never counts and never remembers: that is the signer's policy. How people write one is `trust.order_file`, who must have
-approved one is `trust.order_approval`.
+Never counts and never remembers: that is the signer's policy. Whether one makes sense in itself is `trust.order_check`,
+how people write one `trust.order_file`, who must have approved one `trust.order_approval`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
 
-from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.printable import quoted
+from trust.keys import PublicKey
 from trust.statement import (
     Completion,
     Declared,
@@ -27,7 +25,7 @@ from trust.statement import (
     Statement,
     Text,
     Utc,
-    encode,
+    Waiver,
 )
 
 LEGACY: Final = "legacy-rsa-1024"
@@ -74,6 +72,7 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     `offline_allowance`: units that may wait for the registry before the line stops. `vetting` "basic": parameters,
     duplicates and repeated nonces; "legacy-rsa-1024": the same for keys of 1,024 bits that its devices have
     already (docs/decisions/0040). `overlap_days`: how long an old key may stay good beside the one that follows it.
+    `handshakes`: with which services each unit must complete a live one; `handshake_waivers`: what may stand for it.
     """
 
     PAYLOAD_TYPE = "application/vnd.keystation.order.v1+json"
@@ -102,7 +101,8 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
     offline_allowance: Count = 1000
     devices: tuple[DeviceHex, ...] = ()
     overlap_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 30
-    handshake_waiver: Literal["not-built"]
+    handshakes: Annotated[tuple[Literal["tcp", "udp"], ...], msgspec.Meta(max_length=2)]
+    handshake_waivers: Annotated[tuple[Waiver, ...], msgspec.Meta(max_length=2)] = ()
 
     @property
     def cloud(self) -> PublicKey:
@@ -124,17 +124,6 @@ class WorkOrder(Statement, frozen=True, kw_only=True, tag="order"):
         return self.stations.get(station, Allotment(quantity=0))
 
 
-def check(order: WorkOrder) -> None:
-    """Whether the order makes sense in itself; OrderError says what does not and what to do."""
-    problem = (
-        _problem_of_keys(order) or _problem_of_legacy(order) or _problem_of_lists(order) or _problem_of_numbers(order)
-    )
-    if problem is None and len(encode(order)) > MAX_ORDER_BYTES:
-        problem = f"more than {MAX_ORDER_BYTES} bytes; shorten the lists of firmware and devices"
-    if problem is not None:
-        raise OrderError(f"order {order.order_id}: {problem}")
-
-
 def window_problem(order: WorkOrder, at: datetime) -> str | None:
     """Why nothing is begun under the order at this time; None inside its window."""
     if at < datetime.fromisoformat(order.not_before):
@@ -142,62 +131,6 @@ def window_problem(order: WorkOrder, at: datetime) -> str | None:
     if at > datetime.fromisoformat(order.not_after):
         return f"it ended at {order.not_after}; have a new order made"
     return None
-
-
-def _problem_of_keys(order: WorkOrder) -> str | None:
-    try:
-        cloud, authority = order.cloud, order.authority
-    except PublicKeyError as error:
-        return f"{quoted(error)}; have it made with keys of the cloud's signer"
-    wanted = KeyType.RSA_2048 if order.service == "tcp" else KeyType.EC_P256
-    if cloud.key_type is not wanted:
-        return f"service {order.service} takes a cloud key of type {wanted.value}; correct service or cloud_key"
-    if authority.key_type is not KeyType.EC_P256:
-        return "the authority key must be ec-p256; correct authority_key"
-    if authority.spki == cloud.spki:
-        return "authority key and cloud key must be different keys; correct the one that is wrong"
-    return None
-
-
-def _problem_of_legacy(order: WorkOrder) -> str | None:
-    if (order.key_type == KeyType.RSA_1024.value) != (order.vetting == LEGACY):
-        return f"key_type {KeyType.RSA_1024.value} and vetting {LEGACY} go together; correct one"
-    if order.vetting == LEGACY and (order.service, order.origins) != ("tcp", ("collected",)):
-        return f"vetting {LEGACY} is for keys that devices of a TCP service have already: correct service or origins"
-    return None
-
-
-def _problem_of_lists(order: WorkOrder) -> str | None:
-    lists: dict[str, tuple[str, ...]] = {
-        "origins": order.origins,
-        "firmware": tuple(image.sha256 for image in order.firmware),
-        "devices": order.devices,
-    }
-    for entry, values in lists.items():
-        twice = sorted(value for value, count in Counter(values).items() if count > 1)
-        if twice:
-            return f"{entry} names {twice[0]} twice; name each once"
-    if not order.firmware:
-        return "firmware is empty, so no device could be made; list each image that is allowed"
-    if "injected" in order.origins:
-        return "origin 'injected' is not built yet; use generated or collected"
-    return None
-
-
-def _problem_of_numbers(order: WorkOrder) -> str | None:
-    if order.quantity == 0:
-        return "quantity is 0; say how many units are to be made"
-    if not order.stations:
-        return "stations is empty, so nobody could make it; allot it to one at least"
-    for entry in ("quantity", "allowance"):
-        allotted = sum(getattr(each, entry) for each in order.stations.values())
-        if allotted > getattr(order, entry):
-            return f"stations are allotted {entry} {allotted}, the order has {getattr(order, entry)}; correct one"
-    try:
-        begins, ends = datetime.fromisoformat(order.not_before), datetime.fromisoformat(order.not_after)
-    except ValueError:
-        return "not_before or not_after is no time that exists; correct it, such as 2026-01-31T06:00:00Z"
-    return None if begins < ends else "not_after is not after not_before; correct one"
 
 
 def permits(order: WorkOrder, order_sha256: str, statement: PinStatement | Completion) -> str | None:
@@ -281,7 +214,6 @@ def _permits_completion(order: WorkOrder, done: Completion) -> str | None:
         ("service", done.service, order.service),
         ("host", done.host, order.host),
         ("port", done.port, order.port),
-        ("handshake waiver", done.verification.handshake_waiver, order.handshake_waiver),
     ]:
         if found != wanted:
             return f"{name} is {found!r}, the order says {wanted!r}"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trust import order as orders
 from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
 from trust.codes import Code
 from trust.dsse import MAX_ENVELOPE_BYTES, Envelope
 from trust.order import OrderError, WorkOrder, window_problem
+from trust.order_check import check
 from trust.root import Root, TrustedRoot
 from trust.statement import StatementError, read
 
@@ -60,7 +60,7 @@ def _require_fit(order: WorkOrder, trusted: TrustedRoot) -> None:
         text = f"{what} names trust root {order.root_sha256[:16]}…, which is no version of {trusted.sha256[:16]}…"
         raise OrderRefusedError(Code.WRONG_ROOT, f"{text}: give the newest root file, or have the order made again")
     try:
-        orders.check(order)
+        check(order)
     except OrderError as error:
         raise OrderRefusedError(Code.STATEMENT_INVALID, str(error)) from error
 

@@ -14,7 +14,8 @@ from trust import toml_text
 from trust.dsse import Envelope
 from trust.in_words import in_words
 from trust.keys import PublicKey, PublicKeyError
-from trust.order import OrderError, WorkOrder, check
+from trust.order import OrderError, WorkOrder
+from trust.order_check import check
 from trust.printable import quoted
 from trust.statement import envelope
 from trust.toml_text import TomlError

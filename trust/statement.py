@@ -25,6 +25,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9
 Utc = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 KeyTypeName = Literal["ec-p256", "rsa-2048", "rsa-1024"]
+Waiver = Literal["service-away", "no-tunnel"]
 Origin = Literal["generated", "collected", "injected"]
 
 
@@ -96,12 +97,16 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What state 10 really did: how power was cycled, a second proof, and no handshake but by a named waiver."""
+    """What state 10 really did: how power was cycled, a second proof, and what became of the live handshake.
+
+    Which of the three last entries go together, and whether they are enough, says `trust.handshaken`.
+    """
 
     cycle: Literal["power-cycle", "reset"]
     possession: Possession
-    handshake: Literal["none"]
-    handshake_waiver: Literal["not-built"]
+    handshake: Literal["proved", "waived", "not-asked"]
+    handshake_report: Envelope | None = None
+    handshake_waiver: Literal["", Waiver] = ""
 
 
 class Completion(Statement, frozen=True, kw_only=True, tag="completion"):

@@ -20,11 +20,17 @@ from trust import receipt as receipts
 from trust.closing import About
 from trust.codes import Code
 from trust.dsse import Envelope
+from trust.handshake import is_in_force
 from trust.root import RootError
 from trust.statement import Completion, PinStatement, Receipt, StatementError, read, verify
 
 _CODES = MappingProxyType(
-    {About.PIN: Code.STATEMENT_INVALID, About.PROOF: Code.PROOF_INVALID, About.REPORT: Code.REPORT_INVALID}
+    {
+        About.PIN: Code.STATEMENT_INVALID,
+        About.PROOF: Code.PROOF_INVALID,
+        About.REPORT: Code.REPORT_INVALID,
+        About.HANDSHAKE: Code.HANDSHAKE_MISSING,
+    }
 )
 
 
@@ -50,7 +56,7 @@ class CompletionCase(Case[Completion]):
         _ = self.order
 
     def judge(self) -> None:
-        """Whether order, pin statement, receipt, proof and closing report hold."""
+        """Whether order, pin statement, receipt, proof, closing report and handshake hold."""
         _judge(self.signatory, self.order, self.statement, self._pin, self._receipt)
 
     def claim(self) -> None:
@@ -64,9 +70,11 @@ def _judge(signatory: Signatory, order: KnownOrder, done: Completion, pin: Envel
     pinned = _pin(signatory, pin)
     order.require(pinned)
     _require_receipt(signatory, pin, receipt)
-    wrong = closing.problem(done, pin, receipt, order.body)
+    wrong = closing.problem(signatory.trusted, done, pin, receipt, order.body)
     if wrong is not None:
         raise SignerError(_CODES[wrong.about], wrong.text)
+    if done.verification.handshake_report is not None:
+        _require_key_in_force(signatory, done.verification.handshake_report)
 
 
 def _pin(signatory: Signatory, envelope: Envelope) -> PinStatement:
@@ -92,6 +100,13 @@ def _require_receipt(signatory: Signatory, pin: Envelope, receipt: Envelope) -> 
         wrong = "the receipt's key is not the trust root's any more: send the pin statement to the registry again"
     if wrong is not None:
         raise SignerError(Code.STATEMENT_INVALID, wrong)
+
+
+def _require_key_in_force(signatory: Signatory, report: Envelope) -> None:
+    """A handshake key that was replaced, perhaps because it is known, makes nothing new."""
+    if not is_in_force(signatory.trusted, report):
+        text = "the handshake report's key is not the trust root's any more: insert the unit again for a new handshake"
+        raise SignerError(Code.HANDSHAKE_MISSING, text)
 
 
 def _claim(signatory: Signatory, order: KnownOrder, done: Completion, payload_sha256: str) -> None:

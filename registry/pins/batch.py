@@ -159,7 +159,7 @@ class PinBatch:
                 continue
             try:
                 order = Envelope.from_json(here[number][1])
-                checked[number] = check_completion(done, line.completion, record, order)
+                checked[number] = check_completion(self._trusted, done, line.completion, record, order)
             except RefusedError as error:
                 found[number] = error
         if any(isinstance(each, PinRecord) for each in found.values()):  # completed already

@@ -31,7 +31,12 @@ from trust.signed import nonces, signed_in
 from trust.statement import Completion
 
 _CODES = MappingProxyType(
-    {About.PIN: Code.STATEMENT_INVALID, About.PROOF: Code.PROOF_INVALID, About.REPORT: Code.REPORT_INVALID}
+    {
+        About.PIN: Code.STATEMENT_INVALID,
+        About.PROOF: Code.PROOF_INVALID,
+        About.REPORT: Code.REPORT_INVALID,
+        About.HANDSHAKE: Code.HANDSHAKE_MISSING,
+    }
 )
 
 
@@ -56,13 +61,13 @@ def check_signed(trusted: TrustedRoot, device: DeviceId, envelope: Envelope) -> 
 
 
 def check_completion(
-    done: Completion, envelope: Envelope, record: PinRecord, order_envelope: Envelope
+    trusted: TrustedRoot, done: Completion, envelope: Envelope, record: PinRecord, order_envelope: Envelope
 ) -> CheckedCompletion:
     """The completion (from `check_signed`), if it closes this pin under this order; RefusedError otherwise."""
     if done.pin_sha256 != record.pin.statement.payload_sha256:
         raise RefusedError(Code.NOT_PINNED, "the completion closes another pin than the one stored", record)
     order = parsed_order(order_envelope)
-    wrong = closing.problem(done, record.pin.statement, record.pin.receipt, order)
+    wrong = closing.problem(trusted, done, record.pin.statement, record.pin.receipt, order)
     if wrong is not None:
         raise RefusedError(_CODES[wrong.about], wrong.text, record if wrong.about is About.PIN else None)
     require_permitted(orders.permits(order, order_envelope.payload_sha256, done))

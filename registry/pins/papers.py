@@ -121,18 +121,20 @@ def _completion(
     if not envelope.signed_by(signer):
         text = f"not signed by the key that the trust root gives station {done.station} for it, and by it alone"
         found.append(Finding("completions", device, f"statement: {text}"))
-    wrong = _completion_problems(rows, done, pin, order)
+    wrong = _completion_problems(rows, done, pin, order, trusted)
     found += [Finding("completions", device, f"statement: {each}") for each in wrong]
     late = partial(completion_problem, row, envelope, trusted, now)
     found += _receipt_findings("completions", rows, row, envelope, trusted, late=late)
     return done, found
 
 
-def _completion_problems(rows: DeviceRows, done: Completion, pin: Envelope, order: WorkOrder) -> Iterator[str]:
+def _completion_problems(
+    rows: DeviceRows, done: Completion, pin: Envelope, order: WorkOrder, trusted: TrustedRoot
+) -> Iterator[str]:
     told = rows.receipts.get(pin.payload_sha256)
     if told is not None:  # a receipt that is missing is a finding of its own
         try:
-            wrong = closing.problem(done, pin, Envelope.from_json(told), order)
+            wrong = closing.problem(trusted, done, pin, Envelope.from_json(told), order)
         except EnvelopeError as error:
             yield f"receipt of its pin: {error}"
             return

@@ -69,7 +69,7 @@ class PinService:
             raise RefusedError(Code.NOT_PINNED, f"device {device} has no pin: pin it first")
         stored, order = found
         record = self._receipts.complete(stored)
-        checked = check_completion(done, completion, record, order)
+        checked = check_completion(self._trusted, done, completion, record, order)
         try:
             (inserted,) = self._database.writing(
                 lambda connection: self._intake.completions(connection, [checked], stamp(self._now()))

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from station.audit import closing, device, receipt
+from station.audit import closing, device, handshake, receipt
 from station.jobs import RecordKind
 from station.jobs.leaf import JobLeaf
 from trust import order as orders
 from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
 from trust.dsse import Envelope
 from trust.order import OrderError, WorkOrder
+from trust.order_check import check
 from trust.root import Root, RootError, TrustedRoot
 from trust.statement import Completion, Event, PinStatement, Receipt, StatementError, read
 
@@ -48,7 +49,7 @@ def order(envelope: Envelope, trusted: TrustedRoot) -> Iterator[Problem]:
     """Check 11 of a work order's leaf: approved by people whom a root named since it was made; `demo` needs none."""
     try:
         body = read(envelope, WorkOrder)
-        orders.check(body)
+        check(body)
         _approved(envelope, trusted.since(body.root_sha256))
     except (OrderError, StatementError, RootError, ApprovalError) as error:
         yield 11, str(error)
@@ -103,7 +104,7 @@ def content(
             yield from _pin(pin)
         case Completion() as done:
             yield from _ordered(done, order_)
-            yield from _completion(done, order_, told)
+            yield from _completion(done, order_, told, trust)
         case Receipt() if leaf.kind is not None:
             yield from ((11, text) for text in receipt.problems(leaf.kind, leaf.envelope, told, trust.trusted))
         case _:
@@ -137,7 +138,9 @@ def _pin(pin: PinStatement) -> Iterator[Problem]:
     yield from ((11, text) for text in device.possession(key, pin.device_id, "pin", pin.possession))
 
 
-def _completion(done: Completion, order_: Envelope | None, told: Mapping[RecordKind, Envelope]) -> Iterator[Problem]:
+def _completion(
+    done: Completion, order_: Envelope | None, told: Mapping[RecordKind, Envelope], trust: Trust
+) -> Iterator[Problem]:
     if RecordKind.PIN not in told:
         yield 11, "a completion without a pin statement on record"
         return
@@ -151,5 +154,7 @@ def _completion(done: Completion, order_: Envelope | None, told: Mapping[RecordK
         return
     second = done.verification.possession
     yield from ((11, text) for text in device.possession(key, done.device_id, "verify", second))
-    for wrong in closing.problems(done, pin, key, read(order_, WorkOrder) if order_ is not None else None):
-        yield 11, wrong
+    order = read(order_, WorkOrder) if order_ is not None else None
+    yield from ((11, text) for text in closing.problems(done, pin, key, order))
+    if order is not None:
+        yield from ((11, text) for text in handshake.problems(done, pin, order, trust.trusted))

@@ -117,7 +117,7 @@ class Papers:
             f'service = "{service}"\n'
             f'host = "{service}.devices.example"\n'
             f"port = {5684 if spec.udp else 5683}\n"
-            f'handshake_waiver = "not-built"\n'
+            "handshakes = []\n"
             f'cloud_key = """\n{key}"""\n'
             f'authority_key = """\n{authority}"""\n'
             f'\n[[firmware]]\nsha256 = "{spec.firmware_sha256}"\n'

@@ -103,7 +103,7 @@ class Desk:
         return (
             'order_id = "x"\nproduct = "lamp"\nproduct_id = 7\nfamily = "smp"\nkey_type = "ec-p256"\n'
             'origins = ["generated"]\nquantity = 5\nallowance = 1\nservice = "udp"\nhost = "udp.devices.example"\n'
-            f'port = 5684\nhandshake_waiver = "not-built"\nnot_before = "{window[0]}"\nnot_after = "{window[1]}"\n'
+            f'port = 5684\nhandshakes = []\nnot_before = "{window[0]}"\nnot_after = "{window[1]}"\n'
             f'cloud_key = """\n{keys["cloud"]}"""\nauthority_key = """\n{keys["authority"]}"""\n'
             f'[[firmware]]\nsha256 = "{"ab" * 32}"\n[stations.st-01]\nquantity = 5\nallowance = 1\n'
         )

@@ -177,7 +177,7 @@ ENTRIES = {
     "host": ['""', '"a host"', f'"{"h" * 64}"'],
     "port": ["0", "65536", '"5684"'],
     "firmware": ['["abc"]', '"all"', "[]", '[{ sha256 = "abc" }]', f'["{"ab" * 32}"]'],
-    "handshake_waiver": ['"please"', "true"],
+    "handshakes": ['"udp"', "true", '["quic"]', '["tcp"]', '["udp", "tcp"]', '["udp", "udp"]'],
     "cloud_key": ['"none"', "5"],
     "authority_key": ['"-----BEGIN PUBLIC KEY-----"'],
 }

@@ -126,7 +126,10 @@ class Stage:
         keys = {name: self.cloud.public_key(name) for name in ("receipt", "lease", "revocation")}
         first = msgspec.structs.replace(
             named, environment=SITE, registry_keys=msgspec.structs.replace(named.registry_keys, **keys),
-            cloud_keys=CloudKeys(device_service=(CLOUD_KEY.spki,), authority=(AUTHORITY_KEY.spki,)),
+            cloud_keys=CloudKeys(
+                device_service=(CLOUD_KEY.spki,), authority=(AUTHORITY_KEY.spki,),
+                handshake=self.cloud.public_key("handshake"),
+            ),
             lease=LeaseTerms(units=UNITS), approvers=self._approvers(FORMER),
         )  # fmt: skip
         line = self.signed_by(wrap(first), "ada", "ben")

@@ -21,7 +21,7 @@ def finished(made: World, device: Device, proof: Possession) -> tuple[Any, Envel
     """What is pinned of a unit, and its completion with the second proof as given."""
     pin = made.pin(device)
     receipt = receipt_for(made, pin)
-    verification = Verification(cycle="reset", possession=proof, handshake="none", handshake_waiver="not-built")
+    verification = Verification(cycle="reset", possession=proof, handshake="not-asked")
     pinned = SimpleNamespace(pin=pin, receipt=receipt)
     return pinned, made.completion(device, pin, receipt, verification=verification)
 

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm.signer import ChallengeRequest
 from tests.hsm.local_signer import CloudVerbs, FactoryVerbs
+from tests.hsm.software_token import SoftwareToken, sealed
 from tests.trust import orders
+from tests.trust.handshakes import report_of
 from trust.dsse import Envelope
 from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
@@ -153,6 +155,25 @@ class Floor:
         pin = self.factory.sign_pin(self.pin(device))
         return pin, self.cloud.sign_receipt(self.receipt(device, pin))
 
+    def verification(self, device: Device) -> Verification:
+        """State 10, with a handshake report where the order wants one."""
+        said = Verification(cycle="power-cycle", possession=device.prove("verify", bytes(32)), handshake="not-asked")
+        if not self.order.handshakes:
+            return said
+        report = self.handshake_report(device)
+        return msgspec.structs.replace(said, handshake="proved", handshake_report=report)
+
+    def handshake_report(self, device: Device, label: str = "handshake", **changes: Any) -> Envelope:
+        """The device service's word, by this key of the cloud's token."""
+        about = {
+            "station": self.station, "job": str(device.job), "device_id": str(device.device_id),
+            "fingerprint": public(device.key).fingerprint,
+        }  # fmt: skip
+        said = report_of(self.trusted, self.order, **{**about, **changes})
+        token = self.cloud.signatory.token
+        assert isinstance(token, SoftwareToken)
+        return sealed(token, said, label)
+
     def completion(
         self, device: Device, pin: Envelope, receipt: Envelope, report: dict[str, Any] | None = None, **changes: Any
     ) -> Completion:
@@ -165,8 +186,6 @@ class Floor:
             receipt_sha256=receipt.payload_sha256, cloud_fingerprint=self.order.cloud.fingerprint,
             authority_fingerprint=self.order.authority.fingerprint, service=self.order.service, host=self.order.host,
             port=self.order.port, write_refused_after_lock=True, emulated=True, made_at=MADE_AT, closing=changes["closing"],
-            verification=Verification(
-                cycle="power-cycle", possession=device.prove("verify", bytes(32)), handshake="none", handshake_waiver="not-built"
-            ),
+            verification=self.verification(device),
         )  # fmt: skip
         return msgspec.structs.replace(made, **changes)

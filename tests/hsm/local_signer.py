@@ -26,7 +26,7 @@ from tests.hsm.software_token import SoftwareToken
 from trust.dsse import Envelope
 from trust.lease import Lease
 from trust.revocation import Revocation
-from trust.root import RegistryKeys, Root, StationKeys, TrustedRoot
+from trust.root import CloudKeys, RegistryKeys, Root, StationKeys, TrustedRoot
 from trust.root_file import parse, wrap
 from trust.roster import Roster
 from trust.signed_note import Head
@@ -240,6 +240,7 @@ def make_root(stations: dict[str, SoftwareToken], registry: str, cloud: Software
             each: StationKeys(**{key: token.public_key(key) for key in names}) for each, token in stations.items()
         },
         registry_keys=RegistryKeys(receipt=cloud.public_key("receipt")),
+        cloud_keys=CloudKeys(handshake=cloud.public_key("handshake")),
     )
     return parse(wrap(root).to_json())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from trust.codes import Code
 from trust.dsse import Envelope
 from trust.handshake import HandshakeReport, reported
 from trust.keys import PublicKey
+from trust.root import CloudKeys
 from trust.root_file import parse, wrap
 
 NONCE = bytes(range(40))
@@ -169,11 +171,9 @@ NOW = 1_796_018_400.0  # 2026-11-30T06:00:00Z
 
 @pytest.fixture
 def reporting(tmp_path: Path, token: SoftwareToken) -> Signatory:
-    """A cloud signer whose root names its handshake key."""
+    """A cloud signer with a clock of its own."""
     token.signed.clear()
-    plain = make_root({"st-01": SoftwareToken.make(tmp_path / "factory", "factory")}, "reg-01", token).root
-    keys = msgspec.structs.replace(plain.cloud_keys, handshake=token.public_key("handshake"))
-    trusted = parse(wrap(msgspec.structs.replace(plain, cloud_keys=keys)).to_json())
+    trusted = make_root({"st-01": SoftwareToken.make(tmp_path / "factory", "factory")}, "reg-01", token)
     return make_registry(tmp_path, "reg-01", trusted, token, lambda: NOW).signatory
 
 
@@ -219,8 +219,10 @@ def test_what_is_no_report_of_this_signers(
 
 
 def test_a_root_without_a_handshake_key_wants_none(cloud: Signatory, token: SoftwareToken) -> None:
+    root = msgspec.structs.replace(cloud.trusted.root, cloud_keys=CloudKeys())
+    without = replace(cloud, trusted=parse(wrap(root).to_json()))
     with pytest.raises(SignerError, match="names no handshake key"):
-        asked(cloud, "sign_handshake", {"report": report(cloud, token)}, Envelope)
+        asked(without, "sign_handshake", {"report": report(without, token)}, Envelope)
 
 
 def test_purposes_that_decrypt_are_one() -> None:

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hsm.signer import AuthorisationRequest, SignerError, SignerStatus
 from tests.trust.orders import changed
 from tests.trust.orders import make as make_order
-from trust import order as orders
 from trust import root_file as roots
 from trust import statement as statements
 from trust.dsse import Envelope, Signature
@@ -24,6 +23,7 @@ from trust.identity import DeviceId, JobId
 from trust.keys import PublicKey
 from trust.lease import Lease
 from trust.order import WorkOrder
+from trust.order_check import check
 from trust.pin_act import PinAct
 from trust.proof import proof_message, report_message
 from trust.rekey import PAYLOAD_TYPE as AUTHORISATION_TYPE
@@ -151,7 +151,7 @@ class World:
             authority_fingerprint=self.order.authority.fingerprint, service=self.order.service, host=self.order.host,
             port=self.order.port, write_refused_after_lock=True, emulated=True, made_at=MADE_AT,
             verification=Verification(
-                cycle="power-cycle", possession=device.possession("verify"), handshake="none", handshake_waiver="not-built"
+                cycle="power-cycle", possession=device.possession("verify"), handshake="not-asked"
             ),
             closing=Closing(challenge=challenge, report=report, signature=sign(device.key, report_message(challenge, report))),
         )  # fmt: skip
@@ -207,7 +207,7 @@ def world(
         trusted.sha256, stations, FIRMWARE, environment=environment, order_id="order-7", key_type=key_type,
         origins=("generated", "collected"), quantity=quantity,
     )  # fmt: skip
-    orders.check(order)
+    check(order)
     return World(stations, receipt_key, trusted, order)
 
 

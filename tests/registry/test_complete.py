@@ -152,9 +152,7 @@ def test_one_nonce_for_two_messages_exposes_the_key(
         r = nonce(possession)
         with service._database.write() as connection:
             connection.execute(insert(signature_r), {"r": r, "device_id": str(owner.device_id)})
-        verification = Verification(
-            cycle="reset", possession=possession, handshake="none", handshake_waiver="not-built"
-        )
+        verification = Verification(cycle="reset", possession=possession, handshake="not-asked")
         assert refused(service, device, completion(made, device, pinned, verification=verification)).code is code
     assert rows("completions") == 0
 

@@ -31,7 +31,8 @@ def order_entries() -> dict[str, str]:
         "origins": '["generated"]', "unproven_origin": "false", "quantity": "10", "allowance": "1",
         "family": '"smp"', "not_before": '"2026-11-01T00:00:00Z"', "not_after": '"2026-12-31T00:00:00Z"',
         "stations": "{ st-01 = { quantity = 10, allowance = 1 } }", "service": '"udp"', "host": '"udp.example"', "port": "5684",
-        "firmware": f'[{{ sha256 = "{"ab" * 32}" }}]', "handshake_waiver": '"not-built"',
+        "firmware": f'[{{ sha256 = "{"ab" * 32}" }}]', "handshakes": '["udp"]',
+        "handshake_waivers": "[]",
         "cloud_key": f'"""\n{pem(ec_key())}"""', "authority_key": f'"""\n{pem(ec_key())}"""',
     }  # fmt: skip
 

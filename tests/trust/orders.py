@@ -30,8 +30,10 @@ def make(root_sha256: str, stations: Iterable[str], firmware: str, /, **changes:
         environment="demo", root_sha256=root_sha256, order_id="order-1", product="lamp", product_id=7, family="smp",
         key_type="ec-p256", origins=("generated",), quantity=1000, allowance=10, not_before=BEGINS, not_after=ENDS,
         stations=shared(stations, 1000, 10), cloud_key=spki(ec_key()), authority_key=spki(ec_key()), service="udp",
-        host="cloud.example", port=5684, firmware=(Firmware(sha256=firmware),), handshake_waiver="not-built",
+        host="cloud.example", port=5684, firmware=(Firmware(sha256=firmware),), handshakes=(),
     )  # fmt: skip
+    if "handshakes" not in changes and changes.get("environment", "demo") != "demo":
+        changes["handshakes"] = (changes.get("service", order.service),)  # nowhere else may it be left out
     return changed(order, **changes)
 
 

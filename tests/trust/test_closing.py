@@ -27,7 +27,7 @@ def test_emulated_is_never_lost(made: World, *, pinned: bool, reported: bool, co
     receipt = receipt_for(made, pin)
     report = made.report(device, emulated=int(reported))
     done = read(made.completion(device, pin, receipt, report=report, emulated=completed), Completion)
-    found = closing.problem(done, pin, receipt, made.order)
+    found = closing.problem(made.trusted, done, pin, receipt, made.order)
     if completed or not (pinned or reported):
         assert found is None
     else:

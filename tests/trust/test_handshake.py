@@ -75,13 +75,13 @@ def test_of_this_environment_registry_root_and_time(made: World, pin: PinStateme
 
 def test_it_proves_its_own_pin_and_no_other(made: World, pin: PinStatement) -> None:
     said = report(made, trusting(made), pin)
-    assert problem(said, pin, made.order) is None
+    assert problem(said, pin, made.order, station=pin.station) is None
     for name, value in (
         ("station", "station-99"), ("order_id", "other"), ("job", "00" * 16), ("device_id", "ab" * 12),
         ("fingerprint", "12" * 32), ("cloud_fingerprint", "12" * 32),
         ("protocol", "udp" if made.order.service == "tcp" else "tcp"),
     ):  # fmt: skip
-        found = problem(msgspec.structs.replace(said, **{name: value}), pin, made.order)
+        found = problem(msgspec.structs.replace(said, **{name: value}), pin, made.order, station=pin.station)
         assert found is not None, name
 
 

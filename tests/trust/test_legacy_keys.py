@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from station.audit import device as audited
 from tests.registry.make import Device, World, sign, world
 from trust.keys import KeyType, PublicKey, PublicKeyError
-from trust.order import LEGACY, OrderError, check, permits
+from trust.order import LEGACY, OrderError, permits
+from trust.order_check import check
 from trust.signed import Signed, device_key, nonces
 from trust.statement import PinStatement
 

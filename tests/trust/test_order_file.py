@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.trust.documents import ec_key, order_entries, order_file, pem
 from trust.dsse import Envelope
-from trust.order import Allotment, Firmware, OrderError, SecurityState, WorkOrder, check
+from trust.order import Allotment, Firmware, OrderError, SecurityState, WorkOrder
+from trust.order_check import check
 from trust.order_file import from_toml
 from trust.statement import read
 
@@ -30,6 +31,7 @@ TODO = (
     "shorten",
     "have it",
     "use generated",
+    "write handshakes",
 )
 
 
@@ -114,6 +116,14 @@ def test_what_may_be_left_out_and_what_may_be_said() -> None:
     assert (said.offline_allowance, said.devices) == (0, ("0a" * 12,))
 
 
+def test_only_demo_orders_ask_for_no_handshake() -> None:
+    entries = {**RIGHT, "handshakes": "[]"}
+    made = from_toml(order_file(entries), environment="demo", root_sha256="00" * 32)
+    assert read(made, WorkOrder).handshakes == ()
+    with pytest.raises(OrderError, match="handshakes is empty"):
+        from_toml(order_file(entries), environment="plant-a", root_sha256="00" * 32)
+
+
 def test_stations_may_be_allotted_less_than_there_is() -> None:
     """The rest is for stations of a later order, or for nobody."""
     assert load(changed(stations=allotted((1, 0))))
@@ -149,7 +159,7 @@ def test_an_entry_inside_a_table_is_not_overlooked() -> None:
     assert "unknown field `order`" in refused(order_file(RIGHT) + "[order]\nquantity = 5\n")
 
 
-@pytest.mark.parametrize("entry", sorted(set(RIGHT) - {"unproven_origin"}))
+@pytest.mark.parametrize("entry", sorted(set(RIGHT) - {"unproven_origin", "handshake_waivers"}))
 def test_a_missing_entry_is_named(entry: str) -> None:
     said = refused(order_file({name: value for name, value in RIGHT.items() if name != entry}))
     assert entry in said
@@ -160,7 +170,7 @@ VALUES = [
     *("-1", "9" * 19, "9" * 400, "9" * 4400, "0x" + "f" * 50_000, "1979-05-27", "1979-05-27T07:32:00Z", "07:32:00"),
     *("[]", '[""]', "[[]]", "[1]", "{}", '{ a = { b = "c" } }', "[nan]", '["\\u202e"]', "'''\n'''"),
 ]  # fmt: skip
-NOT_WRONG = {("unproven_origin", "true")}
+NOT_WRONG = {("unproven_origin", "true"), ("handshakes", "[]"), ("handshake_waivers", "[]")}
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:20])
@@ -226,6 +236,14 @@ def test_a_value_of_the_wrong_kind_is_named(entry: str, value: str) -> None:
         ({"authority_key": f'"""{pem(rsa.generate_private_key(65537, 2048))}"""'}, "must be ec-p256"),
         ({"authority_key": f'"""{pem(ec.generate_private_key(ec.SECP384R1()))}"""'}, "only P-256"),
         ({"service": '"tcp"'}, "rsa-2048"),
+        ({"handshakes": '["tcp"]'}, "names tcp, and its devices know service udp alone"),
+        ({"handshakes": '["udp", "udp"]'}, "handshakes names udp twice"),
+        ({"handshakes": '["tcp", "udp"]'}, "names tcp and udp"),
+        ({"handshakes": '["quic"]'}, "quic is none of tcp, udp|'quic' is none of tcp, udp"),
+        ({"handshakes": "[]", "handshake_waivers": '["no-tunnel"]'}, "may stand for a handshake that is not asked for"),
+        ({"handshake_waivers": '["service-away", "service-away"]'}, "handshake_waivers names service-away twice"),
+        ({"handshake_waivers": '["not-built"]'}, "is none of service-away, no-tunnel"),
+        ({"handshake_waiver": '"not-built"'}, "unknown field `handshake_waiver`"),
     ],
 )
 def test_what_makes_no_sense_is_named(entries: Mapping[str, str], words: str) -> None:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from tests.registry.make import FIRMWARE, MADE_AT, Device, World, world
-from trust.order import Allotment, Firmware, OrderError, SecurityState, check, permits, window_problem
+from trust.order import Allotment, Firmware, OrderError, SecurityState, permits, window_problem
+from trust.order_check import check
 from trust.statement import PinStatement
 
 

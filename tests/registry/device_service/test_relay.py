@@ -153,7 +153,7 @@ def test_a_pinned_device_gets_its_report(site: Site, protocol: str, active: bool
     assert (answer["state"], unit.through) == ("done", True)
     report = reported(site.made.trusted, msgspec.convert(answer["report"], Envelope))
     made = site.world(protocol)
-    assert problem(report, read(made.pin(device), PinStatement), made.order) is None
+    assert problem(report, read(made.pin(device), PinStatement), made.order, station=STATION) is None
     assert (report.station, report.path, report.protocol) == (STATION, "relay", protocol)
     assert site.desk is not None and len(site.desk) == 0, "over with its report"
     if isinstance(unit, TcpUnit):

@@ -133,7 +133,7 @@ def test_both_protocols_come_to_a_report_that_holds(site: Site) -> None:
                 assert answers[-1]["state"] == "done", answers[-1]
                 assert unit.through
                 report = reported(site.made.trusted, report_in(answers[-1]))
-                assert problem(report, pin, made.order) is None
+                assert problem(report, pin, made.order, station=pin.station) is None
                 print(protocol, len(answers), report.suite)
 
     with (
