@@ -59,7 +59,8 @@ def sanitised() -> Path:
 
 @pytest.fixture(scope="session")
 def overrunning() -> Path:
-    """The planted faults: lines and a session's frames without a length limit, sanitised."""
+    """The planted faults: lines, a session's frames and a peer's key without a length limit, and memory of a DTLS session
+    that is never given back; sanitised."""
     make("native-asan", "BUILD=build/overrunning", "PLANT=-DPLANT_LINE_OVERRUN")
     return FIRMWARE / "build" / "overrunning" / "native-asan" / "firmware"
 
@@ -68,6 +69,12 @@ def overrunning() -> Path:
 def board() -> Path:
     make("emulated")
     return FIRMWARE / "build" / "ast1030" / "firmware.elf"
+
+
+@pytest.fixture(scope="session")
+def certified_board() -> Path:
+    make("emulated", "FORM=certificate")
+    return FIRMWARE / "build" / "certificate" / "ast1030" / "firmware.elf"
 
 
 @pytest.fixture(scope="session")

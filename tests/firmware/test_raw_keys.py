@@ -55,10 +55,6 @@ def gone(text: str, line: str) -> str:
     return text.replace(line, "")
 
 
-def otherwise(text: str, line: str) -> str:
-    return text.replace(line, "if (1) " + line)
-
-
 def twice(text: str, line: str) -> str:
     return text.replace(line, line + "\n    " + line)
 
@@ -68,12 +64,12 @@ def elsewhere(text: str, line: str) -> str:
     return text.replace(line, "") + f"\nint other(void)\n{{\n    {line}\n}}\n"
 
 
-@pytest.mark.parametrize("change", [gone, otherwise, twice, elsewhere])
+@pytest.mark.parametrize("change", [gone, twice, elsewhere])
 @pytest.mark.parametrize(("name", "function", "line"), PLACES)
 def test_a_source_that_is_another_is_refused(
     library: Path, name: str, function: str, line: str, change: Callable[[str, str], str]
 ) -> None:
-    edited(library)
+    (library.parent / "edited").mkdir()  # as made of another source before
     source = (library / name).read_text()
     assert source.count(line) == 1
     (library / name).write_text(change(source, line))

@@ -55,6 +55,8 @@ from trust.identity import DeviceId
 NOTHING = {"st": CLOSED, "out": b"", "more": False, "why": 0}
 FORMS = {"native": Presented.RAW_KEY, "certified": Presented.CERTIFICATE}
 OTHER_ALG, RNG_FAILED = 12, 7
+ALERT = 15
+"""Bytes of a datagram with an alert, before there are keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,9 @@ def test_datagrams_go_by_in_the_sizes_of_the_page(device: Device, unit: Unit) ->
         return answer
 
     carry(listen, Service(unit.cloud, unit.spki))
-    up = [sent for _, sent in sizes]
-    assert [len(sizes), up[0], up[2:]] == [4, 109, [68, 0]]
-    assert 374 <= up[1] <= 377, "a signature has 70 to 72 bytes, seldom less"
+    up, down = [sent for _, sent in sizes], [came for came, _ in sizes]
+    assert (up[0], up[2:], down[0], down[2:]) == (109, [68, 0, 0], 0, [67, 33, 35])
+    assert up[1] in range(370, 378) and down[1] in range(460, 470), "a signature has 70 to 72 bytes, seldom less"
 
 
 def test_no_two_handshakes_have_anything_in_common(device: Device, unit: Unit) -> None:
@@ -197,6 +199,7 @@ def failed(device: Device, service: Service, why: int, link: Any = None) -> Serv
     step = opened(device)
     answer = carry(step, service, **({} if link is None else {"link": link}))
     assert (answer["st"], answer["why"]) == (FAILED, why)
+    assert len(answer["out"]) in {0, ALERT}, "whatever it did not like, it has signed nothing"
     assert step(b"x" * 40) == {**NOTHING, "st": FAILED, "why": why}
     return service
 

@@ -1,4 +1,4 @@
-"""The cloud's end of a UDP tunnel for these tests: the registry's own DTLS sessions, and Hello and ping answered here.
+"""The cloud's end of a UDP tunnel for these tests: the registry's own DTLS sessions, and its own answers in them.
 
 Also what a service, or a line, may do wrong with a device's client: each with the error that it must end in.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.device_service import coap
+from registry.device_service.udp.conversation import Conversation
 from registry.device_service.udp.gnutls.cookies import Cookies
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import Timing
@@ -51,6 +52,9 @@ class Service:
     refusal: SessionError | None = None
     session: Session | None = None
 
+    def __post_init__(self) -> None:
+        self.conversation = Conversation(DeviceId(DEVICE_ID), 4711)
+
     def take(self, datagram: bytes) -> list[bytes]:
         """A datagram of the device's, and what the service sends then."""
         state = None
@@ -68,15 +72,15 @@ class Service:
         assert self.session is not None
         try:
             for message in act(self.session):
-                self.answer(coap.Heard.parse(message))
+                self.heard.append(coap.Heard.parse(message))
+                self.answer(message)
         except SessionError as error:
             self.refusal = error
         return self.session.outgoing()
 
-    def answer(self, heard: coap.Heard) -> None:
-        self.heard.append(heard)
-        if heard.wants_answer:
-            self.send(coap.acknowledged(heard))
+    def answer(self, message: bytes) -> None:
+        for each in self.conversation.answer(message):
+            self.send(each)
 
     def send(self, message: bytes) -> None:
         assert self.session is not None
@@ -93,8 +97,8 @@ class Service:
 class Mute(Service):
     """Takes a Hello and leaves the answer to the test."""
 
-    def answer(self, heard: coap.Heard) -> None:
-        self.heard.append(heard)
+    def answer(self, message: bytes) -> None:
+        pass
 
 
 Link = Callable[[bytes, str], list[bytes]]
@@ -155,6 +159,14 @@ def flipped(at: int) -> Callable[[bytes], bytes]:
         return bytes(changed)
 
     return change
+
+
+def with_long_key(flight: bytes) -> bytes:
+    """The service's ServerHello, and then a key that is longer than any."""
+    end = 13 + int.from_bytes(flight[11:13])
+    body = (500).to_bytes(3) + bytes(500)
+    message = bytes([CERTIFICATE]) + len(body).to_bytes(3) + b"\0\1" + bytes(3) + len(body).to_bytes(3) + body
+    return flight[:end] + flight[:3] + bytes(2) + (99).to_bytes(6) + len(message).to_bytes(2) + message
 
 
 def extension(body: bytes, kind: int) -> int:
