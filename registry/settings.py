@@ -42,6 +42,10 @@ class DevicesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     relay_uids: tuple[int, ...] = ()
     relay_sessions: Many = 512
     relay_sessions_of_a_station: Many = 128
+    tcp_connections: Many = 10_000
+    tcp_connections_of_an_address: Many = 1_000
+    udp_sessions: Many = 20_000
+    udp_half_open: Many = 1_000
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
 
 
@@ -137,5 +141,7 @@ def dump(config: RegistryConfig) -> str:
     entries = msgspec.to_builtins(config)
     devices = entries.pop("devices")
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
-    table_lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in devices.items())
-    return f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}\n[devices]\n{table_lines}"
+    text = f"# Written by station-registry init. Holds no secret and no trusted key.\n{lines}"
+    if config.devices == DevicesConfig():  # whoever adds an entry at the end of the file means it for no table
+        return text
+    return f"{text}\n[devices]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in devices.items())

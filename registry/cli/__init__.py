@@ -29,7 +29,7 @@ _LAZY = {
     ),
     "devices": (
         "registry.cli.devices:devices",
-        "Serve the devices' handshakes until SIGTERM, so far those of the bench relay.",
+        "Serve devices until SIGTERM: at a bench through the relay, and in the field.",
     ),
     "pin": ("registry.cli.pin:pin", "What is proved about a device's pins, and what was done about them."),
     "station": ("registry.cli.station:station", "Which stations the trust root names; drafts of the next."),

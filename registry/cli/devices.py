@@ -14,11 +14,13 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--dir", "directory", required=True, type=_PATH, help="The registry's directory.")
 @click.option("--root", required=True, type=_PATH, help="The trust root's file.")
-def devices(directory: Path, root: Path) -> None:
-    """Serve the devices' handshakes until SIGTERM. Says 'ready' on stderr when it takes them.
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics here; 0 takes a free one.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="TLS anywhere else than on this machine.")
+def devices(directory: Path, root: Path, metrics_port: int | None, metrics_host: str) -> None:
+    """Serve devices until SIGTERM. Says 'ready' on stderr when it takes them.
 
-    Those of the bench relay come through the registry by the socket `relay_socket` of registry.toml. Settings are in
-    its table `devices`. Start the cloud signer first.
+    Units at a bench come through the registry by the socket `relay_socket` of registry.toml; those in the field to the
+    addresses `tcp` and `udp` of its table `devices`, if there are any. Start the cloud signer first.
     """
     from registry.device_service.running import run  # noqa: PLC0415 - quick --help
     from registry.settings import Home  # noqa: PLC0415
@@ -26,4 +28,5 @@ def devices(directory: Path, root: Path) -> None:
 
     diagnostics.set_up()
     with one_line():
-        run(Home.load(directory), root, lambda text: click.echo(text, err=True))
+        telemetry = None if metrics_port is None else (metrics_host, metrics_port)
+        run(Home.load(directory), root, lambda text: click.echo(text, err=True), telemetry=telemetry)

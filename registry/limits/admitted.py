@@ -16,10 +16,16 @@ GOOD_FOR_S = 600.0  # a station's token lives as long
 
 
 class Admitted:
-    """The `Authorization` fields that were let in. Safe to call from many threads."""
+    """The `Authorization` fields that were let in, or other words for who was. Safe to call from many threads."""
 
-    def __init__(self, capacity: int = CAPACITY, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._capacity = capacity
+    def __init__(
+        self,
+        capacity: int = CAPACITY,
+        *,
+        good_for_s: float = GOOD_FOR_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._capacity, self._good_for_s = capacity, good_for_s
         self._monotonic = monotonic
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._turn = threading.Lock()
@@ -28,13 +34,13 @@ class Admitted:
         """The guard has just let these in, or they have just been given out."""
         digest = _digest(shown)
         with self._turn:
-            self._until[digest] = self._monotonic() + GOOD_FOR_S
+            self._until[digest] = self._monotonic() + self._good_for_s
             self._until.move_to_end(digest)
             if len(self._until) > self._capacity:
                 self._until.popitem(last=False)
 
     def knows(self, shown: str) -> bool:
-        """Whether these were let in within the last ten minutes."""
+        """Whether these were let in within the last ten minutes, or the time that was given."""
         with self._turn:
             return self._until.get(_digest(shown), 0.0) > self._monotonic()
 

@@ -50,7 +50,7 @@ class Buckets:
             return 0.0
 
     def charge(self, client: tuple[str, ...], rate: Rate, cost: float) -> None:
-        """Take what a request turned out to cost; at most all that is left."""
+        """Take what a request turned out to cost; at most all that is left. Less than nothing gives back."""
         with self._turn:
             now = self._monotonic()
             full_again = self._used(client, now) + cost / rate.per_s

@@ -55,17 +55,17 @@ class Limits:
 
     def address(self, host: str) -> float:
         """A request from this address, whatever it is; seconds to wait if it is too many."""
-        return self.strangers.take((_network(host),), self._of(ADDRESS)) if self.addresses else 0.0
+        return self.strangers.take((network(host),), self._of(ADDRESS)) if self.addresses else 0.0
 
     def stranger(self, kind: RouteClass, host: str) -> float:
         """A request to a route of this class, before anybody knows whose; seconds to wait if it is too many."""
         if not self.addresses or kind is not RouteClass.SECRET:
             return 0.0
-        return self.strangers.take((kind, _network(host)), self._of(ADDRESS_SECRETS))
+        return self.strangers.take((kind, network(host)), self._of(ADDRESS_SECRETS))
 
     def signed(self, host: str) -> bool:
         """Whether one more assertion is looked at whose address has nothing left."""
-        return self.strangers.take(("signed", _network(host)), self._of(SIGNED)) == 0.0
+        return self.strangers.take(("signed", network(host)), self._of(SIGNED)) == 0.0
 
     def caller(self, kind: RouteClass, name: str) -> float:
         """A request of a caller who has shown who they are; seconds to wait if it is too many."""
@@ -79,15 +79,15 @@ class Limits:
         """Credentials that came from there did not hold."""
         if not self.addresses:
             return
-        self.strangers.charge((_network(host),), self._of(ADDRESS), _STRIKE)
+        self.strangers.charge((network(host),), self._of(ADDRESS), _STRIKE)
         if kind is RouteClass.SECRET:
-            self.strangers.charge((kind, _network(host)), self._of(ADDRESS_SECRETS), _GUESS)
+            self.strangers.charge((kind, network(host)), self._of(ADDRESS_SECRETS), _GUESS)
 
     def _of(self, rate: Rate) -> Rate:
         return Rate(rate.per_s * self.factor, max(1.0, rate.burst * self.factor))
 
 
-def _network(host: str) -> str:
+def network(host: str) -> str:
     """The address, or for IPv6 the network that one client has as a whole."""
     try:
         found = ipaddress.ip_address(host)

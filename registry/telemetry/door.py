@@ -6,19 +6,28 @@ those who run the registry. Never anything of a device, a station or a person.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.messages import error_answer, health_answer
 from registry.statuses import later
 from registry.telemetry.health import Health
-from registry.telemetry.metrics import CONTENT_TYPE, Metrics
+from registry.telemetry.metrics import CONTENT_TYPE
 from trust.codes import Code
 
 _REMEDY = {
     "database": "the database takes no write, or is not of this version: its operator's log says more",
     "signer": "the signer does not answer or cannot sign: its operator's log says more",
 }
+
+
+class Numbers(Protocol):
+    """What one process counts."""
+
+    def text(self) -> bytes:
+        """All of it as Prometheus reads it."""
 
 
 def live() -> Response:
@@ -35,7 +44,7 @@ def ready(health: Health | None) -> Response:
     return _json(503, error_answer(code, _REMEDY[name]))
 
 
-def telemetry_app(metrics: Metrics, health: Health | None) -> ASGIApp:
+def telemetry_app(metrics: Numbers, health: Health | None) -> ASGIApp:
     """The application of the telemetry's own address."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +55,7 @@ def telemetry_app(metrics: Metrics, health: Health | None) -> ASGIApp:
     return app
 
 
-def _answer(method: str, path: str, metrics: Metrics, health: Health | None) -> Response:
+def _answer(method: str, path: str, metrics: Numbers, health: Health | None) -> Response:
     if method != "GET":
         return _json(405, error_answer(Code.NOT_FOUND, "only GET is answered here"))
     match path:

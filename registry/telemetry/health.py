@@ -89,4 +89,4 @@ class Health:
             if good:
                 _log.info("this part is well", extra=told)
             else:
-                _log.warning("this part is not well: no pin can be taken", extra=told)
+                _log.warning("this part is not well: what needs it is refused", extra=told)

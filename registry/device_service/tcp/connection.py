@@ -29,7 +29,6 @@ from registry.device_service.tcp.session import SessionError
 
 _log = logging.getLogger(__name__)
 _NUMBERS: Final = 65_535
-_NO_ANSWER = (RefusedHandshakeError, SignerError, SignerUnavailableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +57,17 @@ _READ_S: Final = 5.0  # for the last answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What all connections share. `work` runs what blocks; `opened` and `ended` are told of each, on the loop."""
+    """What all connections share, or those of one place. `work` runs what blocks.
+
+    `opened`, `refused` (with a word for counters) and `ended` are told of each, on the loop.
+    """
 
     keys: HandshakeKeys
     pins: Pins
     work: Executor
     times: Times = Times()
     opened: Callable[[Accepted], None] = lambda _: None
+    refused: Callable[[str], None] = lambda _: None
     ended: Callable[[Ended], None] = lambda _: None
 
 
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._conversation: Conversation | None = None
         self._transport: asyncio.Transport | None = None
         self._clock: asyncio.TimerHandle | None = None
+        self._asking: Future[Accepted] | None = None
         self._why = Ended.LEFT
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,6 +109,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Nothing of it goes on."""
         self._stop_clock()
+        if self._asking is not None:
+            self._asking.cancel()  # nobody waits for it any more
         self._transport = None
         self._service.ended(self._why)
 
@@ -113,15 +119,18 @@ class Connection(asyncio.Protocol):
         self._asked = True
         self._within(self._service.times.refused_s, Ended.REFUSED)
         loop = asyncio.get_running_loop()
-        asked = self._service.work.submit(self._handshake.accept, self._came[:MESSAGE_2_BYTES])
+        asked = self._asking = self._service.work.submit(self._handshake.accept, self._came[:MESSAGE_2_BYTES])
         asked.add_done_callback(lambda done: loop.call_soon_threadsafe(self._judged, done))
 
     def _judged(self, done: Future[Accepted]) -> None:
+        if done.cancelled():
+            return
+        self._asking = None
         try:
             accepted = done.result()
-        except _NO_ANSWER:
-            _log.info("a handshake was refused")
-            return  # the clock ends it
+        except Exception as error:  # noqa: BLE001 - whatever it was, the clock ends it, at the one time
+            self._service.refused(reason_of(error))
+            return
         if self._transport is None or self._transport.is_closing() or len(self._came) > MESSAGE_2_BYTES:
             return
         self._accepted = accepted
@@ -166,3 +175,15 @@ class Connection(asyncio.Protocol):
             self._clock = asyncio.get_running_loop().call_later(_READ_S, self._transport.abort)
         else:
             self._transport.abort()
+
+
+def reason_of(error: Exception) -> str:
+    """A word for counters; what is nobody's but ours is in the log, too."""
+    match error:
+        case RefusedHandshakeError():
+            return error.reason
+        case SignerError() | SignerUnavailableError():
+            _log.error("the cloud signer did not do its part in a handshake", exc_info=error)
+            return "not-signed"
+    _log.error("a handshake failed", exc_info=error)
+    return "fault"

@@ -23,15 +23,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from registry.clock import utc_now
 from registry.database import Database
+from registry.device_service.parts import Parts
 from registry.device_service.pins import RegistryPins
 from registry.device_service.relay.desk import Desk
 from registry.device_service.relay.listening import listening
 from registry.device_service.relay.server import RelayServer
 from registry.device_service.relay.word import Reporter
-from registry.device_service.running import Parts, desk_of
+from registry.device_service.running import desk_of
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.library import Library
 from registry.settings import DevicesConfig
+from registry.telemetry.devices import DeviceMetrics
 from tests.registry.device_service.dtls_client import Client, spki_of
 from tests.registry.device_service.oracle import OracleDevice
 from tests.registry.device_service.seeded import Rsa, seeded
@@ -205,7 +207,7 @@ def desk_at(path: Path, parts: Parts, uids: tuple[int, ...] = (0,)) -> Iterator[
 
     async def serve() -> None:
         with ThreadPoolExecutor(4) as work, listening(path) as bound:
-            desk = desk_of(parts, work)
+            desk = desk_of(parts, work, DeviceMetrics(version="1", environment="demo"))
             made.append(desk)
             async with RelayServer(desk, uids).serving(bound):
                 over, loop = asyncio.Event(), asyncio.get_running_loop()
