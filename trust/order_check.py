@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from trust.keys import KeyType, PublicKeyError
 from trust.order import LEGACY, MAX_ORDER_BYTES, OrderError, WorkOrder
 from trust.printable import quoted
 from trust.statement import encode
+
+_KEYS: Final = MappingProxyType(
+    {"tcp": frozenset({KeyType.RSA_2048.value, KeyType.RSA_1024.value}), "udp": frozenset({KeyType.EC_P256.value})}
+)
+"""What a device's key must be for the handshake of each service."""
 
 
 def check(order: WorkOrder) -> None:
@@ -75,6 +82,9 @@ def _problem_of_handshakes(order: WorkOrder) -> str | None:
     if order.handshakes not in ((), (order.service,)):
         text = f"handshakes names {' and '.join(order.handshakes)}, and its devices know service {order.service}"
         return f'{text} alone; write handshakes = ["{order.service}"]'
+    if order.handshakes and order.key_type not in _KEYS[order.service]:
+        text = f"devices with {order.key_type} keys have no handshake over {order.service}"
+        return f"{text}; correct key_type, or service and cloud_key"
     if order.handshake_waivers and not order.handshakes:
         return "handshake_waivers says what may stand for a handshake that is not asked for; correct one"
     return None

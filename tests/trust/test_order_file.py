@@ -239,6 +239,7 @@ def test_a_value_of_the_wrong_kind_is_named(entry: str, value: str) -> None:
         ({"handshakes": '["tcp"]'}, "names tcp, and its devices know service udp alone"),
         ({"handshakes": '["udp", "udp"]'}, "handshakes names udp twice"),
         ({"handshakes": '["tcp", "udp"]'}, "names tcp and udp"),
+        ({"key_type": '"rsa-2048"'}, "devices with rsa-2048 keys have no handshake over udp"),
         ({"handshakes": '["quic"]'}, "quic is none of tcp, udp|'quic' is none of tcp, udp"),
         ({"handshakes": "[]", "handshake_waivers": '["no-tunnel"]'}, "may stand for a handshake that is not asked for"),
         ({"handshake_waivers": '["service-away", "service-away"]'}, "handshake_waivers names service-away twice"),
