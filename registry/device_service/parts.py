@@ -10,6 +10,7 @@ from hsm.signer import HandshakeKeys, ReceiptSigner
 from registry.clock import utc_now
 from registry.database import Database
 from registry.device_service.pins import RegistryPins
+from registry.device_service.proposed import ProposedKeys
 from registry.device_service.relay.word import Reporter
 from registry.device_service.udp.gnutls.credentials import Credentials, CredentialsError
 from registry.device_service.udp.gnutls.library import Library, LibraryError
@@ -25,6 +26,7 @@ class Parts:
 
     config: DevicesConfig
     pins: RegistryPins
+    proposals: ProposedKeys
     reporter: Reporter
     credentials: Credentials
 
@@ -41,4 +43,5 @@ def made(
     cloud = {name: hashlib.sha256(public[purpose]).hexdigest() for name, purpose in _PURPOSES.items()}
     reporter = Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now)
     pins = RegistryPins(database=database, trusted=trusted)
-    return Parts(config=config, pins=pins, reporter=reporter, credentials=credentials)
+    proposals = ProposedKeys(database=database, trusted=trusted)
+    return Parts(config=config, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials)

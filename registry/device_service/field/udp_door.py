@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, cast
 
 from registry.device_service.field.failures import Failures
-from registry.device_service.field.known import FieldPins, KnownHere
+from registry.device_service.field.known import FieldPins, KnownHere, Proposals
 from registry.device_service.field.udp_talk import Open, Opening
 from registry.device_service.udp.gnutls.cookies import Cookies, is_hello
 from registry.device_service.udp.gnutls.credentials import Credentials
@@ -25,6 +26,7 @@ from registry.device_service.udp.gnutls.library import Prestate
 from registry.device_service.udp.session import Session
 from registry.telemetry.devices import DeviceMetrics
 
+_log = logging.getLogger(__name__)
 _UDP: Final = "udp"
 _RANDOM: Final = slice(27, 59)
 """Of a ClientHello that is a datagram's first record: behind both headers and the version."""
@@ -46,11 +48,15 @@ class UdpTimes:
 
 @dataclass(slots=True)
 class _Client:
-    """`random` and `hello` are of the newest handshake: which hello is said again, and which is the network's echo."""
+    """`random` and `hello` are of the newest handshake: which hello is said again, and which is the network's echo.
+
+    `known` is what it asks for keys.
+    """
 
     opening: Opening | None = None
     random: bytes = b""
     hello: bytes = b""
+    known: KnownHere | None = None
     open: Open | None = None
 
 
@@ -65,6 +71,7 @@ class UdpDoor(asyncio.DatagramProtocol):
     metrics: DeviceMetrics
     most: int
     most_half_open: int
+    proposals: Proposals | None = None
     times: UdpTimes = field(default_factory=UdpTimes)
     now_s: Callable[[], float] = time.monotonic
     half_open: int = 0
@@ -139,9 +146,10 @@ class UdpDoor(asyncio.DatagramProtocol):
             return
         client = client or self._clients.setdefault(addr, _Client())
         host = addr[0]
-        pins = KnownHere(self.pins, self.failures, host, partial(self.metrics.limited, _UDP, "failures of a device"))
+        limited = partial(self.metrics.limited, _UDP, "failures of a device")
+        pins = KnownHere(self.pins, self.failures, host, limited, self.proposals)
         timing = Timing(total_ms=int(1_000 * self.times.handshake_s))
-        client.random, client.hello = data[_RANDOM], _digest(data)
+        client.random, client.hello, client.known = data[_RANDOM], _digest(data), pins
         client.opening = Opening(
             partial(Session, self.credentials, pins, cookie=state, timing=timing), self.work,
             send=partial(self._send, addr), through=partial(self._through, addr, client),
@@ -176,9 +184,10 @@ class UdpDoor(asyncio.DatagramProtocol):
         self._drop_opening(client)
         if client.open is not None:
             self.sessions -= client.open.greeted
-        client.open = Open(
-            session, now_s=self.now_s(), send=partial(self._send, addr), on_hello=partial(self._greeted, addr, session)
-        )  # fmt: skip
+        greeted = partial(
+            self._greeted, addr, client, session, proving=client.known is not None and client.known.proving
+        )
+        client.open = Open(session, now_s=self.now_s(), send=partial(self._send, addr), on_hello=greeted)
         goes_on = client.open.answer(messages, self.now_s())
         for each in later:
             goes_on = goes_on and client.open.feed(each, self.now_s())
@@ -194,11 +203,20 @@ class UdpDoor(asyncio.DatagramProtocol):
         elif client.opening is not None:
             client.opening.feed(data)
 
-    def _greeted(self, addr: Where, session: Session) -> None:
-        assert session.peer is not None  # noqa: S101 - it is established
+    def _greeted(self, addr: Where, client: _Client, session: Session, *, proving: bool) -> None:
+        peer = session.peer
+        assert peer is not None  # noqa: S101 - it is established
         self.sessions += 1
-        self.failures.proved(addr[0], session.peer.device_id)
-        self.metrics.handshake(_UDP, "field", "done")
+        self.failures.proved(addr[0], peer.device_id)
+        self.metrics.handshake(_UDP, "field", "proposal" if proving else "done")
+        if proving and self.proposals is not None:
+            asked = self.work.submit(self.proposals.proved, peer.device_id, peer.spki, "udp", peer.exchanged.transcript)
+            asked.add_done_callback(_on_record)
+            asyncio.get_running_loop().call_soon(self._drop_session, addr, client, session)
+
+    def _drop_session(self, addr: Where, client: _Client, session: Session) -> None:
+        if client.open is not None and client.open.session is session:
+            self._drop_open(addr, client)
 
     def _drop_open(self, addr: Where, client: _Client, why: str = "closed") -> None:
         if client.open is not None:
@@ -240,6 +258,12 @@ class UdpDoor(asyncio.DatagramProtocol):
     def _send(self, addr: Where, datagram: bytes) -> None:
         if self._transport is not None:
             self._transport.sendto(datagram, addr)
+
+
+def _on_record(done: Future[bool]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _log.error("that a device has a proposed key was not put on record", exc_info=error)
 
 
 def _digest(data: bytes) -> bytes:

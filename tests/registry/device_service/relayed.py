@@ -25,6 +25,7 @@ from registry.clock import utc_now
 from registry.database import Database
 from registry.device_service.parts import Parts
 from registry.device_service.pins import RegistryPins
+from registry.device_service.proposed import ProposedKeys
 from registry.device_service.relay.desk import Desk
 from registry.device_service.relay.listening import listening
 from registry.device_service.relay.server import RelayServer
@@ -188,8 +189,9 @@ def parts_of(database: Database, trusted: TrustedRoot, keys: SoftwareKeys, **con
     spki = {"tcp": keys.cloud.spki, "udp": spki_of(keys.udp.key)}
     cloud = {name: public_fingerprint(each) for name, each in spki.items()}
     credentials = Credentials(Library.load(), spki["udp"], keys.dtls_sign)
+    proposals = ProposedKeys(database=database, trusted=trusted)
     return Parts(
-        config=msgspec.convert(config, DevicesConfig), pins=RegistryPins(database=database, trusted=trusted),
+        proposals=proposals, config=msgspec.convert(config, DevicesConfig), pins=RegistryPins(database=database, trusted=trusted),
         reporter=Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now), credentials=credentials,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,11 +12,15 @@ import pytest
 from registry.access.caller import PersonCaller, Role
 from registry.clock import stamp
 from registry.database import Database
+from registry.device_service.field.udp_door import UdpDoor
 from registry.device_service.pins import RegistryPins
 from registry.device_service.proposed import ProposedKeys
 from registry.particle.keeping import KeptProposals
 from registry.particle.proposing import SOURCE, Proposal
 from registry.pins.proposals import Proposals
+from tests.registry.device_service.dtls_client import Client
+from tests.registry.device_service.field_units import UdpDevice, count, udp_door
+from tests.registry.device_service.service_end import Service, new_key
 from tests.registry.living import Living, living
 from tests.registry.make import Device, PrivateKey, ec_key, public
 
@@ -106,3 +111,47 @@ def test_a_key_proposed_for_two_devices_names_none(site: Site) -> None:
         site.propose(device, new)
     assert site.proposed.owner(public(new).spki) is None
     assert site.proposed.keys_of(one.device_id) == site.proposed.keys_of(two.device_id) == [public(new).spki]
+
+
+@pytest.mark.timeout(60)
+def test_a_device_in_the_field_proves_it_once_and_can_do_nothing_with_it(site: Site) -> None:
+    """Over a real socket: greeted, put on record, and told goodbye; from then on it is nobody's key."""
+    device, new = site.living.device(), new_key()
+    site.propose(device, new)
+    service = Service()
+
+    async def story(port: int, door: UdpDoor) -> None:
+        first = UdpDevice(Client(new, retransmit_ms=300), device.device_id.raw, port)
+        assert await first.greet()
+        for _ in range(50):
+            await first.turn()
+            if site.book.about(device.device_id)[0].proved_at and not len(door):
+                break
+        assert site.book.about(device.device_id)[0].proved_at == stamp(site.living.now)
+        assert (len(door), door.sessions, count(door.metrics, "udp", "proposal")) == (0, 0, 1)
+        assert not await first.ping(0.5), "the session is over"
+        again = UdpDevice(Client(new, retransmit_ms=300), device.device_id.raw, port)
+        assert not await again.greet()
+        pinned = UdpDevice(Client(device.key, retransmit_ms=300), device.device_id.raw, port)  # type: ignore[arg-type]
+        assert await pinned.greet() and await pinned.ping()
+        assert door.sessions == 1
+
+    async def run() -> None:
+        async with udp_door(service.credentials, site.field, proposals=site.proposed) as (door, port):
+            await story(port, door)
+
+    asyncio.run(run())
+
+
+def test_control_without_the_record_it_would_come_in_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProposedKeys, "proved", lambda *_: True)
+    device, new = site.living.device(), new_key()
+    site.propose(device, new)
+
+    async def run() -> None:
+        async with udp_door(Service().credentials, site.field, proposals=site.proposed) as (_, port):
+            for _ in range(2):
+                again = UdpDevice(Client(new, retransmit_ms=300), device.device_id.raw, port)
+                assert await again.greet()
+
+    asyncio.run(run())
