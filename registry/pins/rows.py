@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, select
+from sqlalchemy import Column, Connection, Select, Table, bindparam, select
 
 from registry.tables import (
     completions,
@@ -94,8 +95,17 @@ def _receipts(connection: Connection, rows: Iterable[Row]) -> dict[str, bytes]:
 def _rows(connection: Connection, table: Table, key: Column[Any], values: Sequence[str]) -> list[Row]:
     if not values:
         return []
-    among = key == values[0] if len(values) == 1 else key.in_(values)  # IN is spelt anew for each number of values
-    return [dict(row) for row in connection.execute(select(table).where(among)).mappings()]
+    if len(values) == 1:  # IN is spelt anew for each number of values
+        found = connection.execute(_of_one(table, key), {"value": values[0]})
+    else:
+        found = connection.execute(select(table).where(key.in_(values)))
+    return [dict(row) for row in found.mappings()]
+
+
+@cache
+def _of_one(table: Table, key: Column[Any]) -> Select[Any]:
+    """Made once: making it costs as much as asking it."""
+    return select(table).where(key == bindparam("value"))
 
 
 def _grouped(rows: Iterable[Row], key: str) -> defaultdict[str, list[Row]]:
