@@ -77,5 +77,5 @@ def test_a_million(
     harness: Path, units: dict[str, tuple[Path, Play]], protocol: str, record_property: Callable[[str, object], None]
 ) -> None:
     record_property(
-        "figures", f"fuzz tunnel {protocol}: {campaign(harness, units[protocol], inputs=1_000_000, each=5_000, seed=2)}"
+        "figures", f"fuzz tunnel {protocol}: {campaign(harness, units[protocol], inputs=1_000_000, each=1_000, seed=2)}"
     )

@@ -106,7 +106,10 @@ class Silent(TcpService):
 
 
 def tcp_session(harness: Harness, cloud: rsa.RSAPrivateKey, pin: Pin, dice: random.Random, many: int) -> int:
-    """One, with so many inputs at each of its cheap stages, and a few where the device's RSA key is used."""
+    """One, with so many inputs at each of its cheap stages, and a few where the device's RSA key is used.
+
+    A stage has 20 s by the device's clock, so `many` is not beyond some thousands.
+    """
     service = Silent(cloud, pin)
 
     def sealed(message: bytes) -> bytes:
