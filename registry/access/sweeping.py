@@ -27,12 +27,22 @@ _KEPT_DAYS = 2
 
 
 class Sweeper:
-    """Sweeps at most every five seconds, in one thread of this process; other processes sweep beside it."""
+    """Sweeps at most every five seconds, in one thread of this process; other processes sweep beside it.
+
+    `sweep` deletes what is over at a time in Unix seconds: what access remembers, without another word.
+    """
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime], *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        *,
+        sweep: Callable[[Connection, int], int] | None = None,
+        every_s: float = EVERY_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._sweep, self._every_s = sweep, every_s
         self._now = now
         self._monotonic = monotonic
         self._turn = threading.Lock()
@@ -43,9 +53,9 @@ class Sweeper:
         if self._monotonic() < self._due or not self._turn.acquire(blocking=False):
             return
         try:
-            self._due = self._monotonic() + EVERY_S
+            self._due = self._monotonic() + self._every_s
             with self._database.write() as connection:
-                sweep(connection, min(int(self._now().timestamp()), time_s(connection)))
+                (self._sweep or sweep)(connection, min(int(self._now().timestamp()), time_s(connection)))
         except STORE_FAILED as error:
             _log.warning("what is over was not swept: a later request does", exc_info=error)
         finally:
@@ -59,7 +69,8 @@ def sweep(connection: Connection, now_s: int) -> int:
     return gone + sum(connection.execute(each, {"now": now_s}).rowcount for each in (_OLD_TOKENS, _OLD_USED))
 
 
-def _old(table: Table, most: int = MOST) -> Delete:
+def old(table: Table, most: int = MOST) -> Delete:
+    """The statement that deletes so many rows whose `expires_at` is before the parameter `now`."""
     key = next(iter(table.primary_key))
     over = (
         select(key)
@@ -70,5 +81,5 @@ def _old(table: Table, most: int = MOST) -> Delete:
     return delete(table).where(key.in_(over))
 
 
-_OLD_TOKENS: Final = _old(access_tokens)
-_OLD_USED: Final = _old(used_once)
+_OLD_TOKENS: Final = old(access_tokens)
+_OLD_USED: Final = old(used_once)

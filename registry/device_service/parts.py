@@ -12,6 +12,7 @@ from registry.database import Database
 from registry.device_service.pins import RegistryPins
 from registry.device_service.proposed import ProposedKeys
 from registry.device_service.relay.word import Reporter
+from registry.device_service.seen import SeenRandoms
 from registry.device_service.udp.gnutls.credentials import Credentials, CredentialsError
 from registry.device_service.udp.gnutls.library import Library, LibraryError
 from registry.settings import DevicesConfig, SetupError
@@ -22,13 +23,14 @@ _PURPOSES: Final = {"tcp": "cloud-tcp", "udp": "cloud-udp"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """`pins` are the field's; a relay asks with its station. `credentials` are the UDP service's."""
+    """`pins` are the field's; a relay asks with its station. `credentials` and `seen` are the UDP service's."""
 
     config: DevicesConfig
     pins: RegistryPins
     proposals: ProposedKeys
     reporter: Reporter
     credentials: Credentials
+    seen: SeenRandoms
 
 
 def made(
@@ -44,4 +46,7 @@ def made(
     reporter = Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now)
     pins = RegistryPins(database=database, trusted=trusted)
     proposals = ProposedKeys(database=database, trusted=trusted)
-    return Parts(config=config, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials)
+    return Parts(
+        config=config, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials,
+        seen=SeenRandoms(database),
+    )  # fmt: skip

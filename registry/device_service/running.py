@@ -68,7 +68,9 @@ def desk_of(parts: Parts, work: Executor, metrics: DeviceMetrics) -> Desk:
     config = parts.config
     begin: dict[str, Begin] = {
         "tcp": partial(TcpBench, reporter=parts.reporter, work=work),
-        "udp": partial(UdpBench, reporter=parts.reporter, work=work, credentials=parts.credentials),
+        "udp": partial(
+            UdpBench, reporter=parts.reporter, work=work, credentials=parts.credentials, repeated=parts.seen.repeated
+        ),
     }
     room = Room(most=config.relay_sessions, of_a_station=config.relay_sessions_of_a_station)
     return Desk(

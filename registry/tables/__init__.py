@@ -7,6 +7,7 @@ made in the migrations. No table has a rowid: a row has no name but its keys. Ne
 from __future__ import annotations
 
 from registry.tables.access import access_tokens, nonce_secrets, used_once
+from registry.tables.handshakes import device_randoms
 from registry.tables.leases import lease_signatures, leases, reported_pins, station_counts
 from registry.tables.lives import challenges, pin_acts, proposal_proofs, proposals, rekey_words, revocations
 from registry.tables.metadata import metadata
@@ -33,6 +34,7 @@ __all__ = [
     "challenges",
     "completions",
     "credentials",
+    "device_randoms",
     "ended_tokens",
     "lease_signatures",
     "leases",
@@ -70,5 +72,5 @@ APPEND_ONLY = (
 )  # fmt: skip
 """Whose rows are never changed: triggers refuse it, and the role that the registry serves as may not."""
 
-SWEPT = (access_tokens, challenges, nonce_secrets, tries, used_once)
+SWEPT = (access_tokens, challenges, device_randoms, nonce_secrets, tries, used_once)
 """Whose rows are of no use after their time and are then removed: the role that the registry serves as may delete."""

@@ -46,7 +46,7 @@ def test_only_what_is_over_goes(database: Database, rows: Callable[[str], int]) 
 
 def test_a_few_at_a_time(database: Database, rows: Callable[[str], int], monkeypatch: pytest.MonkeyPatch) -> None:
     fill(database, 25, 0)
-    monkeypatch.setattr(sweeping, "_OLD_USED", sweeping._old(used_once, most=10))
+    monkeypatch.setattr(sweeping, "_OLD_USED", sweeping.old(used_once, most=10))
     for left in (15, 5, 0):
         with database.write() as connection:
             sweep(connection, NOW)

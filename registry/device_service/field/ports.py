@@ -77,8 +77,9 @@ async def opened(parts: Parts, work: Executor, metrics: DeviceMetrics) -> AsyncI
             said.append(f"tcp {_told(line)}")
         if config.udp:
             udp = UdpDoor(
-                credentials=parts.credentials, pins=parts.pins, work=work, failures=failures, metrics=metrics,
-                most=config.udp_sessions, most_half_open=config.udp_half_open, proposals=parts.proposals,
+                credentials=parts.credentials, repeated=parts.seen.repeated, pins=parts.pins, work=work,
+                failures=failures, metrics=metrics, most=config.udp_sessions, most_half_open=config.udp_half_open,
+                proposals=parts.proposals,
             )  # fmt: skip
             port = bound(config.udp, socket.SOCK_DGRAM)
             transport, _ = await loop.create_datagram_endpoint(lambda: udp, sock=port)

@@ -24,6 +24,7 @@ from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import LONGEST, Timing
 from registry.device_service.udp.gnutls.library import Prestate
 from registry.device_service.udp.session import Session
+from registry.device_service.udp.transcript import Exchanged
 from registry.telemetry.devices import DeviceMetrics
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class UdpDoor(asyncio.DatagramProtocol):
     """One port's. `half_open` handshakes under way, `sessions` that are proved."""
 
     credentials: Credentials
+    repeated: Callable[[Exchanged], str]
     pins: FieldPins
     work: Executor
     failures: Failures
@@ -151,7 +153,7 @@ class UdpDoor(asyncio.DatagramProtocol):
         timing = Timing(total_ms=int(1_000 * self.times.handshake_s))
         client.random, client.hello, client.known = data[_RANDOM], _digest(data), pins
         client.opening = Opening(
-            partial(Session, self.credentials, pins, cookie=state, timing=timing), self.work,
+            partial(Session, self.credentials, pins, cookie=state, timing=timing, repeated=self.repeated), self.work,
             send=partial(self._send, addr), through=partial(self._through, addr, client),
             failed=partial(self._failed, addr, client),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Final
 
@@ -21,6 +21,7 @@ from registry.device_service.udp.conversation import Conversation, ConversationE
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import Timing
 from registry.device_service.udp.session import BENCH_MTU, Session, SessionError
+from registry.device_service.udp.transcript import Exchanged
 from trust.dsse import Envelope
 
 _log = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ class UdpBench:
 
     def __init__(
         self, course: Course, held: BenchPin, station: str, *, reporter: Reporter, work: Executor,
-        credentials: Credentials, timing: Timing = TIMING,
+        credentials: Credentials, repeated: Callable[[Exchanged], str], timing: Timing = TIMING,
     ) -> None:  # fmt: skip
         self._course, self._held, self._station = course, held, station
         self._reporter, self._work = reporter, work
-        self._session = Session(credentials, held, mtu=BENCH_MTU, timing=timing)
+        self._session = Session(credentials, held, mtu=BENCH_MTU, timing=timing, repeated=repeated)
         self._conversation = Conversation(held.device_id, secrets.randbelow(_NUMBERS))
         self._waiting: list[bytes] = []
         self._at_work = self._closed = False

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     CLOSED = "closed"
     RENEGOTIATION = "renegotiation"
     NOT_SIGNED = "not-signed"
+    REPEATED = "repeated"
     FAULT = "fault"
     MALFORMED = "malformed"
 

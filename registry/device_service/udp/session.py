@@ -8,6 +8,7 @@ signature over the transcript holds by the pinned key. No socket, no thread; blo
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -94,9 +95,13 @@ class Session:
         cookie: Prestate | None = None,
         mtu: int = MTU,
         timing: Timing | None = None,
+        repeated: Callable[[Exchanged], str] = lambda _: "",
     ) -> None:
-        """`cookie` is what came of the hello that is fed first; without one, whoever feeds knows whence it comes."""
-        self._recognition, self._mtu = Recognition(pins), mtu
+        """`cookie` is what came of the hello that is fed first; without one, whoever feeds knows whence it comes.
+
+        `repeated` says what of the handshake was there before, and keeps it; empty if nothing was.
+        """
+        self._recognition, self._mtu, self._repeated = Recognition(pins), mtu, repeated
         self._peer: Peer | None = None
         self._over: SessionError | None = None
         first = (0, 0) if cookie is None else (cookie.hsk_read_seq, cookie.hsk_write_seq + 1)
@@ -205,6 +210,10 @@ class Session:
             raise self._end(Reason.BAD_SIGNATURE, str(error)) from error
         if not holds:
             raise self._end(Reason.BAD_SIGNATURE, "the device's signature is not over this handshake")
+        again = self._repeated(exchanged)
+        if again:
+            self._endpoint.bye()
+            raise self._end(Reason.REPEATED, f"the device has used this {again} before")
         suite = _SUITES[self._endpoint.cipher]
         return Peer(device_id=device, spki=spki, presented=presented, suite=suite, exchanged=exchanged)
 

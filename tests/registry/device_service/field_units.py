@@ -56,7 +56,7 @@ async def udp_door(credentials: Any, pins: Any, **changes: Any) -> AsyncIterator
     """A port of this machine."""
     given = {
         "failures": Failures(), "metrics": DeviceMetrics(version="1", environment="demo"), "most": 1_000,
-        "most_half_open": 100, "times": QUICK_UDP, **changes,
+        "most_half_open": 100, "repeated": lambda _: "", "times": QUICK_UDP, **changes,
     }  # fmt: skip
     with ThreadPoolExecutor(4) as work:
         door = UdpDoor(credentials=credentials, pins=pins, work=work, **given)

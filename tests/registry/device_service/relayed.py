@@ -31,6 +31,7 @@ from registry.device_service.relay.listening import listening
 from registry.device_service.relay.server import RelayServer
 from registry.device_service.relay.word import Reporter
 from registry.device_service.running import desk_of
+from registry.device_service.seen import SeenRandoms
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.library import Library
 from registry.settings import DevicesConfig
@@ -193,6 +194,7 @@ def parts_of(database: Database, trusted: TrustedRoot, keys: SoftwareKeys, **con
     return Parts(
         proposals=proposals, config=msgspec.convert(config, DevicesConfig), pins=RegistryPins(database=database, trusted=trusted),
         reporter=Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now), credentials=credentials,
+        seen=SeenRandoms(database),
     )  # fmt: skip
 
 
