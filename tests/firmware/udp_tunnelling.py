@@ -48,12 +48,13 @@ class Service:
     pinned: bytes
     mtu: int = BENCH_MTU
     cookies: Cookies | None = None
+    device_id: bytes = DEVICE_ID
     heard: list[coap.Heard] = field(default_factory=list)
     refusal: SessionError | None = None
     session: Session | None = None
 
     def __post_init__(self) -> None:
-        self.conversation = Conversation(DeviceId(DEVICE_ID), 4711)
+        self.conversation = Conversation(DeviceId(self.device_id), 4711)
 
     def take(self, datagram: bytes) -> list[bytes]:
         """A datagram of the device's, and what the service sends then."""
@@ -64,7 +65,7 @@ class Service:
                 question = self.cookies.question(b"device", datagram)
                 return [] if question is None else [question]
         if self.session is None:
-            pins = Pins({self.pinned: DeviceId(DEVICE_ID)})
+            pins = Pins({self.pinned: DeviceId(self.device_id)})
             self.session = Session(self.cloud.credentials, pins, cookie=state, mtu=self.mtu, timing=QUICK)
         return self.stepped(lambda session: session.feed(datagram))
 
