@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,16 +53,22 @@ class _Size:
     size: int = 256
 
 
+@cache
+def loaded(private: bytes) -> object:
+    """Once: OpenSSL looks at an RSA key for longer than a handshake takes."""
+    return load_der_private_key(private, None)
+
+
 def tcp_device(fleet: Fleet, number: int, port: int) -> TcpDevice:
     device_id, private = fleet.devices[number % len(fleet.devices)]
-    key = cast("rsa.RSAPrivateKey", load_der_private_key(private, None))
+    key = cast("rsa.RSAPrivateKey", loaded(private))
     size = cast("Any", _Size())
     return TcpDevice(QuickDevice(size, size, device_id, key=key, cloud_key=load_der_public_key(fleet.cloud)), port)
 
 
 def udp_device(fleet: Fleet, number: int, port: int) -> UdpDevice:
     device_id, private = fleet.devices[number % len(fleet.devices)]
-    key = cast("ec.EllipticCurvePrivateKey", load_der_private_key(private, None))
+    key = cast("ec.EllipticCurvePrivateKey", loaded(private))
     return UdpDevice(Client(key, retransmit_ms=1_000), device_id, port)
 
 
