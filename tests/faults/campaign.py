@@ -179,16 +179,19 @@ def taken_away(rig: Rig, shard: Shard, result: Result) -> None:
 
 def late_intent(rig: Rig, shard: Shard, result: Result) -> None:
     """Negative control: a station that writes its intent after the fact. Crashes must show it."""
-    _control(rig, LateIntent, result)
+    _control(rig, LateIntent, "same_job_same_bytes", result)
 
 
 def forgotten_job(rig: Rig, shard: Shard, result: Result) -> None:
     """Negative control: a station whose job is not durable when the device makes its key. Crashes must show it."""
-    _control(rig, ForgottenJob, result)
+    _control(rig, ForgottenJob, "one_device_one_key", result)
 
 
-def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], result: Result) -> None:
-    """The undisturbed run passes all checks: only the crashes tell. The watch on write-ahead is off."""
+def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], invariant: str, result: Result) -> None:
+    """The undisturbed run passes all checks: only the crashes tell, and one that does is enough.
+
+    The watch on write-ahead is off.
+    """
     whole = Trial.of(rig, "undisturbed")
     met = whole.insert(Insertion(survey=True, watched=False, wrap_jobs=wrap))
     assert met.verdict == "PASS", met
@@ -202,6 +205,8 @@ def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], result: Result) -> None
         trial.wants(last.verdict == "PASS", f"not finished: {last}")
         result.violations += trial.finish(passed=last.verdict == "PASS")
         result.trials += 1
+        if any(invariant in each for each in result.violations):
+            return
 
 
 CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {

@@ -139,6 +139,7 @@ def finish(site: Site, result: Result) -> None:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="real", description=__doc__)
     parser.add_argument("--pairs", type=int, help="so many pairs; without it all that differ on disk")
+    parser.add_argument("--kills", default="keyed,signed,anchored,locked", help="steps to be killed in from outside")
     parser.add_argument("--devices", type=int, default=32, help="new devices on the bench")
     parser.add_argument("--part", default="0/1", help="which of how many parts")
     chosen = parser.parse_args(argv)
@@ -148,7 +149,7 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ks-") as name, running_site(Path(name), chosen.devices) as site:
         pairs(site, result, shard, chosen.pairs)
-        from_outside(site, result, [Step.KEYED, Step.SIGNED, Step.ANCHORED, Step.LOCKED])
+        from_outside(site, result, [Step(each) for each in chosen.kills.split(",")])
         finish(site, result)
     result.seconds = round(time.monotonic() - began, 1)
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")

@@ -8,20 +8,18 @@ PARTS = 4
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("part", range(PARTS))
-def test_every_call_fails_or_fails_but_applied_or_loses_power_or_is_the_last(campaign: RunCampaign, part: int):
-    """Half of the calls; `make soak` has each fail."""
-    result = campaign("single", f"{2 * part}/{2 * PARTS}")
+def test_every_call_fails_or_fails_but_applied_or_loses_power_or_is_the_last(campaign: RunCampaign):
+    """An eighth of the faults, from all over the run; `make soak` has each."""
+    result = campaign("single", "0/8")
     assert result.violations == []
     assert result.trials > 40
     assert result.verdicts["PASS"] < result.trials / 2, "most faults must be noticed"
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("part", range(PARTS))
-def test_a_crash_and_another_crash_in_the_recovery(campaign: RunCampaign, part: int):
-    """A quarter of those that leave no disk as another pair does; `make soak` runs each pair."""
-    result = campaign("pairs", f"{4 * part}/{4 * PARTS}")
+def test_a_crash_and_another_crash_in_the_recovery(campaign: RunCampaign):
+    """Two first crashes, each with all second ones that leave no disk as another does; `make soak` runs each pair."""
+    result = campaign("pairs", "9/18")
     assert result.violations == []
     assert result.trials > 30
     assert result.pairs > 75
@@ -29,34 +27,36 @@ def test_a_crash_and_another_crash_in_the_recovery(campaign: RunCampaign, part: 
 
 @pytest.mark.timeout(60)
 def test_a_crash_at_one_station_and_the_rest_at_another(campaign: RunCampaign):
-    result = campaign("two-stations")
+    """A third of the crashes; `make soak` has each."""
+    result = campaign("two-stations", "0/3")
     assert result.violations == []
-    assert result.trials > 20
+    assert result.trials > 10
 
 
 @pytest.mark.timeout(60)
 def test_a_crash_at_one_station_and_the_rest_at_another_where_keys_are_collected(campaign: RunCampaign):
-    result = campaign("two-stations-collected")
+    """Another third of them."""
+    result = campaign("two-stations-collected", "1/3")
     assert result.violations == []
-    assert result.trials > 20
+    assert result.trials > 10
 
 
 @pytest.mark.timeout(60)
 def test_the_outbox_beside_the_flow(campaign: RunCampaign):
     """A slice of all orders of the two; `make soak` runs each."""
-    result = campaign("outbox-beside", "0/24")
+    result = campaign("outbox-beside", "0/48")
     assert result.violations == []
-    assert result.trials > 25
-    assert result.verdicts.keys() == {"PASS", "job-conflict"}
+    assert result.trials > 10
+    assert result.verdicts.keys() <= {"PASS", "job-conflict"}
 
 
 @pytest.mark.timeout(120)
 def test_the_outbox_beside_the_flow_fails_or_is_the_last_thing_that_happens(campaign: RunCampaign):
     """Some of the orders of flow and outbox; `make soak` runs six of each start."""
-    result = campaign("outbox-faults", "9/42")
+    result = campaign("outbox-faults", "9/84")
     assert result.violations == []
-    assert result.trials > 35
-    assert result.children > 15
+    assert result.trials > 15
+    assert result.children > 5
 
 
 @pytest.mark.timeout(60)
@@ -102,10 +102,10 @@ def test_a_station_dies_while_a_device_makes_its_key(campaign: RunCampaign):
 
 @pytest.mark.timeout(180)
 def test_crashes_of_real_processes(campaign: RunCampaign):
-    """A slice: three pairs from inside, and kills from outside; `make soak` runs all pairs."""
-    result = campaign("real", "0/1", "--pairs", "3", "--devices", "12")
+    """A slice: a pair from inside, and two kills from outside; `make soak` runs all pairs."""
+    result = campaign("real", "0/1", "--pairs", "1", "--kills", "signed,anchored", "--devices", "6")
     assert result.violations == []
-    assert (result.pairs, result.trials, result.children) == (3, 10, 13)
+    assert (result.pairs, result.trials, result.children) == (1, 4, 5)
 
 
 @pytest.mark.soak
