@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from station.__main__ import loaded
+from tests import warm
 
 STATION = str(Path(sys.executable).with_name("station"))
 
@@ -37,16 +37,8 @@ class Done:
 
 
 def station(*words: object, timeout: float = 60, environment: Mapping[str, str] | None = None) -> Done:
-    """The real command, its output in pipes; `environment` says more than this process's own."""
-    done = subprocess.run(
-        [STATION, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
+    """The command in a process of its own, nobody at a terminal; `environment` says more than this process's own."""
+    done = warm.run([STATION, *map(str, words)], timeout=timeout, env={**os.environ, **(environment or {})})
     return Done(done.returncode, done.stdout, done.stderr)
 
 

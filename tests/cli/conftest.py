@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from station.demo.processes import Process
+from tests import warm
 from tests.cli.commands import Done, station
 from tests.cli.plant import Site, running_site
 
@@ -17,6 +18,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent and "site" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(60))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_programs() -> Iterator[None]:
+    """Whatever is made here is made by programs that start at once."""
+    with warm.programs():
+        yield
 
 
 @pytest.fixture(scope="session")

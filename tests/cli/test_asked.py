@@ -15,8 +15,8 @@ from station.cli.asking import typed
 
 def strike():
     seen = 0
-    while seen < 20:  # at rest so often one after the other: it is in the system call in which it waits
-        time.sleep(0.02)
+    while seen < 5:  # at rest so often one after the other: it is in the system call in which it waits
+        time.sleep(0.01)
         with open(f"/proc/self/task/{os.getpid()}/stat") as stat:
             seen = seen + 1 if stat.read().rsplit(") ", 1)[1].startswith("S") else 0
     print("struck", flush=True)

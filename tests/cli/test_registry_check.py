@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -12,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from registry.database import Database, sqlite_url
+from tests import warm
 from tests.registry.living import WHO, living
 from tests.trust.people import approved_by, file_of
 from trust.root_file import wrap
 
 
 def registry(*words: object) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "registry", *map(str, words)], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = warm.run([sys.executable, "-m", "registry", *map(str, words)], timeout=30)
     return done.returncode, done.stdout, done.stderr
 
 

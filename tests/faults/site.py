@@ -28,6 +28,7 @@ from station import config as settings
 from station.demo import plant as demo
 from station.demo.bench import Bench, start_bench
 from station.root import load_root
+from tests import warm
 from tests.faults import disk
 from tests.faults.outboxes import QuietOutbox
 from tests.faults.parties import FaultyCloud, FaultyJobs, FaultySigner
@@ -109,12 +110,14 @@ def running_site(directory: Path, devices: int, product: Product = "ec") -> Iter
         plant = demo.Plant(config, paths, "native", stack)
         plant.clear()
         bench = start_bench(Bench(product=product, board="native", devices=devices), paths.state, stack)
-        plant.make()
+        with warm.programs():
+            plant.make()
         plant.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
         slots = read_slots(bench.wait())
         write_slots(paths.slots, slots)
         order = paths.state / "orders" / f"{product}.json"
-        plant.papers.make_orders(paths.root, {order: plant.order(bench.bench, 100_000)})
+        with warm.programs():
+            plant.papers.make_orders(paths.root, {order: plant.order(bench.bench, 100_000)})
         yield Site(directory, [slot.name for slot in slots], product)
 
 

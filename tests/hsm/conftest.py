@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.hsm.floor import Floor, make_order
 from tests.hsm.local_signer import Parties, make_parties
 from tests.hsm.people_at_work import People, at_work
@@ -28,7 +28,7 @@ def floor(parties: Parties) -> Floor:
 def make_signer_dir(directory: Path, role: str, name: str) -> Path:
     """`station-signer init` in a process of its own."""
     command = [sys.executable, "-m", "hsm", "init", "--dir", str(directory), "--role", role, "--name", name]
-    subprocess.run(command, check=True, capture_output=True, timeout=15)
+    warm.run(command, check=True, timeout=15)
     return directory
 
 

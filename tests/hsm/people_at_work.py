@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests import warm
 from tests.hsm.by_hand import sign_by_hand
 from trust.keys import PublicKey
 
@@ -60,7 +61,7 @@ class People:
     def signer(self, *words: object) -> Done:
         """`station-signer` with these words, in the directory."""
         command = [sys.executable, "-m", "hsm", *map(str, words)]
-        done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=30, check=False)
+        done = warm.run(command, cwd=self.place, timeout=30)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def good(self, *words: object) -> str:
@@ -125,7 +126,7 @@ class People:
     def serves(self, root: str) -> Done:
         """Start the factory signer with this root, and end it when it is ready."""
         command = [sys.executable, "-m", "hsm", "serve", "--dir", "factory", "--root", root]
-        with subprocess.Popen(command, cwd=self.place, stderr=subprocess.PIPE, text=True) as process:
+        with warm.start(command, cwd=self.place, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             said = ""
             for line in process.stderr:

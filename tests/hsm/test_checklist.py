@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import warm
 from tests.hsm.people_at_work import Done, People
 from trust.dsse import Envelope
 from trust.minutes import Minutes, approved_minutes
@@ -82,7 +83,7 @@ def test_a_root_that_is_not_approved_is_refused(people: People) -> None:
 
 def test_a_signer_that_serves_is_left_alone(people: People) -> None:
     command = [sys.executable, "-m", "hsm", "serve", "--dir", "factory", "--root", "root.json"]
-    with subprocess.Popen(command, cwd=people.place, stderr=subprocess.PIPE, text=True) as serving:
+    with warm.start(command, cwd=people.place, stderr=subprocess.PIPE) as serving:
         assert serving.stderr is not None
         while not serving.stderr.readline().startswith("ready"):
             pass

@@ -13,6 +13,7 @@ import pytest
 
 from hsm import config
 from hsm.token.softhsm import KNOWN_MODULES
+from tests import warm
 from tests.hsm.test_service import public, serving, write_root
 
 pytestmark = pytest.mark.skipif(not any(Path(each).is_file() for each in KNOWN_MODULES), reason="apt install softhsm2")
@@ -97,8 +98,8 @@ def test_an_untried_profile_is_said_at_init_and_in_status(short_dir: Path, token
     write_root(root, public(short_dir / "signer"))
     with serving(short_dir / "signer", root):
         command = [sys.executable, "-m", "hsm", "status", "--dir", str(short_dir / "signer")]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        said = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+        lines = warm.run(command, check=True).stdout
+        said = warm.run([*command, "--json"], check=True).stdout
     assert f"profile      {wanted}\n" in lines
     assert json.loads(said)["token_profile"] == wanted
 

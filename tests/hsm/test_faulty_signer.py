@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ import pytest
 from hsm.client import SignerClient
 from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from hsm.token.softhsm import KNOWN_MODULES
+from tests import warm
 from tests.hsm.conftest import make_signer_dir
 from tests.hsm.local_signer import Parties
 from tests.hsm.shim.shim import Shim
@@ -177,7 +177,7 @@ def test_a_pin_that_became_wrong_stops_everything_and_is_given_once(scene: Scene
 
 def refused(scene: Scene) -> str:
     command = [sys.executable, "-m", "hsm", "serve", "--dir", str(scene.directory), "--root", str(scene.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False, env=scene.shim.environment)
+    done = warm.run(command, timeout=15, env=scene.shim.environment)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     return done.stderr
 

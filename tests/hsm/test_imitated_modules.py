@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hsm.token.softhsm import KNOWN_MODULES, find_module
+from tests import warm
 from tests.hsm.test_service import public, serve_command, serving, write_root
 
 pytestmark = pytest.mark.skipif(not any(Path(each).is_file() for each in KNOWN_MODULES), reason="apt install softhsm2")
@@ -108,7 +109,7 @@ def test_keys_are_made_and_served(run: Run, short_dir: Path, name: str, options:
     write_root(root, public(short_dir / "signer"))
     with serving(short_dir / "signer", root):
         status = [sys.executable, "-m", "hsm", "status", "--dir", str(short_dir / "signer")]
-        assert f"profile      {name} (" in subprocess.run(status, capture_output=True, text=True, check=True).stdout
+        assert f"profile      {name} (" in warm.run(status, check=True).stdout
 
 
 def test_a_cloud_signers_rsa_key_is_made_too(run: Run, short_dir: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from hsm.client import SignerClient
 from hsm.signer import SignerStatus, SignerUnavailableError
+from tests import warm
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties
 from tests.hsm.test_service import await_ready, public, serve_command, write_root
@@ -22,17 +23,17 @@ from trust.statement import PinStatement, envelope, verify
 CLIENTS, EACH, KILLS = 8, 40, 4
 
 
-def start(directory: Path, root: Path, fault: str) -> subprocess.Popen[str]:
+def start(directory: Path, root: Path, fault: str) -> warm.Running | subprocess.Popen[str]:
     command = serve_command(directory, root)
     if fault:
         command[1:3] = ["-c", f"{fault}; from hsm.cli import main; main()"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = warm.start(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
     await_ready(process.stderr)
     return process
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: warm.Running | subprocess.Popen[str]) -> None:
     process.kill()
     process.wait(5)
     assert process.stderr is not None

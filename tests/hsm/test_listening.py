@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ import pytest
 from hsm import listening as place
 from hsm.config import SetupError
 from hsm.listening import listening
+from tests import warm
 from tests.hsm.conftest import make_signer_dir
 from tests.hsm.test_service import public, refused, serving, write_root
 
@@ -128,9 +128,7 @@ def test_the_counters_survive_a_socket_of_their_name(new_factory_dir: Path, shor
 )
 def test_no_file_of_the_directory_is_named_as_socket(short_dir: Path, where: str) -> None:
     words = ["init", "--dir", str(short_dir / "f"), "--role", "factory", "--name", "st-01", "--socket", where]
-    done = subprocess.run(
-        [sys.executable, "-m", "hsm", *words], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = warm.run([sys.executable, "-m", "hsm", *words], timeout=30)
     assert (done.returncode, "one of the signer's own files" in done.stderr) == (2, True), done.stderr
     assert not (short_dir / "f").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from hsm.approver import new_key_file, read_key_file
 from hsm.token.user_pin import UserPin
+from tests import warm
 from tests.cli.terminal import OnTerminal
 from tests.hsm.people_at_work import People, at_work
 
@@ -27,9 +27,7 @@ def on_terminal(place: Path, *words: str) -> OnTerminal:
 def elsewhere(place: Path, *words: str) -> tuple[int, str]:
     """Where stdin is no terminal, and none is to be had."""
     command = [sys.executable, "-m", "hsm", *words]
-    done = subprocess.run(
-        command, cwd=place, capture_output=True, text=True, input="", timeout=30, check=False, start_new_session=True
-    )
+    done = warm.run(command, cwd=place, timeout=30)
     return done.returncode, done.stderr
 
 
@@ -82,11 +80,9 @@ def test_the_public_half_goes_to_a_file_too_and_is_printed_again(tmp_path: Path)
     secret.write_text(PASSPHRASE)
     public = new_key_file(tmp_path / "ada.key", UserPin(PASSPHRASE)).to_pem()
     command = [sys.executable, "-m", "hsm", "approver", "show", "ada.key", "--secret", f"file:{secret}"]
-    done = subprocess.run(
-        [*command, "--public", "ada.pem"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
-    )
+    done = warm.run([*command, "--public", "ada.pem"], cwd=tmp_path, timeout=30, check=True)
     assert done.stdout == (tmp_path / "ada.pem").read_text() == public
-    again = subprocess.run([*command, "--public", "ada.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = warm.run([*command, "--public", "ada.pem"], cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, ""), "nothing is overwritten"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from hsm.client import ReceiptClient, SignerClient
 from hsm.signer import SignerError
+from tests import warm
 from tests.hsm.people_at_work import People, at_work
 from trust.codes import Code
 from trust.dsse import Envelope
@@ -27,7 +28,7 @@ DEVICE, KEY = "a1" * 12, "01" * 32
 def serving(people: People, which: str) -> Iterator[Path]:
     """The signer in that directory; its socket."""
     command = [sys.executable, "-m", "hsm", "serve", "--dir", which, "--root", "root.json"]
-    with subprocess.Popen(command, cwd=people.place, stderr=subprocess.PIPE, text=True) as process:
+    with warm.start(command, cwd=people.place, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("ready"):

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from hsm.client import ReceiptClient, SignerClient
+from tests import warm
 from tests.hsm.conftest import make_signer_dir
 from tests.hsm.floor import Device, Floor, ec_key, make_order
 from tests.hsm.floor import public as public_key
@@ -68,8 +69,8 @@ def await_ready(said: IO[str]) -> str:
 
 
 @contextmanager
-def serving(directory: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(serve_command(directory, root), stderr=subprocess.PIPE, text=True)
+def serving(directory: Path, root: Path) -> Iterator[warm.Running | subprocess.Popen[str]]:
+    process = warm.start(serve_command(directory, root), stderr=subprocess.PIPE)
     assert process.stderr is not None
     try:
         await_ready(process.stderr)
@@ -81,7 +82,7 @@ def serving(directory: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def refused(directory: Path, root: Path) -> str:
-    done = subprocess.run(serve_command(directory, root), capture_output=True, text=True, timeout=15, check=False)
+    done = warm.run(serve_command(directory, root), timeout=15)
     assert done.returncode == 2, done.stderr
     assert "ready:" not in done.stderr
     assert "Traceback" not in done.stderr
@@ -91,9 +92,9 @@ def refused(directory: Path, root: Path) -> str:
 def test_serve_status_and_a_clean_end(factory_dir: Path, root_file: Path) -> None:
     with serving(factory_dir, root_file) as process:
         command = [sys.executable, "-m", "hsm", "status", "--dir", str(factory_dir)]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=15, check=True).stdout
+        shown = warm.run(command, timeout=15, check=True).stdout
         assert "role         factory" in shown
-        data = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=15, check=True).stdout
+        data = warm.run([*command, "--json"], timeout=15, check=True).stdout
         assert json.loads(data)["keys"].keys() == public(factory_dir).keys()
         for secret in ("user-pin", "so-pin"):
             pin = (factory_dir / secret).read_bytes().strip()
@@ -258,7 +259,7 @@ def test_help_is_fast_and_complete() -> None:
 
 @pytest.mark.parametrize("command", ["init", "serve", "status"])
 def test_each_command_explains_itself_and_offers_no_pin(command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "hsm", command, "--help"], capture_output=True, text=True, check=True)
+    done = warm.run([sys.executable, "-m", "hsm", command, "--help"], check=True)
     options = [word for word in done.stdout.split() if word.startswith("--")]
     assert "--dir" in options
     assert {each for each in options if "pin" in each} <= {"--user-pin"}  # says where one is; a PIN itself is refused

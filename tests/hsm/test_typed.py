@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from hsm.cli import cli
 from hsm.token.user_pin import UserPinError, read_user_pin
+from tests import warm
 
 
 def commands(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[str, ...]]:
@@ -34,7 +35,7 @@ def test_help_names_the_exit_codes(words: tuple[str, ...]) -> None:
 
 def typed(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hsm", *map(str, words)]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=30, check=False)
+    return warm.run(command, cwd=place, timeout=30)
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -20,6 +20,7 @@ from hsm import config
 from hsm.client import SignerClient
 from hsm.config import SetupError, SignerConfig
 from hsm.unit import PROFILES, Installation, hidden, render
+from tests import warm
 from tests.hsm import own_users, sandbox_acts
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.own_users import ENVIRONMENT, SIGNER
@@ -171,10 +172,10 @@ def test_what_the_unit_cannot_see_is_named() -> None:
 
 def test_the_command_prints_it(factory_dir: Path) -> None:
     command = [sys.executable, "-m", "hsm", "unit", "--dir", factory_dir, "--root", "root.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = warm.run(command, check=True)
     assert done.stdout.startswith("# Made by") and f" serve --dir {factory_dir} " in done.stdout
     assert f"the unit will not see {factory_dir}" in done.stderr or not str(factory_dir).startswith("/tmp")
-    wrong = subprocess.run([*command, "--profile", "usb"], capture_output=True, text=True, check=False)
+    wrong = warm.run([*command, "--profile", "usb"])
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "say which with --device" in wrong.stderr
 

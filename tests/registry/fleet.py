@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from registry import setup
 from registry.settings import FILE, RegistryConfig, dump
+from tests import warm
 from tests.registry.make import World, ec_key, public, world
 from tests.registry.running import REPOSITORY
 from trust import root_file as roots
@@ -36,7 +37,7 @@ class Process:
     directory: Path
     program: tuple[str, ...]
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: warm.Running | subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
@@ -46,7 +47,7 @@ class Process:
     def launch(self) -> None:
         argv = [sys.executable, "-m", *self.program, "--port", str(self.port)]
         with (self.directory / "log").open("wb") as log:
-            self.process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=log)
+            self.process = warm.start(argv, cwd=REPOSITORY, stderr=log)
 
     def wait(self) -> None:
         end = time.monotonic() + _READY_S

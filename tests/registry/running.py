@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from registry import setup
 from registry.settings import RegistryConfig
+from tests import warm
 from tests.registry.access import StationClient, station_of
 from tests.registry.make import World, world
 from trust import root_file as roots
@@ -32,7 +33,7 @@ class Plant:
     made: World
     port: int = 0
     said: list[str] = field(default_factory=list)
-    process: subprocess.Popen[str] | None = None
+    process: warm.Running | subprocess.Popen[str] | None = None
 
     def telemetry(self) -> str:
         """The telemetry's URL, once it was said; for a plant that was started with METRICS."""
@@ -59,7 +60,7 @@ class Plant:
             *map(str, (self.directory, self.root_file, self.key_file, self.port)),
             *(f"{name}={limit}" for name, limit in limits_s.items()),
         ]
-        self.process = subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        self.process = warm.start(argv, cwd=REPOSITORY, stderr=subprocess.PIPE)
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)

@@ -19,6 +19,7 @@ import pytest
 
 from station.cloud import CloudUnreachableError
 from station.cloud.http import HttpCloud
+from tests import warm
 from tests.registry.access import access_of
 from tests.registry.make import Device, World, world
 from tests.registry.running import REPOSITORY
@@ -27,13 +28,13 @@ from trust.statement import Receipt, verify
 
 
 def run(*argv: str) -> None:
-    subprocess.run([sys.executable, "-m", *argv], cwd=REPOSITORY, check=True, capture_output=True, timeout=15)
+    warm.run([sys.executable, "-m", *argv], cwd=REPOSITORY, check=True, timeout=15)
 
 
 @contextmanager
 def program(*argv: str) -> Iterator[str]:
     """A program until the block ends; gives the line on which it said that it is ready."""
-    process = subprocess.Popen([sys.executable, "-m", *argv], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    process = warm.start([sys.executable, "-m", *argv], cwd=REPOSITORY, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = []
     try:

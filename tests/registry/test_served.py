@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from registry.cli import cli
 from station.cloud import CloudUnreachableError, PinRecord
 from station.cloud.http import HttpCloud
+from tests import warm
 from tests.registry.access import access_of
 from tests.registry.make import Device
 from tests.registry.running import REPOSITORY, Plant, answered, connect, make_plant, plant_at, running
@@ -44,9 +45,7 @@ def inside(*argv: str | Path) -> Result:
 
 
 def program(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "registry", *map(str, argv)], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    return warm.run([sys.executable, "-m", "registry", *map(str, argv)], cwd=REPOSITORY)
 
 
 def test_init_makes_a_directory_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hsm.client import SignerClient
 from hsm.signer import SignerStatus
+from tests import warm
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import Parties
 from tests.hsm.shim.shim import Shim
@@ -20,11 +21,11 @@ from trust.root import StationKeys
 from trust.statement import PinStatement, envelope
 
 
-def start(directory: Path, root: Path, shim: Shim, fault: str = "") -> subprocess.Popen[str]:
+def start(directory: Path, root: Path, shim: Shim, fault: str = "") -> warm.Running | subprocess.Popen[str]:
     """The process, ready; `fault` is code that it runs first."""
     program = ["-c", f"{fault}; from hsm.cli import main; main()"] if fault else ["-m", "hsm"]
     command = [sys.executable, *program, "serve", "--dir", str(directory), "--root", str(root)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=shim.environment)
+    process = warm.start(command, stderr=subprocess.PIPE, env=shim.environment)
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -34,7 +35,7 @@ def start(directory: Path, root: Path, shim: Shim, fault: str = "") -> subproces
     raise AssertionError("".join(lines))
 
 
-def end(process: subprocess.Popen[str]) -> str:
+def end(process: warm.Running | subprocess.Popen[str]) -> str:
     """Its end on request, clean; what it logged."""
     process.send_signal(signal.SIGTERM)
     _, logged = process.communicate(timeout=15)

@@ -20,6 +20,7 @@ from registry.people.service import People
 from registry.pins.proposals import Proposal, Proposals
 from registry.pins.service import PinService
 from registry.settings import Home
+from tests import warm
 from tests.registry.make import Device
 from tests.registry.running import REPOSITORY, Plant, plant_at
 
@@ -69,7 +70,7 @@ class DoorPlant:
             sys.executable, "-m", "station", "device", "propose", str(self.device.device_id), *arguments,
             "--url", self.plant.url, "--tls-root", str(self.certificate), "--config", str(config),
         ]  # fmt: skip
-        return subprocess.run(argv, cwd=REPOSITORY, input=said, capture_output=True, text=True, timeout=15, check=False)
+        return warm.run(argv, cwd=REPOSITORY, input=said, timeout=15)
 
 
 @contextmanager
