@@ -1,5 +1,6 @@
 """The firmware's client of the UDP service against the registry's own DTLS sessions, in both of its builds."""
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,6 +144,42 @@ def test_datagrams_go_by_in_the_sizes_of_the_page(device: Device, unit: Unit) ->
     up, down = [sent for _, sent in sizes], [came for came, _ in sizes]
     assert (up[0], up[2:], down[0], down[2:]) == (109, [68, 0, 0], 0, [67, 33, 35])
     assert up[1] in range(370, 380) and down[1] in range(460, 472), "a signature has 70 to 72 bytes, seldom less"
+
+
+def hello_of(step: Step) -> tuple[bytes, bytes, dict[int, bytes]]:
+    """What the device begins with: session id, suites, extensions."""
+    body = memoryview(step(b"")["out"])[25:]
+    assert body[:2] == b"\xfe\xfd"
+    at, parts = 34, []
+    for width in (1, 1, 2, 1, 2):  # session id, cookie, suites, compression, extensions
+        size = int.from_bytes(body[at : at + width])
+        parts.append(bytes(body[at + width : at + width + size]))
+        at += width + size
+    found, rest = {}, parts[4]
+    while rest:
+        end = 4 + int.from_bytes(rest[2:4])
+        found[int.from_bytes(rest[:2])], rest = rest[4:end], rest[end:]
+    return parts[0], parts[2], found
+
+
+def test_it_offers_one_suite_and_nothing_to_resume(either: Device, request: pytest.FixtureRequest) -> None:
+    session, suites, extensions = hello_of(opened(either))
+    assert (session, suites) == (b"", bytes.fromhex("c0ae 00ff")), "CCM-8, and that it does not renegotiate"
+    raw = {19: b"\1\2", 20: b"\1\2"} if request.node.callspec.params["either"] == "native" else {}
+    assert extensions == {
+        10: b"\0\2\0\x17", 11: b"\1\0", 13: b"\0\2\4\3", 23: b"", **raw,
+    }, "no ticket (35)"  # fmt: skip
+
+
+def test_a_service_that_wants_another_handshake_gets_none(either: Device, unit: Unit) -> None:
+    service = met(either, unit)
+    assert service.session is not None
+    ask = ctypes.CDLL("libgnutls.so.30").gnutls_rehandshake
+    assert ask(service.session._endpoint._handle) in {0, -28}, "sent, and perhaps waiting for what comes of it"
+    (wish,) = service.session.outgoing()
+    answer = either.client.tunnel(STEP, wish)
+    assert answer["st"] == ESTABLISHED and len(answer["out"]) in {0, 31}, "an alert that it does not, at most"
+    assert either.client.tunnel(STEP, service.sealed(empty(0x40, 1)))["out"]
 
 
 def test_no_two_handshakes_have_anything_in_common(device: Device, unit: Unit) -> None:
