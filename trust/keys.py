@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 _RSA_EXPONENT = 65537
+_DIGEST = 32
 
 
 class PublicKeyError(ValueError):
@@ -100,28 +101,11 @@ class PublicKey:
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this SHA-256 signature over the message is ours: ECDSA in DER (FIPS 186-5) or RSASSA-PKCS1-v1_5."""
-        key = _loaded(self.spki)
-        try:
-            if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-            elif isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
-            else:
-                return False
-        except InvalidSignature:
-            return False
-        return True
+        return _holds(self.spki, signature, hashlib.sha256(message).digest())
 
     def verifies_digest(self, signature: bytes, digest: bytes) -> bool:
         """As `verifies`, over a SHA-256 digest that others have made; for EC keys, False for others."""
-        key = _loaded(self.spki)
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            return False
-        try:
-            key.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+        return self.key_type is KeyType.EC_P256 and len(digest) == _DIGEST and _holds(self.spki, signature, digest)
 
     def recovers(self, signature: bytes) -> bytes | None:
         """What stands in an RSASSA-PKCS1-v1_5 signature without DigestInfo (RFC 8017 §9.2); None if it is none."""
@@ -141,6 +125,22 @@ class PublicKey:
 def _loaded(spki: bytes) -> PublicKeyTypes:
     """Parsing costs a tenth of a verification, and one unit's key is used a dozen times."""
     return load_der_public_key(spki)
+
+
+@lru_cache(maxsize=8192)
+def _holds(spki: bytes, signature: bytes, digest: bytes) -> bool:
+    """Kept, as it is for ever what it is once: who reads a device's papers again and again computes it once."""
+    key, sha256 = _loaded(spki), Prehashed(hashes.SHA256())
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(sha256))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), sha256)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _key_type(key: object, *, legacy: bool) -> KeyType:
