@@ -74,9 +74,11 @@ def create_app(services: Services) -> FastAPI:
         # The last one added is asked first.
         app.add_middleware(AddressLimit, limits=services.limits, secret=secret, signed=signed)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+    relaying = ThreadPoolExecutor(_THREADS, thread_name_prefix="relay")  # its steps wait for seconds: nobody else does
     for each in routes:
+        pool = relaying if each.route_class is RouteClass.RELAY else threads
         app.add_api_route(
-            each.path, _endpoint(each, services, threads), methods=[each.method],
+            each.path, _endpoint(each, services, pool), methods=[each.method],
             name=each.work.__name__, description=each.work.__doc__,
             openapi_extra=openapi.of(each), responses=openapi.answers(each),
         )  # fmt: skip

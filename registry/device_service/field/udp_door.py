@@ -38,11 +38,15 @@ Where = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UdpTimes:
-    """Seconds: for a handshake, from its end to the Hello, of silence, of a cookie key, between two looks at all."""
+    """Seconds: for a handshake, from it to the Hello, of silence, of a session, of a cookie key, between two looks.
+
+    A session ends in the end, so that a pin that was revoked meanwhile lets nobody stay.
+    """
 
     handshake_s: float = 30.0
     hello_s: float = 30.0
     silence_s: float = 1_800.0
+    longest_s: float = 86_400.0
     cookie_s: float = 60.0
     look_s: float = 5.0
 
@@ -84,6 +88,7 @@ class UdpDoor(asyncio.DatagramProtocol):
         self._clients: dict[Where, _Client] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self._clocks: list[asyncio.TimerHandle] = []
+        self._full_line = False
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -99,6 +104,14 @@ class UdpDoor(asyncio.DatagramProtocol):
         for each in self._clocks:
             each.cancel()
         self._transport = None
+
+    def pause_writing(self) -> None:
+        """More is said than the line takes: what is not sent is lost, as datagrams may be, and not kept."""
+        self._full_line = True
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        self._full_line = False
 
     def error_received(self, _: Exception) -> None:
         """Somebody's port is closed: nothing that anybody need do."""
@@ -242,8 +255,8 @@ class UdpDoor(asyncio.DatagramProtocol):
             found = client.open
             if found is None:
                 continue
-            late = now_s - found.since_s > self.times.hello_s if not found.greeted else False
-            if late or now_s - found.heard_s > self.times.silence_s:
+            most_s = self.times.longest_s if found.greeted else self.times.hello_s
+            if now_s - found.since_s > most_s or now_s - found.heard_s > self.times.silence_s:
                 self._drop_open(addr, client, "late")
 
     def _again(self, every_s: float, act: Callable[[], None]) -> None:
@@ -258,7 +271,7 @@ class UdpDoor(asyncio.DatagramProtocol):
         self._clocks.append(loop.call_later(every_s, once))
 
     def _send(self, addr: Where, datagram: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._full_line:
             self._transport.sendto(datagram, addr)
 
 

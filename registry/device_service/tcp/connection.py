@@ -33,12 +33,16 @@ _NUMBERS: Final = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds: for message 2, from it to the end of a refused one, for the first message after 3, and of silence."""
+    """Seconds: for message 2, from it to the end of a refused one, for the first message after 3, of silence, in all.
+
+    A session ends in the end, so that a pin that was revoked meanwhile lets nobody stay.
+    """
 
     message_2_s: float = 10.0
     refused_s: float = 1.0
     hello_s: float = 10.0
     silence_s: float = 31.0
+    longest_s: float = 86_400.0
 
 
 class Ended(Enum):
@@ -84,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._asking: Future[Accepted] | None = None
+        self._until_s = 0.0
         self._why = Ended.LEFT
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,10 +155,14 @@ class Connection(asyncio.Protocol):
         self._transport.write(answer)
         if conversation.hello is None:
             return  # the clock of the first message runs on
+        now_s = asyncio.get_running_loop().time()
         if not greeted and self._accepted is not None:
+            self._until_s = now_s + self._service.times.longest_s
             self._service.opened(self._accepted)
         if conversation.over:
             self._end(Ended.KEY_CHANGE)
+        elif now_s >= self._until_s:
+            self._end(Ended.LATE)
         else:
             self._within(self._service.times.silence_s, Ended.LATE)
 

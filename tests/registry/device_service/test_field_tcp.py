@@ -30,6 +30,18 @@ SPKI, CLOUD_KEY = OWN.spki, CLOUD.key  # a key is long in the making
 Story = Callable[[TcpDoor, int], Awaitable[None]]
 
 
+def test_no_session_lasts_for_ever() -> None:
+    async def story(door: TcpDoor, port: int) -> None:
+        device = at(port)
+        assert await device.greet() and await device.ping()
+        await asyncio.sleep(0.6)
+        assert await device.ping(), "it is answered once more"
+        assert await device.rest() == b""
+        assert door.open == 0
+
+    played(story, times=Times(refused_s=5.0, silence_s=20.0, longest_s=0.5))
+
+
 @dataclass(slots=True)
 class Quick(Keys):
     """Counts what it is asked for."""

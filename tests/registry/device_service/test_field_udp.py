@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,6 +198,33 @@ def test_who_says_no_hello_or_nothing_for_long_is_forgotten(plant: Plant) -> Non
             await asyncio.sleep(0.4)
         assert (len(door), door.sessions) == (1, 1)
         assert count(door.metrics, "udp", "late") == 1
+
+    plant.played(story)
+
+
+def test_no_session_lasts_for_ever(plant: Plant) -> None:
+    async def story(door: UdpDoor, port: int) -> None:
+        device = plant.at(port)
+        assert await device.greet() and await device.ping()
+        for _ in range(4):
+            await asyncio.sleep(0.3)
+            await device.ping(0.3)
+        assert len(door) == 0 and not await device.ping(0.3)
+
+    plant.played(story, times=replace(QUICK_UDP, silence_s=30, longest_s=0.8))
+
+
+def test_what_the_line_does_not_take_is_not_kept(plant: Plant) -> None:
+    async def story(door: UdpDoor, port: int) -> None:
+        sent: list[bytes] = []
+        door._transport = SimpleNamespace(sendto=lambda data, _addr: sent.append(data), close=lambda: None)  # type: ignore[assignment]
+        hello = hello_of(plant)
+        door.pause_writing()
+        door.datagram_received(hello, ("192.0.2.1", 1))
+        assert sent == []
+        door.resume_writing()
+        door.datagram_received(hello, ("192.0.2.1", 1))
+        assert len(sent) == 1
 
     plant.played(story)
 
