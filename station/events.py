@@ -71,6 +71,21 @@ class UnitSeen(FloorEvent, frozen=True, kw_only=True, tag="unit-seen"):
     emulated: bool
 
 
+class HandshakeWent(FloorEvent, frozen=True, kw_only=True, tag="handshake"):
+    """A live handshake goes on (about once a second), or what became of it: proved, or waived and why.
+
+    `unit_seconds` are spent with the unit, its wire among them, `cloud_seconds` with registry and device service.
+    """
+
+    outcome: Literal["", "proved", "waived"] = ""
+    waiver: Literal["", "service-away", "no-tunnel"] = ""
+    exchanges: int = 0
+    from_unit: int = 0
+    to_unit: int = 0
+    unit_seconds: float = 0.0
+    cloud_seconds: float = 0.0
+
+
 class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
     """The attempt's end. For a PASS, `already` means verified again; `cloud` is what the registry has acknowledged.
 
@@ -214,6 +229,7 @@ AnyEvent = (
     | StepBegan
     | StepDone
     | UnitSeen
+    | HandshakeWent
     | UnitFinished
     | LineStopped
     | SlotSuspect

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from station.disposition import Disposition, Row
 from station.exits import Exit
+from station.handshake_faults import ROWS as HANDSHAKE_ROWS
 from station.rework.faults import ROWS
 
 _R, _N, _H, _Q, _L, _S = Disposition
@@ -129,6 +130,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "unit-not-signed": Row(_Q, "The signer does not take this unit's statement.", _ENGINEER),
         "signed-otherwise": Row(_Q, "The signer has already signed something else for this unit.", _ENGINEER),
         **ROWS,
+        **HANDSHAKE_ROWS,
         # the line
         "key-duplicate": Row(
             _L,

@@ -21,7 +21,7 @@ from fixtures.link import LinkError, PortBusyError, PortMissingError, PortNotAll
 from fixtures.power import PowerError
 from hsm.signer import SignerError, SignerUnavailableError
 from ledger.publish import PublishError
-from station.cloud import CloudRefusedError, CloudUnreachableError
+from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError
 from station.faults import Fault, fault
 from station.jobs import DuplicateKeyError, LedgerError, RecordConflictError
 from trust.codes import Code
@@ -44,6 +44,7 @@ _LEAVES: tuple[tuple[type[Exception], str], ...] = (
     (DeviceBusyError, "device-busy"),
     (DeviceError, "link-failed"),
     (SignerUnavailableError, "signer-down"),
+    (DeviceServiceAwayError, "device-service-away"),
     (CloudUnreachableError, "registry-unreachable"),
     (DuplicateKeyError, "key-duplicate"),
     (RecordConflictError, "ledger-conflict"),
@@ -64,6 +65,7 @@ _SIGNER_CODES = {
     Code.ORDER_CONFLICT: "order-refuses",
     Code.PROOF_INVALID: "bad-proof",
     Code.REPORT_INVALID: "report-differs",
+    Code.HANDSHAKE_MISSING: "handshake-not-proved",
     Code.KEY_WEAK: "key-weak",
     Code.DEVICE_HAS_OTHER_KEY: "signed-otherwise",
     Code.JOB_BYTES_DIFFER: "signed-otherwise",
@@ -80,6 +82,7 @@ _SIGNER_CODES = {
     Code.TOKEN_PIN_WRONG: "signer-pin-wrong",
 }
 _CLOUD_CODES = {
+    Code.HANDSHAKE_UNKNOWN: "handshake-closed",
     Code.DEVICE_SCRAPPED: "device-scrapped",
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
     Code.KEY_ON_OTHER_DEVICE: "key-duplicate",

@@ -21,6 +21,7 @@ from station.events import AnyEvent
 from station.faults import Fault, fault
 from station.headroom import Headroom
 from station.jobs import Job, Jobs
+from station.relay import Bounds, Relay
 from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.order import WorkOrder
@@ -66,6 +67,8 @@ class Line:
     jobs: Jobs
     signer: Signer
     cloud: Cloud
+    relay: Relay
+    bounds: Bounds = field(default_factory=Bounds)
     indicators: Indicators
     emit: Callable[[AnyEvent], None]
     clock: Clock = field(default_factory=Clock)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fixtures.device import Identity
 from fixtures.indicators import Lamp
 from fixtures.slot import Slot
-from station import checks, evidence, locking, passed
+from station import checks, evidence, handshaking, locking, passed
 from station.admission import admit, not_too_often
 from station.ahead import Ahead, drop, meanwhile
 from station.cloud import CloudUnreachableError, PinRecord
@@ -31,13 +31,13 @@ from station.line import Line
 from station.pinning import completion_there, pin_and_read_back
 from station.rework import rekeyed
 from station.rework.look import Look, of_order, words_now
-from station.statements import anchor_of, completion, event, pin_statement, unit_seen
+from station.statements import anchor_of, completion, event, pin_statement, unit_seen, verification
 from station.steps import step
 from station.unit import Unit
 from station.vetting import fresh_nonces, vet_key
 from trust.dsse import Envelope
 from trust.proof import CHALLENGE_BYTES
-from trust.statement import Completion, Origin, PinStatement, Verification, envelope, read
+from trust.statement import Completion, Origin, PinStatement, envelope, read
 
 
 class Provisioning:
@@ -223,7 +223,7 @@ class Provisioning:
 
     @step(Step.VERIFIED)
     async def verify(self, anchored: evidence.Anchored) -> evidence.Verified:
-        """10: after a power cycle id, key and anchor are the same and the key still answers. No handshake yet."""
+        """10: after a power cycle id, key and anchor are the same, the key answers, and unit and cloud meet live."""
         pinned, assigned = anchored.pinned, anchored.pinned.assigned
         restarted = await self.unit.cycle()
         await self.unit.unchanged(
@@ -231,10 +231,9 @@ class Provisioning:
         )
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         possession = await self.unit.possession(challenge, "verify", pinned.key, assigned.identity)
-        verification = Verification(
-            cycle=restarted.kind.value, possession=possession, handshake="not-asked",
-        )  # fmt: skip
-        return evidence.Verified(anchored=anchored, verification=verification)
+        met = await handshaking.met(self.line, self.unit, self.slot_name, pinned)
+        # A crash here: the report is on record, and the next attempt carries nothing anew.
+        return evidence.Verified(anchored=anchored, verification=verification(restarted.kind, possession, met))
 
     @step(Step.LOCKED)
     async def lock(self, verified: evidence.Verified) -> evidence.Locked:

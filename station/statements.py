@@ -5,16 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from fixtures.device import Anchor, Identity, Service
+from fixtures.power import CycleKind
 from fixtures.slot import SlotConfig
 from station.declared import declared
 from station.events import UnitSeen
 from station.evidence import Locked, Vetted
+from station.handshaking import Met
 from station.jobs import Job
 from station.jobs.leaf import VERDICT, VERIFIED_AGAIN
 from station.line import Line
 from station.rework.look import Look
 from trust.identity import DeviceId
-from trust.statement import Completion, Event, PinStatement
+from trust.statement import Completion, Event, PinStatement, Possession, Verification
 
 
 def pin_statement(line: Line, vetted: Vetted, *, bench_emulated: bool) -> PinStatement:
@@ -41,6 +43,17 @@ def pin_statement(line: Line, vetted: Vetted, *, bench_emulated: bool) -> PinSta
         vetting=vetted.vetting,
         declared=declared(assigned.identity, bench_emulated=bench_emulated),
         made_at=line.clock.utc(),
+    )
+
+
+def verification(cycle: CycleKind, possession: Possession, met: Met) -> Verification:
+    """What state 10 really did."""
+    return Verification(
+        cycle=cycle.value,
+        possession=possession,
+        handshake=met.handshake,
+        handshake_report=met.report,
+        handshake_waiver=met.waiver,
     )
 
 

@@ -48,6 +48,7 @@ from station.outbox import Outbox
 from station.patience import PatientSigner
 from station.plan import Plan, agree
 from station.port import FloorPort
+from station.relay import HttpRelay
 from station.root import load_root
 from station.rostering import keep_roster
 from station.same_log import require_same_log
@@ -92,6 +93,7 @@ async def open_floor(
             jobs=store,
             signer=PatientSigner(signer=signer, emit=voice.say, patience_s=plan.config.signer.patience_s, stop=stop),
             cloud=cloud,
+            relay=HttpRelay(cloud),
             stop=stop,
             indicators=NoIndicators(),
             emit=voice.say,

@@ -30,6 +30,23 @@ def problems(done: Completion, pin: PinStatement, order: WorkOrder, trusted: Tru
         yield from _report(said.handshake_report, done, pin, order, trusted)
 
 
+def on_record(
+    report: Envelope, pin: Envelope | None, order: WorkOrder, trusted: TrustedRoot, station: str
+) -> Iterator[str]:
+    """What does not hold about a report in the log of this station, beside the job's pin statement and order."""
+    told = read(report, HandshakeReport)
+    yield from report_problems(report, trusted)
+    if pin is None:
+        yield "a handshake report without a pin statement on record"
+        return
+    for name, found, wanted in (
+        ("station", told.station, station), ("device key", told.fingerprint, read(pin, PinStatement).fingerprint),
+        ("cloud key", told.cloud_fingerprint, order.cloud.fingerprint), ("protocol", told.protocol, order.service),
+    ):  # fmt: skip
+        if found != wanted:
+            yield f"handshake report: {name} is {found!r}, expected {wanted!r}"
+
+
 def report_problems(report: Envelope, trusted: TrustedRoot) -> Iterator[str]:
     """What does not hold about a handshake report by itself: environment, registry, and whose signature it carries."""
     told = read(report, HandshakeReport)

@@ -15,6 +15,7 @@ from station.jobs.leaf import JobLeaf
 from trust import order as orders
 from trust.approval import ORDER_ROLES, ApprovalError, approvals, require_roles
 from trust.dsse import Envelope
+from trust.handshake import HandshakeReport
 from trust.order import OrderError, WorkOrder
 from trust.order_check import check
 from trust.root import Root, RootError, TrustedRoot
@@ -105,6 +106,10 @@ def content(
         case Completion() as done:
             yield from _ordered(done, order_)
             yield from _completion(done, order_, told, trust)
+        case HandshakeReport() if order_ is not None:
+            pinned, work = told.get(RecordKind.PIN), read(order_, WorkOrder)
+            found = handshake.on_record(leaf.envelope, pinned, work, trust.trusted, trust.station)
+            yield from ((11, text) for text in found)
         case Receipt() if leaf.kind is not None:
             yield from ((11, text) for text in receipt.problems(leaf.kind, leaf.envelope, told, trust.trusted))
         case _:

@@ -28,6 +28,10 @@ class CloudUnreachableError(Exception):
         self.after_s = after_s
 
 
+class DeviceServiceAwayError(CloudUnreachableError):
+    """The registry answers, and what devices connect to does not: nothing is said about the device."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinRecord:
     """What the registry holds about a device: pin statement and receipt, and when finished, those of the completion.

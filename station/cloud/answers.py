@@ -11,14 +11,21 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
+from station.cloud import (
+    CloudRefusedError,
+    CloudUnreachableError,
+    DeviceServiceAwayError,
+    PinRecord,
+    RegistryStatus,
+)
 from trust.codes import Code
 from trust.dsse import Envelope, EnvelopeError
 from trust.printable import printable
 
 T = TypeVar("T")
 _MESSAGE, _EXCERPT = 500, 120  # characters of foreign text that are shown
-_OK, _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 200, 400, 429, 500
+_OK = frozenset({200, 201})
+_REFUSALS, _TOO_MANY, _SERVER_ERRORS = 400, 429, 500
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
 _NULL = msgspec.Raw(b"null")
@@ -67,13 +74,13 @@ class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def understood(asked: str, status: int, answer: bytes, read: Callable[[bytes], T], *, after_s: float = 0.0) -> T:
-    """What a 200 says, by one of the readers below; CloudRefusedError, CloudUnreachableError for anything else."""
-    if status != _OK:
+    """What a 200 or 201 says, by one of the readers below; CloudRefusedError, CloudUnreachableError for all else."""
+    if status not in _OK:
         raise refusal(asked, status, answer, after_s=after_s)
     try:
         return read(answer)
     except _UNREADABLE as error:
-        text = f"{asked}: 200, but no answer of the registry: {printable(str(error), _EXCERPT)}"
+        text = f"{asked}: {status}, but no answer of the registry: {printable(str(error), _EXCERPT)}"
         raise CloudUnreachableError(text) from error
 
 
@@ -134,7 +141,7 @@ def code_of(answer: bytes) -> Code:
 def refusal(
     asked: str, status: int, answer: bytes, *, after_s: float = 0.0
 ) -> CloudRefusedError | CloudUnreachableError:
-    """What a status other than 200 means. `after_s`: of its Retry-After."""
+    """What any other status means. `after_s`: of its Retry-After."""
     try:
         error = msgspec.json.decode(answer, type=_Refusal).error
         stored = None if bytes(error.stored) == b"null" else _stored(error.stored)
@@ -142,6 +149,8 @@ def refusal(
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}", after_s=after_s)
     message = printable(error.message, _MESSAGE)
+    if error.code is Code.DEVICE_SERVICE_AWAY:
+        return DeviceServiceAwayError(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
     if not _REFUSALS <= status < _SERVER_ERRORS or status == _TOO_MANY:  # it was not even looked at
         return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
     return CloudRefusedError(error.code, message, stored)

@@ -31,6 +31,7 @@ _MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
 _WHO_ASKS, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
 _TRIES = 3
+_HANDSHAKES, _SERVICE_WAITS_S = "/v1/handshakes", 6.0  # the device service may wait 5 s for what it works at
 _DIGITS = 6  # of a Retry-After: whoever asks for longer than 11 days is not understood
 
 
@@ -121,7 +122,7 @@ class HttpCloud:
         await self._client.aclose()
 
     async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The answer to any request of the API, if it is 200; CloudRefusedError, CloudUnreachableError."""
+        """The answer to any request of the API, if it is 200 or 201; CloudRefusedError, CloudUnreachableError."""
         return await self._asked(method, path, body, bytes)
 
     async def _asked(self, method: str, path: str, body: bytes | None, understand: Callable[[bytes], T]) -> T:
@@ -155,15 +156,16 @@ class HttpCloud:
         return answer
 
     async def _send(self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Heard:
+        timeout_s = self._timeout_s + (_SERVICE_WAITS_S if path.startswith(_HANDSHAKES) else 0)
         try:
             async with (
-                asyncio.timeout(self._timeout_s),
+                asyncio.timeout(timeout_s),
                 self._client.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
                 content = await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
                 return Heard(response.status_code, content, response.headers.get("dpop-nonce"), _after_s(response))
         except TimeoutError as error:
-            raise CloudUnreachableError(f"{asked}: no answer within {self._timeout_s:g} s") from error
+            raise CloudUnreachableError(f"{asked}: no answer within {timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise CloudUnreachableError(trouble(self._url, asked, error, self._proxy)) from error
 

@@ -39,6 +39,7 @@ class RecordKind(StrEnum):
     PIN = "pin"  # signed by the signer; enters the outbox
     PIN_RECEIPT = "pin-receipt"  # leaves the outbox
     PIN_REFUSED = "pin-refused"  # an event: the registry refused the statement for good; booked as a loss
+    HANDSHAKE_REPORT = "handshake-report"  # the device service's word of the unit's live handshake
     COMPLETION_INTENT = "completion-intent"  # the completion's exact bytes, not signed yet
     COMPLETION = "completion"  # signed by the signer; enters the outbox; the unit has passed
     COMPLETION_RECEIPT = "completion-receipt"  # leaves the outbox: active in the cloud

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
+from typing import Final
 
 from sqlalchemy import func, select
 
@@ -15,6 +16,8 @@ from station.jobs.tables import EventRow, JobRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import JobId
 from trust.statement import Event, PinStatement, read
+
+_PINNED: Final = (RecordKind.PIN_RECEIPT, RecordKind.HANDSHAKE_REPORT, RecordKind.COMPLETION_INTENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ def tally(connection: Connection, order_id: str, *, scrapped: bool = False) -> T
         intended=counts.get(RecordKind.INTENT, 0),
         signed=counts.get(RecordKind.PIN, 0),
         refused=counts.get(RecordKind.PIN_REFUSED, 0),
-        pinned=counts.get(RecordKind.PIN_RECEIPT, 0) + counts.get(RecordKind.COMPLETION_INTENT, 0),
+        pinned=sum(counts.get(kind, 0) for kind in _PINNED),
         completed=counts.get(RecordKind.COMPLETION, 0),
         active=counts.get(RecordKind.COMPLETION_RECEIPT, 0),
         not_taken=counts.get(RecordKind.COMPLETION_REFUSED, 0),

@@ -12,6 +12,7 @@ from station.jobs.papers import PAPERS, Paper, place
 from trust.account import AllotmentReturn, Balance
 from trust.act import Act
 from trust.dsse import Envelope, EnvelopeError
+from trust.handshake import HandshakeReport
 from trust.lease import Lease
 from trust.minutes import Minutes
 from trust.order import WorkOrder
@@ -26,8 +27,8 @@ VERIFIED_AGAIN = "verified-again"
 ORDER_STEP = "order"
 _EVENT_SUBJECT = "event"
 
-Body = PinStatement | Completion | Receipt | Event | WorkOrder | Paper
-_BODIES: tuple[type[Body], ...] = (PinStatement, Completion, Receipt, Event, WorkOrder, *PAPERS)
+Body = PinStatement | Completion | HandshakeReport | Receipt | Event | WorkOrder | Paper
+_BODIES: tuple[type[Body], ...] = (PinStatement, Completion, HandshakeReport, Receipt, Event, WorkOrder, *PAPERS)
 
 
 class LeafError(ValueError):
@@ -80,6 +81,8 @@ def _kind(body: Body, *, signed: bool) -> RecordKind | None:
             return RecordKind.COMPLETION if signed else RecordKind.COMPLETION_INTENT
         case Receipt():
             return RecordKind.PIN_RECEIPT if body.subject == "pin" else RecordKind.COMPLETION_RECEIPT
+        case HandshakeReport():
+            return RecordKind.HANDSHAKE_REPORT
         case Event(kind=RecordKind.PIN_REFUSED.value | RecordKind.COMPLETION_REFUSED.value as refused):
             return RecordKind(refused)
         case _:

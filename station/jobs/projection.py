@@ -24,6 +24,7 @@ from station.jobs.tables import (
     RecordRow,
     SignatureRRow,
 )
+from trust.handshake import HandshakeReport
 from trust.keys import PublicKeyError
 from trust.order import WorkOrder
 from trust.signed import SignedError, device_key, nonces, signed_in
@@ -36,6 +37,7 @@ _NEEDS = {
     RecordKind.PIN: (RecordKind.INTENT,),
     RecordKind.PIN_RECEIPT: (RecordKind.PIN,),
     RecordKind.PIN_REFUSED: (RecordKind.PIN,),
+    RecordKind.HANDSHAKE_REPORT: (RecordKind.PIN_RECEIPT,),
     RecordKind.COMPLETION_INTENT: (RecordKind.PIN_RECEIPT,),
     RecordKind.COMPLETION: (RecordKind.PIN_RECEIPT, RecordKind.COMPLETION_INTENT),
     RecordKind.COMPLETION_RECEIPT: (RecordKind.COMPLETION,),
@@ -53,6 +55,7 @@ _ANSWERS = {
     RecordKind.COMPLETION_RECEIPT: RecordKind.COMPLETION,
     RecordKind.COMPLETION_REFUSED: RecordKind.COMPLETION,
 }
+_OF_A_STATION = PinStatement | Completion | HandshakeReport
 _SENT = {RecordKind.PIN, RecordKind.COMPLETION}
 _INTENT_OF = {RecordKind.PIN: RecordKind.INTENT, RecordKind.COMPLETION: RecordKind.COMPLETION_INTENT}
 
@@ -131,7 +134,7 @@ def rows(leaf: JobLeaf, index: int, known: Known | None) -> list[Row]:
 
 def _record(leaf: JobLeaf, kind: RecordKind, index: int, known: Known) -> list[Row]:
     place: dict[str, Value] = {"job_id": known.job_id, "kind": kind.value, "leaf_index": index}
-    made_by = leaf.body.station if isinstance(leaf.body, PinStatement | Completion) else known.station
+    made_by = leaf.body.station if isinstance(leaf.body, _OF_A_STATION) else known.station
     implied = [Row(RecordRow, {**place, "station": made_by})]
     # What follows this station's own intent is its very bytes, and indexed with it.
     first = _INTENT_OF.get(kind) not in known.records or _finished_elsewhere(leaf, known)

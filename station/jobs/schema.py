@@ -12,7 +12,7 @@ from ledger.engine import Connection, Engine, open_engine, open_snapshot, readin
 from ledger.faults import StoreError
 
 APPLICATION_ID = 0x4B535401
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def open_database(path: Path, *, read_only: bool = False, create: bool = False) -> Engine:

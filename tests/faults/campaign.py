@@ -46,11 +46,14 @@ _NAMES = {
     "token": {"signer-down", "registry-unreachable", "lease-needed"},
     "receipts": {"registry-unreachable", "lease-needed"},
     "cloud": {"registry-unreachable", "registry-refused", "lease-needed"},
+    "relay": {"registry-unreachable", "device-service-away", "handshake-closed"},
     "ledger": {"ledger-failed"},
     "lamp": {"indicator-failed"},
 }
 # What a unit that was finished elsewhere may meet when it comes back.
 _CONFLICTS = {"job-conflict", "pin-refused"}
+_MEETING = ("relay.", "device.tunnel", "ledger.record-handshake-report")
+_LEAST_OF_A_MEETING = 8
 _EARLY = (Step.INSERTED, Step.IDENTIFIED, Step.ASSIGNED, Step.KEYED)
 _LATE = (Step.PINNED, Step.ANCHORED, Step.VERIFIED, Step.LOCKED)
 
@@ -76,7 +79,17 @@ def first_run(rig: Rig) -> list[Met]:
 
 def single(rig: Rig, shard: Shard, result: Result) -> None:
     """Every fault at every point of a first insertion, then an insertion without faults: it must pass."""
-    met = first_run(rig)
+    _struck(rig, first_run(rig), shard, result)
+
+
+def handshake(rig: Rig, shard: Shard, result: Result) -> None:
+    """The same at the points that only a live handshake has, and where its report goes on record."""
+    met = [each for each in first_run(rig) if each.name.startswith(_MEETING)]
+    assert len(met) > _LEAST_OF_A_MEETING, met
+    _struck(rig, met, shard, result)
+
+
+def _struck(rig: Rig, met: list[Met], shard: Shard, result: Result) -> None:
     result.points = len(met)
     for number, plan in enumerate(plans(met)):
         if not shard.mine(number):
@@ -211,6 +224,7 @@ def _control(rig: Rig, wrap: Callable[[JobStore], Jobs], invariant: str, result:
 
 CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {
     "single": single,
+    "handshake": handshake,
     "pairs": pairs,
     "two-stations": two_stations,
     "two-stations-collected": two_stations,
@@ -224,6 +238,7 @@ CAMPAIGNS: dict[str, Callable[[Rig, Shard, Result], None]] = {
 }
 _TWO = {"stations": ("st-01", "st-02")}
 RIGS: dict[str, dict[str, Any]] = {
+    "handshake": {"order": {"tcp": True}},
     "two-stations": _TWO,
     "two-stations-collected": {**_TWO, "order": {"origins": ("collected",), "unproven_origin": True}},
     "outbox-beside": _TWO,

@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -83,11 +83,14 @@ class Sealed:
 
 
 def verifies(spki: bytes, signature: bytes, message: bytes) -> bool:
-    """ECDSA P-256 with SHA-256, DER."""
+    """ECDSA P-256 with SHA-256, DER; or RSASSA-PKCS1-v1_5 with SHA-256."""
     key = load_der_public_key(spki)
-    assert isinstance(key, ec.EllipticCurvePublicKey)
     try:
-        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         return False
     return True
@@ -160,10 +163,12 @@ def device(flash: Path) -> Device:
     key, anchor, locked = held["key"], held["anchor"], held["locked_for"]
     spki = scalar = None
     if key:
-        private = load_der_private_key(base64.b64decode(key["private"]), None)
-        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        private = load_der_private_key(base64.b64decode(key["private"]), None, unsafe_skip_rsa_key_validation=True)
+        assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
         spki = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        scalar = private.private_numbers().private_value.to_bytes(32)
+        numbers = private.private_numbers()
+        secret = numbers.d if isinstance(numbers, rsa.RSAPrivateNumbers) else numbers.private_value
+        scalar = secret.to_bytes((secret.bit_length() + 7) // 8)
     return Device(
         device_id=base64.b64decode(held["device_id"]).hex(),
         fingerprint=hashlib.sha256(spki).hexdigest() if spki else None,

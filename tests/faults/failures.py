@@ -14,7 +14,7 @@ from fixtures.link import PortBusyError, PortMissingError
 from fixtures.power import PowerError
 from hsm.signer import SignerError, SignerUnavailableError
 from hsm.token import TokenError
-from station.cloud import CloudRefusedError, CloudUnreachableError
+from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError
 from station.jobs import LedgerError
 from tests.faults.points import Failure
 from trust.codes import Code
@@ -33,6 +33,7 @@ WRITE = (
     Failure(lambda: RefusedError(RefusalReason.FLASH_FAILED, SAYS), may_have_applied=False),
     Failure(lambda: DeviceBusyError(SAYS), may_have_applied=False),
 )
+TUNNEL = (Failure(lambda: NoAnswerError(SAYS)), Failure(lambda: LinkLostError(SAYS)))
 OPEN = (
     Failure(lambda: PortMissingError(SAYS), may_have_applied=False),
     Failure(lambda: PortBusyError(SAYS), may_have_applied=False),
@@ -52,6 +53,11 @@ SIGNER = (
 CLOUD = (
     Failure(lambda: CloudUnreachableError(SAYS)),
     Failure(lambda: CloudRefusedError(Code.INTERNAL, SAYS)),
+)
+RELAY = (
+    Failure(lambda: CloudUnreachableError(SAYS)),
+    Failure(lambda: DeviceServiceAwayError(SAYS)),
+    Failure(lambda: CloudRefusedError(Code.HANDSHAKE_UNKNOWN, SAYS)),
 )
 LEDGER = (Failure(lambda: LedgerError(SAYS)),)
 LAMP = (Failure(lambda: NoAnswerError(SAYS)),)

@@ -12,6 +12,7 @@ import msgspec
 
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
+from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
 from hsm.signer import ReceiptSigner, SignerError, SignerUnavailableError
 from hsm.token import Token
@@ -31,12 +32,14 @@ from tests.faults.parties import (
     FaultyIndicators,
     FaultyJobs,
     FaultyReceiptSigner,
+    FaultyRelay,
     FaultySigner,
     FaultyToken,
 )
 from tests.faults.points import Met, Mode, Plan, Points
 from tests.faults.slots import FaultySlot, FaultySwitch
 from tests.faults.watch import Watch
+from tests.flow.handshake_causes import device_key
 from tests.flow.plant import Plant
 from trust.signed_note import NoteKey
 
@@ -128,7 +131,7 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
     points = plant.points = Points(insertion.plan)
     place, station = plant.directory, insertion.station
     watch = Watch(place / f"{station}.db", place / FINDINGS, insertion.watched)
-    device = emulated.EmulatedDevice(place / f"{DEVICE}.flash")
+    device = emulated.EmulatedDevice(place / f"{DEVICE}.flash", _key_soon(plant))
     points.power_off = device.power_off
     disks: list[str] = []
     if insertion.survey:
@@ -142,6 +145,7 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         jobs=FaultyJobs(wrapped, points),
         signer=FaultySigner(plant.signer(station), points, watch),
         cloud=FaultyCloud(cloud, points, watch),
+        relay=FaultyRelay(plant.relay(station), points),
         indicators=FaultyIndicators(points, watch, _device_id(place)),
         emit=_Taking(insertion, bare, said).emit,
     )
@@ -161,6 +165,11 @@ async def insert(plant: WarmPlant, insertion: Insertion) -> Outcome:
         await store.close()
         plant.close()
     return _outcome(said, finished.exit_code, points.met, disks)
+
+
+def _key_soon(plant: Plant) -> Faults | None:
+    """RSA keys are made once a process: a new one takes longer than all else of a trial."""
+    return Faults(weak_key=device_key()) if plant.work.key_type == "rsa-2048" else None
 
 
 def _slot(place: Path, device: emulated.EmulatedDevice, points: Points, plan: Plan | None) -> MemorySlot:

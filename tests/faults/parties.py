@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fixtures.device import Service
 from fixtures.indicators import Lamp
 from hsm.signer import ChallengeRequest, ReceiptSigner, Signer, SignerError, SignerStatus
 from hsm.token import Token
 from station.cloud import Cloud, PinRecord
 from station.jobs import OnRecord, OutboxItem, RecordKind
 from station.jobs.store import JobStore
+from station.relay import Carried, Relay
 from tests.faults import disk, failures
 from tests.faults.points import Points
 from tests.faults.watch import Watch
@@ -96,6 +98,22 @@ class FaultyCloud:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cloud, name)
+
+
+@dataclass(slots=True)
+class FaultyRelay:
+    """The device service as the station reaches it."""
+
+    relay: Relay
+    points: Points
+
+    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
+        return await self.points.call("relay.open", lambda: self.relay.open(device, job, service), failures.RELAY)
+
+    async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
+        name = "relay.end" if ended else "relay.step"
+        step = self.relay.step
+        return await self.points.call(name, lambda: step(handshake, received, ended=ended), failures.RELAY)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from fixtures.device import Anchor, Device, Generation, Identity, SignedReport, StoredKey
+from fixtures.device import Anchor, Device, Generation, Identity, Service, SignedReport, StoredKey, Tunnelled
 from fixtures.power import PowerSwitch
 from fixtures.slot import Restarted, Slot, SlotConfig
 from station.jobs import RecordKind
@@ -106,6 +106,19 @@ class FaultyDevice:
 
     async def report(self, challenge: bytes) -> SignedReport:
         return await self._at("report", lambda: self.device.report(challenge))
+
+    @property
+    def tunnels(self) -> frozenset[Service]:
+        return self.device.tunnels
+
+    async def tunnel_open(self) -> Tunnelled:
+        return await self._at("tunnel-open", self.device.tunnel_open, failures.WRITE)
+
+    async def tunnel_step(self, received: bytes = b"") -> Tunnelled:
+        return await self._at("tunnel-step", lambda: self.device.tunnel_step(received), failures.TUNNEL)
+
+    async def tunnel_close(self) -> None:
+        return await self._at("tunnel-close", self.device.tunnel_close, failures.TUNNEL)
 
     async def reset(self) -> None:
         return await self._at("reset", self.device.reset, failures.WRITE)

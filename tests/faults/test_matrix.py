@@ -25,6 +25,15 @@ def test_a_crash_and_another_crash_in_the_recovery(campaign: RunCampaign):
     assert result.pairs > 75
 
 
+@pytest.mark.timeout(120)
+def test_every_call_of_a_live_handshake_fails_or_is_the_last(campaign: RunCampaign):
+    """A quarter of them; `make soak` has each fail."""
+    result = campaign("handshake", "1/4")
+    assert result.violations == []
+    assert result.trials > 15
+    assert result.verdicts["PASS"] > 3, "what can be begun anew is"
+
+
 @pytest.mark.timeout(60)
 def test_a_crash_at_one_station_and_the_rest_at_another(campaign: RunCampaign):
     """A third of the crashes; `make soak` has each."""

@@ -10,6 +10,7 @@ from fixtures.slot import Slot
 from hsm.signer import Signer
 from station.cloud import Cloud
 from station.jobs import Jobs
+from station.relay import Relay
 from tests.faults import parties, slots
 from tests.faults.points import Failure, Met, Mode, Plan, Points, plans
 
@@ -18,7 +19,6 @@ FAILURES = (Failure(lambda: ValueError("planted")), Failure(lambda: KeyError("pl
 NO_EFFECT = {"find", "jobs_of", "verdicts", "unfinished", "refused", "papers"}
 BETWEEN_BATCHES = {"balance", "perform_act", "import_revocation", "return_allotment"}
 REWORK = {"rekey_nonce", "rekey_step", "key_beside", "prove_beside"}  # struck in tests/registry/test_rework.py
-TUNNEL = {"tunnel_open", "tunnel_step", "tunnel_close"}  # the flow uses none yet; tests/fixtures/test_tunnel.py
 
 
 def verbs(protocol: type) -> set[str]:
@@ -32,12 +32,13 @@ def verbs(protocol: type) -> set[str]:
         (Slot, slots.FaultySlot),
         (Signer, parties.FaultySigner),
         (Cloud, parties.FaultyCloud),
+        (Relay, parties.FaultyRelay),
         (Jobs, parties.FaultyJobs),
         (Indicators, parties.FaultyIndicators),
     ],
 )
 def test_every_verb_of_a_party_is_a_fault_point(protocol: type, wrapper: type):
-    assert verbs(protocol) - NO_EFFECT - BETWEEN_BATCHES - REWORK - TUNNEL <= verbs(wrapper)
+    assert verbs(protocol) - NO_EFFECT - BETWEEN_BATCHES - REWORK <= verbs(wrapper)
 
 
 def strike(mode: Mode, failure: int = 0) -> tuple[list[str], Exception | None]:

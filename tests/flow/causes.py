@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from fixtures.device import TunnelFault
 from fixtures.families.smp.emulated.faults import LockFault, Strike, Trouble, Verb
 from fixtures.link import LinkError, PortNotAllowedError
+from tests.flow import handshake_causes as meet
 from tests.flow import lease_causes as lease
 from tests.flow import line_causes as line
 from tests.flow import unit_causes as unit
@@ -85,7 +87,7 @@ CAUSES: dict[str, list[Cause]] = {
     "ledger-failed": [Cause(line.ledger_failed)],
     "ledger-conflict": [Cause(line.ledger_conflict)],
     "registry-refused": [Cause(line.registry_refused)],
-    "registry-wrong": [Cause(line.registry_wrong)],
+    "registry-wrong": [Cause(line.registry_wrong), Cause(meet.nothing_carried_for_a_receipted_pin, meet.ORDER)],
     "order-spent": [Cause(lease.order_spent, {"quantity": 2, "allowance": 0})],
     "held-too-many": [Cause(lease.held_too_many, {"offline_allowance": 1})],
     "lease-needed": [
@@ -102,6 +104,22 @@ CAUSES: dict[str, list[Cause]] = {
         Cause(lease.scrapped_before_its_completion, {"leases": 5}),
         Cause(lease.scrapped_says_the_registry),
     ],
+    "handshake-not-trusted": [Cause(meet.service_of_another_key, meet.ORDER)],
+    "handshake-refused": [Cause(meet.refused, meet.another_cloud_key())],
+    "handshake-other-protocol": [Cause(meet.unit_says(TunnelFault.OTHER_PROTOCOL), meet.ORDER)],
+    "handshake-not-opened": [Cause(meet.not_opened, meet.ORDER)],
+    "handshake-replayed": [Cause(meet.unit_says(TunnelFault.BAD_MESSAGE_ID), meet.ORDER)],
+    "handshake-timed-out": [Cause(meet.silent, meet.ORDER), Cause(meet.unit_says(TunnelFault.TIMED_OUT), meet.ORDER)],
+    "handshake-closed": [Cause(meet.forgotten, meet.ORDER), Cause(meet.unit_says(TunnelFault.REFUSED), meet.ORDER)],
+    "handshake-unit-failed": [Cause(meet.unit_says(TunnelFault.OWN), meet.ORDER)],
+    "unit-no-tunnel": [Cause(meet.no_client, {"handshakes": ("udp",)})],
+    "device-service-away": [Cause(meet.away, meet.ORDER)],
+    "handshake-report-wrong": [
+        Cause(meet.report_of_another_unit, meet.ORDER),
+        Cause(meet.report_by_another_key, meet.ORDER),
+        Cause(meet.no_report, meet.ORDER),
+    ],
+    "handshake-not-proved": [Cause(meet.signer_of_a_newer_root, meet.ORDER)],
     "line-stopped": [Cause(line.line_stopped)],
     "registry-unreachable": [Cause(line.registry_unreachable)],
 }

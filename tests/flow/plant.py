@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fixtures.families.smp.driver import Patience
 from fixtures.families.smp.emulated import device as emulated
@@ -40,6 +43,8 @@ from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.line import Line
+from station.relay import Relay
+from tests.flow.relaying import LocalRelay, NoRelay, TokenKeys
 from tests.hsm.local_signer import LocalSigner, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
 from tests.trust import orders
@@ -113,6 +118,7 @@ class Parties:
     signer: Signer
     cloud: Cloud
     jobs: Jobs
+    relay: Relay = field(default_factory=NoRelay)
 
 
 class Plant:
@@ -127,10 +133,18 @@ class Plant:
         self._open: list[Any] = []
 
     @classmethod
-    def make(cls, directory: Path, *, stations: Sequence[str] = ("st-01",), leases: int = 0, **order: Any) -> Plant:
-        """A new plant; `leases`: its root wants leases of so many units; other keywords change the order."""
+    def make(
+        cls, directory: Path, *, stations: Sequence[str] = ("st-01",), leases: int = 0, tcp: bool = False, **order: Any
+    ) -> Plant:
+        """A new plant; `leases`: its root wants leases of so many units; other keywords change the order.
+
+        `tcp`: RSA devices of the TCP service, whose order wants a live handshake.
+        """
         tokens = {name: SoftwareToken.make(directory / name, "factory", rsa_keys=False) for name in stations}
         cloud = SoftwareToken.make(directory / "cloud", "cloud", rsa_keys=False)
+        if tcp:
+            (directory / "cloud" / "cloud-tcp.pem").write_bytes(service_key())
+            order = {**over_tcp(cloud), **order}
         root = make_root(tokens, REGISTRY, cloud)
         if leases:
             root = with_leases(root, cloud, leases)
@@ -185,15 +199,26 @@ class Plant:
         return JobStore(self.ledger(station), self.stamp(station))
 
     def parties(self, station: str = "st-01") -> Parties:
-        return Parties(self.signer(station), self.cloud(), self.jobs(station))
+        return Parties(self.signer(station), self.cloud(), self.jobs(station), self.relay(station))
+
+    def relay(self, station: str = "st-01", **keys: Any) -> Relay:
+        """The device service, if this plant's order has one; keywords as `TokenKeys` has them."""
+        token = SoftwareToken(self.directory / "cloud")
+        if self.work.service != "tcp":
+            return NoRelay()
+        database = self.registry_database()
+        relay = LocalRelay(database, self.root, TokenKeys(token, **keys), station)
+        self._open += [relay, database]
+        return relay
 
     def line(self, parties: Parties, station: str = "st-01", **changes: Any) -> Line:
-        settings = {"indicators": NoIndicators(), "emit": self.events.append, **changes}
+        settings = {"indicators": NoIndicators(), "emit": self.events.append, "relay": parties.relay, **changes}
         return self.line_of(station, jobs=parties.jobs, signer=parties.signer, cloud=parties.cloud, **settings)
 
     def line_of(self, station: str, **parts: Any) -> Line:
         room = Headroom(self.work.quantity)
         quick = {"headroom": room, "max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
+        quick |= {"relay": NoRelay()}
         return Line(station=station, root=self.root, order=self.order, work=self.work, **{**quick, **parts})
 
     def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:
@@ -223,6 +248,21 @@ async def attempt(plant: Plant, parties: Parties, slot: Slot, station: str = "st
         await work.close()
     line.headroom.leave(slot.config.name, result)
     return result
+
+
+@cache
+def service_key() -> bytes:
+    """The TCP service's RSA key as PEM, made once a process: a new one takes longer than all else of a plant."""
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def over_tcp(cloud: SoftwareToken) -> dict[str, Any]:
+    """What an order of RSA devices says that meet the TCP service live."""
+    return {
+        "service": "tcp", "port": 5683, "key_type": "rsa-2048", "cloud_key": cloud.public_key("cloud-tcp"),
+        "handshakes": ("tcp",),
+    }  # fmt: skip
 
 
 def with_leases(plain: TrustedRoot, cloud: SoftwareToken, units: int) -> TrustedRoot:

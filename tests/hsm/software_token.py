@@ -126,7 +126,7 @@ class SoftwareToken:
             path = self._directory / f"{label}.pem"
             if not path.is_file():
                 raise TokenError(f"no key {label}")
-            key = load_pem_private_key(path.read_bytes(), None)
+            key = load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
             assert isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey)
             self._keys[label] = key
         return self._keys[label]

@@ -276,6 +276,43 @@ def test_an_older_schema_is_brought_up_and_keeps_its_rows(tmp_path: Path) -> Non
     open_database(path, read_only=True).dispose()
 
 
+def test_records_that_are_made_anew_keep_their_rows(tmp_path: Path) -> None:
+    """From version 3: a job with its intent and pin, one in the outbox and one delivered."""
+    from alembic import command
+
+    path = tmp_path / "three.db"
+    engine = open_engine(path, application_id=APPLICATION_ID, create=True)
+    config = Config()
+    config.set_main_option("script_location", "migrations:station")
+    with writing(engine) as made:
+        config.attributes["connection"] = made
+        command.upgrade(config, "0003")
+    engine.dispose()
+    job, device = "a" * 32, "b" * 24
+    with closing(sqlite3.connect(path)) as opened, opened:
+        for index in range(5):
+            opened.execute("INSERT INTO leaves VALUES (?, x'00', zeroblob(32), x'00', 's', ?)", (index, f"t{index}"))
+        opened.execute("INSERT INTO jobs VALUES (?, ?, 'order-1', 0, 0)", (job, device))
+        for index, kind in ((1, "intent"), (2, "pin"), (3, "completion")):
+            opened.execute("INSERT INTO records VALUES (?, ?, 'st-01', ?)", (job, kind, index))
+        opened.execute("INSERT INTO outbox VALUES (2, ?, 'pin'), (3, ?, 'completion')", (job, job))
+        opened.execute("INSERT INTO deliveries VALUES (2, 4)")
+        with pytest.raises(sqlite3.IntegrityError, match="kind_known"):
+            opened.execute("INSERT INTO records VALUES (?, 'handshake-report', 'st-01', 4)", (job,))
+    before = {table: kit.rows(path, f"SELECT * FROM {table}") for table in ("records", "outbox", "deliveries")}
+    open_database(path).dispose()
+    assert {table: kit.rows(path, f"SELECT * FROM {table}") for table in before} == before
+    with closing(sqlite3.connect(path)) as opened, opened:
+        opened.execute("PRAGMA foreign_keys = ON")
+        assert opened.execute("PRAGMA foreign_key_check").fetchall() == []
+        opened.execute("INSERT INTO records VALUES (?, 'handshake-report', 'st-01', 4)", (job,))
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            opened.execute("DELETE FROM outbox")
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+            opened.execute("INSERT INTO outbox VALUES (1, ?, 'completion-receipt')", (job,))
+
+
+@pytest.mark.timeout(60)
 def test_a_migration_that_stops_anywhere_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """Stopped after each statement in turn: nothing of it is there, and the next start makes all of it."""
     for number in range(1, 1000):

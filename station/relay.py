@@ -1,0 +1,105 @@
+"""The cloud's device service, as far as a unit's handshake with it is carried: opened, and moved piece by piece.
+
+Through the registry's HTTPS endpoint and in no other way (docs/statements.md §9): station.cloud's own client, with its
+token, its proxy and its one TLS root. Never parses what it carries, never tries a step again: what was sent twice would
+be no handshake any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Protocol
+
+import msgspec
+
+from fixtures.device import Service
+from station.cloud import CloudUnreachableError
+from station.cloud.devices import Asks
+from trust.dsse import Envelope, EnvelopeError
+from trust.identity import DeviceId, JobId
+from trust.printable import printable
+
+PATH: Final = "/v1/handshakes"
+ITEMS, ITEM_BYTES = 16, 2048
+"""What one step takes at most."""
+_FOR_UNIT_BYTES = 640  # what the unit's tunnel takes at once
+_EXCERPT = 120
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one handshake may take at most: seconds in all, seconds in which nobody says anything, exchanges, bytes."""
+
+    whole_s: float = 45.0
+    silence_s: float = 10.0
+    exchanges: int = 1000
+    size: int = 131_072
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Where a handshake is, and what is for the unit, in this order. `report` comes with `done`: verify it."""
+
+    handshake: str
+    state: Literal["running", "done", "refused"]
+    send: tuple[bytes, ...] = ()
+    report: Envelope | None = None
+
+
+class Relay(Protocol):
+    """The device service. Raises CloudUnreachableError (or DeviceServiceAwayError) and CloudRefusedError only."""
+
+    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
+        """Begin a handshake of this device's pin, by its job; one that was under way is dropped."""
+
+    async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
+        """Hand on what the unit has sent, in its order; `ended`: the unit sends no more, so end it."""
+
+
+class HttpRelay:
+    """`Relay` over the registry's API."""
+
+    def __init__(self, cloud: Asks) -> None:
+        self._cloud = cloud
+
+    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
+        """POST /v1/handshakes."""
+        body = msgspec.json.encode({"device_id": str(device), "job": str(job), "protocol": service.value})
+        with _of_the_registry(PATH):
+            return _carried(await self._cloud.asked("POST", PATH, body))
+
+    async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
+        """POST /v1/handshakes/{handshake}."""
+        path = f"{PATH}/{handshake}"
+        with _of_the_registry(path):
+            body = msgspec.json.encode({"received": list(received), "ended": ended})
+            found = _carried(await self._cloud.asked("POST", path, body))
+            if found.handshake != handshake:
+                raise EnvelopeError("it answers for another handshake")
+            return found
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    handshake: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    state: Literal["running", "done", "refused"]
+    send: Annotated[tuple[Annotated[bytes, msgspec.Meta(max_length=_FOR_UNIT_BYTES)], ...], msgspec.Meta(max_length=64)]
+    report: msgspec.Raw
+
+
+def _carried(answer: bytes) -> Carried:
+    said = msgspec.json.decode(answer, type=_Answer)
+    report = None if bytes(said.report) == b"null" else Envelope.from_json(bytes(said.report))
+    return Carried(handshake=said.handshake, state=said.state, send=said.send, report=report)
+
+
+@contextmanager
+def _of_the_registry(path: str) -> Iterator[None]:
+    """What is not exactly an answer of this API counts as no answer."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        text = f"POST {path}: no answer of the registry: {printable(str(error), _EXCERPT)}"
+        raise CloudUnreachableError(text) from error

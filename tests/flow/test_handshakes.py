@@ -1,0 +1,290 @@
+"""State 10's live handshake: in-process devices over TCP meet the device service, each side by its own code, or do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from fixtures.device import Device
+from fixtures.families.smp.emulated.faults import Strike, Trouble, Verb
+from station import handshaking
+from station.carrying import Carrying
+from station.cloud import CloudUnreachableError, DeviceServiceAwayError
+from station.events import HandshakeWent, UnitFinished, Verdict
+from station.jobs import LedgerError, RecordKind
+from tests.flow import handshake_causes as meet
+from tests.flow.bench import Bench, WrappedSlot
+from tests.flow.books import drain, on_record, play, report, store
+from tests.flow.relaying import LocalRelay, NoRelay, ShakyRelay
+from trust.dsse import Envelope
+from trust.handshake import HandshakeReport, reported
+from trust.identity import DeviceId
+from trust.statement import Completion, read
+
+LOST = CloudUnreachableError("the answer was lost")
+AWAY = DeviceServiceAwayError("it does not answer")
+
+
+def relay(bench: Bench, station: str = "st-01") -> LocalRelay:
+    found = bench.parties(station).relay
+    assert isinstance(found, LocalRelay)
+    return found
+
+
+def went(bench: Bench) -> list[tuple[str, str]]:
+    events = [event for event in bench.plant.events if isinstance(event, HandshakeWent)]
+    return [(event.outcome, event.waiver) for event in events]
+
+
+async def records(bench: Bench, station: str = "st-01") -> dict[RecordKind, Envelope]:
+    (found,) = await store(bench, station).of_device(DeviceId(bench.flash().device_id))
+    return dict(found.records)
+
+
+async def claimed(bench: Bench, station: str = "st-01") -> tuple[str, bool, str]:
+    found = read((await records(bench, station))[RecordKind.COMPLETION], Completion).verification
+    return found.handshake, found.handshake_report is not None, found.handshake_waiver
+
+
+async def insert(bench: Bench, **changes: Any) -> UnitFinished:
+    return await bench.insert(meet.slot(bench), **changes)
+
+
+@dataclass(slots=True)
+class FullAt:
+    """A ledger that does not take one kind of record."""
+
+    jobs: Any
+    kind: RecordKind
+
+    async def record(self, job: Any, kind: RecordKind, envelope: Envelope) -> None:
+        if kind is self.kind:
+            raise LedgerError("disk full")
+        await self.jobs.record(job, kind, envelope)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.jobs, name)
+
+
+def test_unit_and_cloud_meet_and_all_books_have_it(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        done = await insert(bench)
+        assert done.verdict is Verdict.PASS
+        found = await records(bench)
+        envelope = found[RecordKind.HANDSHAKE_REPORT]
+        assert read(found[RecordKind.COMPLETION], Completion).verification.handshake_report == envelope
+        told = reported(bench.plant.root, envelope)
+        assert (told.station, told.job, told.protocol, told.path) == ("st-01", done.job, "tcp", "relay")
+        (event,) = [each for each in bench.plant.events if isinstance(each, HandshakeWent)]
+        assert (event.outcome, event.to_unit > 550, event.from_unit > 256) == ("proved", True, True)
+        assert event.unit_seconds > 0 < event.cloud_seconds
+        assert len(relay(bench).desk) == 0
+        await drain(bench)
+        assert (await report(bench)).passed == 1
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_what_has_passed_meets_nobody_again(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        assert (await insert(bench)).verdict is Verdict.PASS
+        again = await insert(bench)
+        assert (again.verdict, again.already, relay(bench).opened) == (Verdict.PASS, True, 1)
+        bench.change(relay=NoRelay())
+        assert (await insert(bench)).verdict is Verdict.PASS
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+@pytest.mark.parametrize("kind", [RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION])
+def test_a_report_on_record_is_taken_up(tmp_path: Path, kind: RecordKind) -> None:
+    async def story(bench: Bench) -> None:
+        steady = bench.parties().jobs
+        bench.change(jobs=FullAt(steady, kind))
+        assert (await insert(bench)).code == "ledger-failed"
+        bench.change(jobs=steady)
+        assert RecordKind.HANDSHAKE_REPORT in await on_record(bench)
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert relay(bench).opened == 1
+        assert await claimed(bench) == ("proved", True, "")
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_a_report_on_record_that_does_not_hold_is_not_taken_up(tmp_path: Path) -> None:
+    """Its place in the ledger stays its own; the new one is in the completion."""
+
+    async def story(bench: Bench) -> None:
+        steady = bench.parties()
+        bench.change(
+            relay=bench.plant.relay(report_label="receipt"), jobs=FullAt(steady.jobs, RecordKind.COMPLETION_INTENT)
+        )
+        with mock.patch.object(handshaking, "_wrong", return_value=None):
+            assert (await insert(bench)).code == "ledger-failed"
+        bench.change(relay=steady.relay, jobs=steady.jobs)
+        assert (await insert(bench)).verdict is Verdict.PASS
+        found = await records(bench)
+        done = read(found[RecordKind.COMPLETION], Completion).verification.handshake_report
+        assert done is not None
+        assert not found[RecordKind.HANDSHAKE_REPORT].same_statement(done)
+        assert reported(bench.plant.root, done)
+        assert relay(bench).opened == 1
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_without_the_judge_the_signer_refuses_a_report_of_another_key(tmp_path: Path) -> None:
+    """Control: the flow's own judge taken away, nothing passes all the same."""
+
+    async def story(bench: Bench) -> None:
+        bench.change(relay=bench.plant.relay(report_label="receipt"))
+        with mock.patch.object(handshaking, "_wrong", return_value=None):
+            assert (await insert(bench)).code == "handshake-not-proved"
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        steady = bench.parties().relay
+        bench.change(relay=NoRelay())
+        held = await insert(bench)
+        assert (held.verdict, held.code) == (Verdict.HELD, "device-service-away")
+        assert (await report(bench)).held == 1
+        bench.change(relay=steady)
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert (await report(bench)).passed == 1
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+@pytest.mark.parametrize("midway", [False, True])
+def test_a_service_that_is_away_is_waived_where_the_order_says_so(tmp_path: Path, midway: bool) -> None:
+    async def story(bench: Bench) -> None:
+        bench.change(relay=ShakyRelay(bench.parties().relay, {2: AWAY}) if midway else NoRelay())
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert await claimed(bench) == ("waived", False, "service-away")
+        assert went(bench)[-1] == ("waived", "service-away")
+        assert (await report(bench)).passed == 1
+
+    play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
+
+
+def test_a_registry_that_is_away_is_never_waived(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.change(relay=NoRelay(LOST))
+        held = await insert(bench)
+        assert (held.verdict, held.code) == (Verdict.HELD, "registry-unreachable")
+
+    play(tmp_path, story, handshake_waivers=("service-away", "no-tunnel"), **meet.ORDER)
+
+
+@dataclass(slots=True)
+class Tunnelless:
+    """A device of a family that cannot tunnel."""
+
+    device: Device
+    tunnels: frozenset[Any] = frozenset()
+
+    def __getattr__(self, name: str) -> Any:
+        assert not name.startswith("tunnel"), "nobody asks it to tunnel"
+        return getattr(self.device, name)
+
+
+@pytest.mark.parametrize(
+    ("waivers", "verdict", "code"),
+    [(("no-tunnel",), Verdict.PASS, ""), (("service-away",), Verdict.QUARANTINE, "unit-no-tunnel")],
+)
+def test_a_family_that_cannot_tunnel(tmp_path: Path, waivers: tuple[str, ...], verdict: Verdict, code: str) -> None:
+    async def story(bench: Bench) -> None:
+        found = await bench.insert(WrappedSlot(meet.slot(bench), wrap=Tunnelless))
+        assert (found.verdict, found.code) == (verdict, code)
+        assert relay(bench).opened == 0
+        if verdict is Verdict.PASS:
+            assert await claimed(bench) == ("waived", False, "no-tunnel")
+
+    play(tmp_path, story, handshake_waivers=waivers, **meet.ORDER)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_step_without_an_answer_begins_both_ends_anew(tmp_path: Path, step: int, after: bool) -> None:
+    async def story(bench: Bench) -> None:
+        real = relay(bench)
+        bench.change(relay=ShakyRelay(real, {step: LOST}, after=after))
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert (real.opened, len(real.desk)) == (2, 0)
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_a_registry_that_stays_away_midway_holds_the_unit(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        real = relay(bench)
+        bench.change(relay=ShakyRelay(real, dict.fromkeys(range(2, 99), LOST)))
+        held = await insert(bench)
+        assert (held.verdict, held.code, real.opened) == (Verdict.HELD, "registry-unreachable", 2)
+        bench.change(relay=real)
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert len(real.desk) == 0
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_who_is_told_to_wait_asks_the_same_again(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        real = relay(bench)
+        bench.change(relay=ShakyRelay(real, {1: CloudUnreachableError("too many", after_s=0.05)}))
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert real.opened == 1
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2])
+def test_an_answer_of_the_unit_that_is_lost_begins_both_ends_anew(tmp_path: Path, skip: int) -> None:
+    async def story(bench: Bench) -> None:
+        strike = Strike(Verb.TUNNEL, Trouble.ANSWER_LOST, skip=skip)
+        assert (await bench.insert(meet.slot(bench, strikes=(strike,)))).verdict is Verdict.PASS
+        assert (relay(bench).opened, len(relay(bench).desk)) == (2, 0)
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_both_ends_are_closed_however_it_ends(tmp_path: Path) -> None:
+    """Control: a station that does not close leaves the service's end open."""
+
+    async def story(bench: Bench) -> None:
+        says = meet.unit_says(meet.TunnelFault.OWN)
+        assert (await says(bench)).code == "handshake-unit-failed"
+        assert len(relay(bench).desk) == 0
+        with mock.patch.object(Carrying, "_close", new=mock.AsyncMock()):
+            assert (await says(bench)).code == "handshake-unit-failed"
+        assert len(relay(bench).desk) == 1
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_the_station_that_finishes_a_unit_has_carried_for_it(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.change(relay=NoRelay())
+        assert (await insert(bench)).verdict is Verdict.HELD
+        done = await bench.insert(meet.slot(bench), "st-02")
+        assert done.verdict is Verdict.PASS
+        found = read((await records(bench, "st-02"))[RecordKind.HANDSHAKE_REPORT], HandshakeReport)
+        assert (found.station, found.job) == ("st-02", done.job)
+        await report(bench, "st-02")
+
+    play(tmp_path, story, stations=("st-01", "st-02"), quantity=8, allowance=2, **meet.ORDER)
+
+
+def test_an_order_that_asks_for_none_gets_none(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert (await claimed(bench), relay(bench).opened, went(bench)) == (("not-asked", False, ""), 0, [])
+
+    play(tmp_path, story, handshakes=(), **meet.ORDER)
