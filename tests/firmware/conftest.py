@@ -58,6 +58,12 @@ def sanitised() -> Path:
 
 
 @pytest.fixture(scope="session")
+def certified_sanitised() -> Path:
+    make("native-asan", "FORM=certificate")
+    return FIRMWARE / "build" / "certificate" / "native-asan" / "firmware"
+
+
+@pytest.fixture(scope="session")
 def overrunning() -> Path:
     """The planted faults: lines, a session's frames and a peer's key without a length limit, and memory of a DTLS session
     that is never given back; sanitised."""
