@@ -35,7 +35,7 @@ from registry.startup import load_root, own_version, require_own_root, require_s
 from registry.telemetry.devices import DeviceMetrics
 from registry.telemetry.door import telemetry_app
 
-_SIGNER_S: Final = 3.0
+_SIGNER_S: Final = 5.0
 _STATUS_S: Final = 2.0
 
 
@@ -63,8 +63,8 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
             asyncio.run(serve(parts, bound, metrics, lambda doors: _say(say, text, doors, beside), beside))
 
 
-def desk_of(parts: Parts, work: Executor, metrics: DeviceMetrics) -> Desk:
-    """The relay's, over these parts."""
+def desk_of(parts: Parts, work: Executor, looking: Executor, metrics: DeviceMetrics) -> Desk:
+    """The relay's, over these parts. `looking` are threads for pins: a database that hangs holds up nothing else."""
     config = parts.config
     begin: dict[str, Begin] = {
         "tcp": partial(TcpBench, reporter=parts.reporter, work=work),
@@ -74,7 +74,7 @@ def desk_of(parts: Parts, work: Executor, metrics: DeviceMetrics) -> Desk:
     }
     room = Room(most=config.relay_sessions, of_a_station=config.relay_sessions_of_a_station)
     return Desk(
-        parts.pins, begin, work, room=room, ended=lambda protocol, how: metrics.handshake(protocol, "relay", how)
+        parts.pins, begin, looking, room=room, ended=lambda protocol, how: metrics.handshake(protocol, "relay", how)
     )
 
 
@@ -92,7 +92,8 @@ async def serve(
         loop.add_signal_handler(number, stopped.set)
     bench = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="bench")
     field = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="field")
-    desk = desk_of(parts, bench, metrics)
+    looking = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="pins")
+    desk = desk_of(parts, bench, looking, metrics)
     allowed = {os.geteuid(), *parts.config.relay_uids}
     try:
         async with RelayServer(desk, allowed).serving(bound), opened(parts, field, metrics) as doors:
@@ -103,7 +104,7 @@ async def serve(
             await stopped.wait()
     finally:
         desk.close()
-        for each in (bench, field):
+        for each in (bench, field, looking):
             each.shutdown(wait=False, cancel_futures=True)
 
 

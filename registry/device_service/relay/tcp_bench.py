@@ -17,7 +17,7 @@ from typing import Final
 from registry.device_service.keys import Watched
 from registry.device_service.pins import BenchPin
 from registry.device_service.relay.course import Course
-from registry.device_service.relay.failures import NOT_SIGNED, failed
+from registry.device_service.relay.failures import NOT_SIGNED, away, failed
 from registry.device_service.relay.word import Reporter
 from registry.device_service.tcp.connection import Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import MESSAGE_2_BYTES, Accepted
@@ -75,9 +75,10 @@ class TcpBench:
         self._keys = Watched(reporter.keys)
         self._heard = hashlib.sha256()
         self._came = 0
-        self._judging = self._greeted = False
+        self._judging = self._greeted = self._refused = False
         service = Service(
-            keys=self._keys, pins=held, work=work, times=times or TIMES, opened=self._opened, ended=self._ended
+            keys=self._keys, pins=held, work=work, times=times or TIMES, opened=self._opened,
+            refused=self._refused_for, ended=self._ended,
         )  # fmt: skip
         self._connection = Connection(service)
         self._line = Collected(self._wrote, partial(self._connection.connection_lost, None))
@@ -109,15 +110,22 @@ class TcpBench:
             self._judging = False
             self._course.rest()
 
+    def _refused_for(self, reason: str) -> None:
+        self._refused = True
+        _log.info("a relayed handshake was refused", extra={"part": f"tcp {reason}"})
+
     def _ended(self, why: Ended) -> None:
         self._judged()
         if self._greeted:
             return
-        _log.info("a relayed handshake came to no session", extra={"part": f"tcp {why.value}"})
-        if self._keys.trouble is None:
-            self._course.refuse()
-        else:
+        if self._keys.trouble is not None:
             self._course.fail(failed(self._keys.trouble))
+        elif why is Ended.REFUSED and not self._refused and self._came == MESSAGE_2_BYTES:
+            # Nobody has said no: it is us who were too slow, and no unit goes into quarantine for that.
+            _log.warning("a relayed handshake took too long here", extra={"part": "tcp"})
+            self._course.fail(away("the device service was too slow"))
+        else:
+            self._course.refuse()
 
     def _opened(self, _: Accepted) -> None:
         """The device has proved itself, and has been greeted."""

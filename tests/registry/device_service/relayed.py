@@ -211,7 +211,7 @@ def desk_at(path: Path, parts: Parts, uids: tuple[int, ...] = (0,)) -> Iterator[
 
     async def serve() -> None:
         with ThreadPoolExecutor(4) as work, listening(path) as bound:
-            desk = desk_of(parts, work, DeviceMetrics(version="1", environment="demo"))
+            desk = desk_of(parts, work, work, DeviceMetrics(version="1", environment="demo"))
             made.append(desk)
             async with RelayServer(desk, uids).serving(bound):
                 over, loop = asyncio.Event(), asyncio.get_running_loop()

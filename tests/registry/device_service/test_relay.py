@@ -353,6 +353,21 @@ def test_a_signer_that_is_away_is_nobodys_refusal_and_comes_back(
     assert site.carried(protocol, device, site.unit(protocol, device))["state"] == "done"
 
 
+def test_a_service_that_is_too_slow_refuses_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No unit goes into quarantine for a busy signer; what is wrong is refused all the same."""
+    monkeypatch.setattr(tcp_bench, "TIMES", replace(tcp_bench.TIMES, refused_s=0.3))
+    real = SoftwareKeys.tcp_sign
+    monkeypatch.setattr(SoftwareKeys, "tcp_sign", lambda self, mac: (time.sleep(0.8), real(self, mac))[1])
+    device = site.pinned("tcp")
+    answer = site.carried("tcp", device, site.unit("tcp", device))
+    assert (answer["is"], answer["code"]) == ("refusal", "device-service-away")
+    for sent in (b"\x01" * 256, b"\x01" * 300):
+        began = site.open(device, "tcp")
+        assert isinstance(began, Progress)
+        told = site.client.ask(Step(station=STATION, handshake=began.handshake, received=(sent,)))
+        assert isinstance(told, Progress) and told.state == "refused"
+
+
 # ---- the socket
 
 
