@@ -146,9 +146,9 @@ away = refusing(NoRelay().error)
 
 
 async def no_client(bench: Bench) -> UnitFinished:
-    """An in-process device has none of the UDP service, though its family has."""
+    """The unit has none of the UDP service, though its family has."""
     bench.change(relay=Mute())
-    return await bench.insert()
+    return await bench.insert(bench.slot(Faults(no_udp_client=True)))
 
 
 async def report_of_another_unit(bench: Bench) -> UnitFinished:
