@@ -24,6 +24,7 @@ class Course:
         self.failure: Refusal | None = None
         self._send: list[bytes] = []
         self._at_work = 0
+        self._ending = False
         self._moved = asyncio.Event()
 
     @property
@@ -44,6 +45,11 @@ class Course:
     def begin(self) -> None:
         """Somebody is at work for it."""
         self._at_work += 1
+
+    def begin_the_end(self) -> None:
+        """As `begin`, and what it is at work for is the end: what there is to send goes with it."""
+        self._ending = True
+        self.begin()
 
     def rest(self) -> None:
         """And is through."""
@@ -72,7 +78,7 @@ class Course:
         """Until there is something to send, it is over, or nobody is at work; `to_the_end`: sending does not count."""
         try:
             async with asyncio.timeout(within_s):
-                while self._at_work and not self.over and (to_the_end or not self._send):
+                while self._at_work and not self.over and (to_the_end or self._ending or not self._send):
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:

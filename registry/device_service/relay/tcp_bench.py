@@ -130,7 +130,7 @@ class TcpBench:
     def _opened(self, _: Accepted) -> None:
         """The device has proved itself, and has been greeted."""
         self._greeted = True
-        self._course.begin()
+        self._course.begin_the_end()
         loop = asyncio.get_running_loop()
         words = self._held, self._station, SUITE, self._heard.digest()
         asked = self._work.submit(self._reporter.report, *words)

@@ -165,6 +165,14 @@ def test_a_certificate_will_do_where_raw_keys_are_not_known(site: Site) -> None:
     assert site.carried("udp", device, udp_unit(device, site.cloud("udp"), kind=CERTIFICATE))["state"] == "done"
 
 
+def test_a_handshake_takes_as_many_requests_as_it_has_turns(site: Site) -> None:
+    for protocol, turns in (("tcp", 3), ("udp", 4)):
+        device = site.pinned(protocol)
+        answers = asyncio.run(carried_by(site.post, device, protocol, site.unit(protocol, device)))
+        assert [each["state"] for each in answers] == ["running"] * (turns - 1) + ["done"]
+        assert answers[-1]["send"], "the Hello comes with the report"
+
+
 def test_nothing_longer_than_a_tunnel_takes_is_sent(site: Site) -> None:
     for protocol in ("tcp", "udp"):
         device = site.pinned(protocol)
