@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
 
-from hsm.signer import SignerUnavailableError
+from hsm.signer import SignerError, SignerUnavailableError
 from registry.device_service.field.failures import Failures
 from registry.device_service.field.tcp_door import TcpDoor
 from registry.device_service.tcp.connection import Times
@@ -22,6 +23,7 @@ from tests.registry.device_service.field_units import TcpDevice, count, tcp_door
 from tests.registry.device_service.oracle import OracleDevice
 from tests.registry.device_service.seeded import Rsa, seeded
 from tests.registry.device_service.test_tcp import Keys, Pins
+from trust.codes import Code
 from trust.identity import DeviceId
 
 pytestmark = pytest.mark.timeout(60)
@@ -195,6 +197,35 @@ def test_why_each_was_refused_is_counted_and_all_end_alike() -> None:
         assert [count(door.metrics, "tcp", why) for why in ("not-pinned", "other-key", "not-signed")] == [1, 1, 1]
 
     played(story, Away(CLOUD))
+
+
+def test_a_flood_asks_the_signer_for_a_few_things_at_a_time_and_leaves_nothing_behind() -> None:
+    """It signs receipts, too: whatever strangers send, at most so many of their messages are before it at once."""
+    at_once: list[int] = []
+    now = threading.Semaphore(0)
+
+    class Slow(Quick):
+        def tcp_open(self, ciphertext: bytes, nonce: bytes) -> bytes:
+            now.release()
+            at_once.append(now._value)
+            time.sleep(0.02)
+            now.acquire()
+            raise SignerError(Code.HANDSHAKE_REFUSED, "no")
+
+    async def stranger(port: int) -> None:
+        device = at(port)
+        if await device.connect():
+            device.writer.write(b"\x01" * 256)
+            await device.rest()
+
+    async def story(door: TcpDoor, port: int) -> None:
+        await asyncio.gather(*(stranger(port) for _ in range(100)))
+        asked = len(at_once)
+        assert max(at_once) <= 3 and 10 < asked < 100, "who is no longer there is not asked about"
+        await asyncio.sleep(0.3)
+        assert len(at_once) <= asked + 3 and door.open == 0
+
+    played(story, Slow(CLOUD), threads=3, times=Times(refused_s=0.4))
 
 
 def test_a_database_that_hangs_stops_no_session_and_no_nonce() -> None:
