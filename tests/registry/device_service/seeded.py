@@ -11,6 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 E = 65_537
 _ROUNDS = 20
+# How far from the seed's number the first prime is. It follows from the seed, and looking for it takes seconds; the
+# vectors that were made with the keys do not hold if one of these is wrong.
+_FIRST = {
+    "cloud p": 1178, "cloud q": 322, "small p": 56, "small q": 510, "large p": 1026, "large q": 3594, "other p": 342,
+    "other q": 564,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def seeded(seed: str, bits: int) -> Rsa:
 
 def _prime(seed: str, bits: int) -> int:
     """The first prime from the seed's number on; its two highest bits are set, so that two make a whole modulus."""
-    found = int.from_bytes(stream(seed, bits // 8)) | 3 << (bits - 2) | 1
+    found = (int.from_bytes(stream(seed, bits // 8)) | 3 << (bits - 2) | 1) + _FIRST.get(seed, 0)
     while not _is_prime(found, seed) or found % E == 1:
         found += 2
     return found
