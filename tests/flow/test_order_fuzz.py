@@ -127,5 +127,5 @@ def test_no_unit_is_completed_in_vain_at_length(tmp_path: Path, seed: int) -> No
 def test_a_room_that_forgets_would_be_seen(tmp_path: Path) -> None:
     """Negative control: units that another attempt follows, or whose completion may be signed, do not count."""
     with mock.patch.object(Headroom, "enter", return_value=None):
-        found = [each for seed in range(6) for each in play(tmp_path / str(seed), seed)]
-    assert any("completed in vain" in each for each in found), found
+        seen = any("completed in vain" in each for seed in range(6) for each in play(tmp_path / str(seed), seed))
+    assert seen, "none of six seeds shows it"

@@ -17,7 +17,7 @@ from tests.registry.running import Plant, answered, connect, plant_at
 
 pytestmark = pytest.mark.timeout(60)  # each test starts the program
 STATUS = b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n"
-OFF_S = 60.0
+LIMIT_S, OFF_S = 0.5, 60.0
 
 
 @pytest.fixture
@@ -26,8 +26,9 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
         yield made
 
 
-def dropped(line: socket.socket, *, within_s: float = 3.0, drip: bytes = b"") -> bool:
-    """Whether the other end goes away, though we go on sending a little."""
+def dropped(line: socket.socket, limit_s: float, *, drip: bytes = b"") -> bool:
+    """Whether the other end goes away, though we go on sending a little; where it should not, in three times the limit."""
+    within_s = 3.0 if limit_s < OFF_S else 3 * LIMIT_S
     line.settimeout(0.2)
     until = time.monotonic() + within_s
     while time.monotonic() < until:
@@ -43,26 +44,26 @@ def dropped(line: socket.socket, *, within_s: float = 3.0, drip: bytes = b"") ->
     return False
 
 
-@pytest.mark.parametrize("limit_s", [0.5, OFF_S], ids=["bounded", "control: limit off"])
+@pytest.mark.parametrize("limit_s", [LIMIT_S, OFF_S], ids=["bounded", "control: limit off"])
 def test_a_handshake_that_does_not_come(plant: Plant, limit_s: float) -> None:
     plant.start(HANDSHAKE_TIMEOUT_S=limit_s)
     with socket.create_connection(("127.0.0.1", plant.port)) as line:
-        assert dropped(line) is (limit_s < OFF_S)
+        assert dropped(line, limit_s) is (limit_s < OFF_S)
     assert plant.end() == 0
 
 
-@pytest.mark.parametrize("limit_s", [0.5, OFF_S], ids=["bounded", "control: limit off"])
+@pytest.mark.parametrize("limit_s", [LIMIT_S, OFF_S], ids=["bounded", "control: limit off"])
 def test_a_head_in_drips_and_none_at_all(plant: Plant, limit_s: float) -> None:
     plant.start(HEAD_TIMEOUT_S=limit_s)
     with connect(plant) as first:
         first.sendall(STATUS + b"x: ")
-        assert dropped(first, drip=b"a") is (limit_s < OFF_S)
+        assert dropped(first, limit_s, drip=b"a") is (limit_s < OFF_S)
     with connect(plant) as silent:
-        assert dropped(silent) is (limit_s < OFF_S)
+        assert dropped(silent, limit_s) is (limit_s < OFF_S)
     with connect(plant) as later:  # one after the other: each has its own limit from its first moment on
         later.sendall(STATUS + b"\r\n")  # a whole request, and half of the next one
         assert answered(later).startswith(b"HTTP/1.1 200 ")
-        assert dropped(later, drip=b"G") is (limit_s < OFF_S)
+        assert dropped(later, limit_s, drip=b"G") is (limit_s < OFF_S)
     assert plant.end() == 0
 
 
@@ -87,14 +88,14 @@ def ask_and_never_read(line: ssl.SSLSocket) -> None:
             line.sendall((STATUS.replace(b"/v1/status", b"/openapi.json") + b"\r\n") * 50)
 
 
-@pytest.mark.parametrize("limit_s", [0.5, OFF_S], ids=["bounded", "control: limit off"])
+@pytest.mark.parametrize("limit_s", [LIMIT_S, OFF_S], ids=["bounded", "control: limit off"])
 def test_an_answer_that_is_not_read(plant: Plant, limit_s: float) -> None:
     plant.start(SEND_TIMEOUT_S=limit_s)
     with connect(plant) as line:
         ask_and_never_read(line)
         gone = select.poll()
         gone.register(line, select.POLLHUP | select.POLLERR)  # without reading
-        assert bool(gone.poll(3000)) is (limit_s < OFF_S)
+        assert bool(gone.poll(3000 if limit_s < OFF_S else 1500)) is (limit_s < OFF_S)
         assert plant.process is not None
         plant.process.kill()
 
