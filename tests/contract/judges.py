@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from registry import schema
 from registry.database import Database, sqlite_url
 from registry.pins.service import PinService
 from station import checks, passed
 from station.audit.story import Storyteller
 from station.cloud import PinRecord
 from station.jobs.leaf import parse_leaf
+from tests import empty
 from tests.hsm import repeated_nonce
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import make_factory, make_registry, make_root
@@ -74,8 +74,8 @@ class Court:
         registry = make_registry(directory / "cloud", "reg-01", self.trusted, self.cloud)
         order = make_order(self.trusted, **{"quantity": 1000, "stations": (STATION,), **order_says})
         self.floor = Floor(self.trusted, order, factory, registry)
+        empty.registry_database(directory / "registry.db")
         self.database = Database.open(sqlite_url(directory / "registry.db"))
-        schema.upgrade(self.database)
         self.registry = PinService(self.database, self.trusted, registry)
         self.line: Any = SimpleNamespace(root=self.trusted, work=order, order=self.floor.order_envelope)
 

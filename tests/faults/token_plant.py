@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hsm.token import pin_tries
-from registry import schema as registry_schema
-from registry.database import Database, sqlite_url
-from station.jobs.schema import open_database
+from tests import empty
 from tests.flow.plant import REGISTRY, Plant, make_order
 from tests.hsm.conftest import make_signer_dir
 from tests.hsm.local_signer import make_root
@@ -46,10 +44,8 @@ def make_plant(directory: Path, quantity: int) -> Plant:
     (directory / "root.json").write_bytes(wrap(root.root).to_json())
     order = make_order(root, (STATION,), quantity=quantity, allowance=quantity)
     (directory / "order.json").write_bytes(envelope(order).to_json())
-    registry = Database.open(sqlite_url(directory / "registry.db"))
-    registry_schema.upgrade(registry)
-    registry.close()
-    open_database(directory / f"{STATION}.db", create=True).dispose()
+    empty.registry_database(directory / "registry.db")
+    empty.station_database(directory / f"{STATION}.db")
     return Plant(directory)
 
 

@@ -16,6 +16,7 @@ from station.jobs.schema import open_database
 from station.jobs.store import JobStore
 from station.leasing import renew
 from station.order_report import room_left
+from tests import empty
 from tests.flow.bench import Bench, ShakyCloud
 from tests.flow.plant import REGISTRY, Parties
 from tests.flow.unit_causes import held, power_failed
@@ -160,7 +161,8 @@ async def order_spent(bench: Bench) -> UnitFinished:
 async def used_up_by_a_copy(bench: Bench) -> None:
     """Two units pass at a copy of the station; then the signer is put back, and the ledger knows nothing of them."""
     saved, here = counters(bench), bench.parties().jobs
-    copy = JobStore(open_database(bench.plant.directory / "copy.db", create=True), bench.plant.stamp())
+    empty.station_database(bench.plant.directory / "copy.db")
+    copy = JobStore(open_database(bench.plant.directory / "copy.db"), bench.plant.stamp())
     bench.change(jobs=copy)
     await copy.keep_order(bench.plant.order)
     for name in ("dev-1", "dev-2"):

@@ -27,7 +27,6 @@ from fixtures.slot import Slot
 from hsm.signer import ReceiptSigner, Signer
 from hsm.token import Token
 from ledger.engine import Engine
-from registry import schema as registry_schema
 from registry.database import Database, sqlite_url
 from registry.errors import ReceiptUnavailableError, RefusedError
 from registry.leases.service import LeaseService
@@ -44,6 +43,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.line import Line
 from station.relay import Relay
+from tests import empty
 from tests.flow.relaying import LocalRelay, NoRelay, TokenKeys
 from tests.hsm.local_signer import LocalSigner, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
@@ -150,12 +150,10 @@ class Plant:
             root = with_leases(root, cloud, leases)
         (directory / "root.json").write_bytes(wrap_root(root.root).to_json())
         (directory / "order.json").write_bytes(envelope(make_order(root, tuple(stations), **order)).to_json())
-        registry = Database.open(sqlite_url(directory / "registry.db"))
-        registry_schema.upgrade(registry)
-        registry.close()
+        empty.registry_database(directory / "registry.db")
         plant = cls(directory)
         for name in stations:
-            open_database(directory / f"{name}.db", create=True).dispose()
+            empty.station_database(directory / f"{name}.db")
             plant.signer(name).verbs.import_order(plant.order)
         return plant
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from registry import schema
 from registry.database import Database, sqlite_url
 from registry.leases.service import LeaseService
 from registry.pins.service import PinService
+from tests import empty
 from tests.hsm.floor import Device, Floor, make_order
 from tests.hsm.local_signer import CloudVerbs, FactoryVerbs, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
@@ -77,8 +77,8 @@ class Leased:
             plain, registry_keys=keys, approvers=approvers(who.values()), lease=LeaseTerms(units=units, days=days)
         )
         trusted = parse(wrap(root).to_json())
+        empty.registry_database(directory / "registry.db")
         database = Database.open(sqlite_url(directory / "registry.db"))
-        schema.upgrade(database)
         return cls(
             directory, trusted, who,
             make_factory(directory / "factory", STATION, trusted, token, clock),

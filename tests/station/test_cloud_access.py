@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from hsm.signer import SignerError, SignerUnavailableError
-from registry import schema
 from registry.access.caller import Scope, stations
 from registry.access.client_credentials import GRANT_TYPE
 from registry.access.guard import Heading
@@ -28,6 +27,7 @@ from station.cloud.access import Access, Heard
 from station.cloud.dpop import DpopKey
 from station.cloud.http import HttpCloud
 from station.leaves import classify
+from tests import empty
 from tests.registry.access import StationClient, access_of, station_of
 from tests.registry.make import Device, ec_key, world
 from tests.registry.running import Plant, running
@@ -46,8 +46,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
+    empty.registry_database(tmp_path / "registry.db")
     opened = Database.open(sqlite_url(tmp_path / "registry.db"))
-    schema.upgrade(opened)
     yield opened
     opened.close()
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from registry import schema
 from registry.database import Database, sqlite_url
 from registry.errors import RefusedError
 from registry.orders.service import OrderService
@@ -16,6 +15,7 @@ from station.cloud import CloudRefusedError, PinRecord
 from station.jobs import RecordKind
 from station.outbox import Outbox
 from station.raising import RaisingCloud, bring_raises
+from tests import empty
 from tests.registry.approved import ADA, BEN, approved, approved_world
 from tests.registry.make import Device, World
 from tests.registry.test_order_counts import ACTS_NOW, few, raising
@@ -52,8 +52,8 @@ class LocalRegistry:
 
 async def one_too_many(directory: Path, act: Envelope | None, made: World) -> tuple[LocalRegistry, list[int]]:
     """Two units, of which the order alone would allow one; what still waited after each pass of the outbox."""
+    empty.registry_database(directory / "registry.db")
     database = Database.open(sqlite_url(directory / "registry.db"))
-    schema.upgrade(database)
     registry, store, time = LocalRegistry(made, database), kit.store_at(directory / "station.db", made), FakeTime()
     await store.keep_order(approved(made))
     if act is not None:
