@@ -134,17 +134,20 @@ class Plant:
 
     @classmethod
     def make(
-        cls, directory: Path, *, stations: Sequence[str] = ("st-01",), leases: int = 0, tcp: bool = False, **order: Any
-    ) -> Plant:
+        cls, directory: Path, *, stations: Sequence[str] = ("st-01",), leases: int = 0, tcp: bool = False,
+        udp: bool = False, **order: Any,
+    ) -> Plant:  # fmt: skip
         """A new plant; `leases`: its root wants leases of so many units; other keywords change the order.
 
-        `tcp`: RSA devices of the TCP service, whose order wants a live handshake.
+        `tcp`: RSA devices of the TCP service, whose order wants a live handshake; `udp`: EC devices of the other.
         """
         tokens = {name: SoftwareToken.make(directory / name, "factory", rsa_keys=False) for name in stations}
         cloud = SoftwareToken.make(directory / "cloud", "cloud", rsa_keys=False)
         if tcp:
             (directory / "cloud" / "cloud-tcp.pem").write_bytes(service_key())
             order = {**over_tcp(cloud), **order}
+        if udp:
+            order = {"cloud_key": cloud.public_key("cloud-udp"), "handshakes": ("udp",), **order}
         root = make_root(tokens, REGISTRY, cloud)
         if leases:
             root = with_leases(root, cloud, leases)
@@ -202,10 +205,10 @@ class Plant:
     def relay(self, station: str = "st-01", **keys: Any) -> Relay:
         """The device service, if this plant's order has one; keywords as `TokenKeys` has them."""
         token = SoftwareToken(self.directory / "cloud")
-        if self.work.service != "tcp":
+        if self.work.service != "tcp" and not self.work.handshakes:
             return NoRelay()
         database = self.registry_database()
-        relay = LocalRelay(database, self.root, TokenKeys(token, **keys), station)
+        relay = LocalRelay(database, self.root, TokenKeys(token, **keys), station, self.work.service)
         self._open += [relay, database]
         return relay
 

@@ -19,8 +19,11 @@ from registry.device_service.pins import RegistryPins
 from registry.device_service.relay.desk import Desk
 from registry.device_service.relay.messages import Answer, Open, Refusal, Step
 from registry.device_service.relay.tcp_bench import TcpBench
+from registry.device_service.relay.udp_bench import UdpBench
 from registry.device_service.relay.word import Reporter
 from registry.device_service.tcp.connection import Times
+from registry.device_service.udp.gnutls.credentials import Credentials
+from registry.device_service.udp.gnutls.library import Library
 from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError
 from station.relay import Carried
 from tests.hsm.software_token import SoftwareToken, sealed
@@ -63,13 +66,21 @@ class LocalRelay:
     """A `station.relay.Relay` over a desk of the device service."""
 
     def __init__(
-        self, database: Database, trusted: TrustedRoot, keys: TokenKeys, station: str = "st-01", times: Times = QUICK
+        self, database: Database, trusted: TrustedRoot, keys: TokenKeys, station: str = "st-01", service: str = "tcp"
     ) -> None:
-        cloud = {"tcp": PublicKey.from_der(keys.token.public_key("cloud-tcp")).fingerprint}
+        spki = keys.token.public_key(f"cloud-{service}")
         self.keys = keys
         self._work = ThreadPoolExecutor(2)
+        cloud = {service: PublicKey.from_der(spki).fingerprint}
         reporter = Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now)
-        begin: Any = {"tcp": partial(TcpBench, reporter=reporter, work=self._work, times=times)}
+        begin: Any = {"tcp": partial(TcpBench, reporter=reporter, work=self._work, times=QUICK)}
+        if service == "udp":
+            credentials = Credentials(Library.load(), spki, keys.dtls_sign)
+            begin = {
+                "udp": partial(
+                    UdpBench, reporter=reporter, work=self._work, credentials=credentials, repeated=lambda _: ""
+                )
+            }
         self.desk = Desk(RegistryPins(database=database, trusted=trusted), begin, self._work)
         self._station = station
         self.opened = self.steps = 0
