@@ -15,7 +15,7 @@ from tests.firmware.machine import Device, native_command, powered
 from tests.firmware.test_udp_tunnel import Unit, flash, met, opened, unit
 from tests.firmware.tunnelling import ESTABLISHED, NOT_TRUSTED, RUNNING, STEP, STEP_LIMIT, Step, empty
 from tests.firmware.udp_tunnelling import ALTERED, ODD, RAW_ONLY, Cloud, Service, carry, play_odd, with_long_key
-from tests.firmware.wire import NoAnswerError
+from tests.firmware.wire import PROVISION, WRITE, NoAnswerError
 
 __all__ = ["flash", "unit"]
 pytestmark = pytest.mark.timeout(120)  # the first one compiles
@@ -70,7 +70,9 @@ def test_the_sanitised_build_finds_a_key_without_limit(
         for each in (b"", flight[:hello_ends]):
             step(each)
         with pytest.raises(NoAnswerError):
-            step(flight[hello_ends:])
+            device.client.call(WRITE, PROVISION, 11, 0.5, **{"op": STEP, "in": flight[hello_ends:]})
+        assert device.process is not None
+        assert device.process.wait(20) != 0
     assert "AddressSanitizer: stack-buffer-overflow" in capfd.readouterr().err
 
 
@@ -176,8 +178,8 @@ def campaign(device: Device, unit: Unit, seconds: float, seed: int) -> tuple[int
 
 
 def test_mangled_datagrams_do_no_harm(strict: Device, unit: Unit) -> None:
-    whole, recorded = campaign(strict, unit, 4.0, seed=61)
-    assert whole > 5 and recorded > 20
+    whole, recorded = campaign(strict, unit, 2.0, seed=61)
+    assert whole > 3 and recorded > 10
 
 
 @pytest.mark.soak
