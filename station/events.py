@@ -177,10 +177,14 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
 
 
 class Rehearsed(FloorEvent, frozen=True, kw_only=True, tag="rehearsed"):
-    """A dry run has found nothing in the way: the order could start on these slots. No device was touched."""
+    """A dry run has found nothing in the way: the order could start on these slots. No device was touched.
+
+    `proofs`: for each slot, what will show that a unit and the cloud know each other.
+    """
 
     order: str
     slots: tuple[str, ...]
+    proofs: tuple[Literal["handshake-tcp", "handshake-udp", "no-tunnel", "not-asked"], ...] = ()
 
 
 class ReworkStep(StrEnum):

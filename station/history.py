@@ -17,6 +17,7 @@ from station.jobs import OnRecord, RecordKind
 from station.jobs.store import JobStore
 from station.rework.bench import ENDED
 from station.rework.now_held import KnowsDevices, now_held
+from station.shown_handshake import key_of, shown
 from trust.dsse import Envelope
 from trust.identity import DeviceId
 from trust.keys import PublicKey
@@ -37,7 +38,8 @@ class RecordView(msgspec.Struct, frozen=True, kw_only=True):
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """One job with its records. `state` and `text` are `station.job_state`'s; `emulated` is None before the intent.
 
-    `attempts` were made until it passed, or so far; `verified_again` counts the insertions after that.
+    `attempts` were made until it passed, or so far; `verified_again` counts the insertions after that. `handshake`:
+    what the completion says of it, judged; empty without one.
     """
 
     job: str
@@ -48,6 +50,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     emulated: bool | None
     attempts: int
     verified_again: int
+    handshake: str
     records: tuple[RecordView, ...]
 
 
@@ -191,6 +194,7 @@ async def _job(reader: Reader, known: OnRecord, signed: list[tuple[str, Envelope
         emulated=_emulated(known.records.get(RecordKind.INTENT)),
         attempts=known.attempts - again,
         verified_again=again,
+        handshake=shown(reader.root, await reader.jobs.order(job.order_id), known.records),
         records=tuple(views),
     )
 
@@ -205,6 +209,8 @@ def _key(root: TrustedRoot, kind: RecordKind, envelope: Envelope) -> PublicKey |
             return root.root.pin_key(read(envelope, PinStatement).station)
         if kind is RecordKind.COMPLETION:
             return root.root.completion_key(read(envelope, Completion).station)
+        if kind is RecordKind.HANDSHAKE_REPORT:
+            return key_of(root, envelope)
     except (StatementError, RootError):
         return None
     return root.root.receipt_key if kind in _RECEIPTS else None

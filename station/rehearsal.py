@@ -11,11 +11,13 @@ from station.finding import NotReadyError
 from station.greeting import greet
 from station.line import Clock
 from station.plan import Plan
+from station.promised import promised
 
 
 async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     """What `station run` does before the first device, except writing; raises the fault that would stop it."""
     slots = plan.chosen(names)
+    proofs = promised(plan.work, slots)
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     signer = wiring.open_signer(plan.paths)
     cloud = wiring.open_cloud(plan.config, plan.root, signer)
@@ -30,4 +32,5 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
     finally:
         await cloud.close()
         await signer.close()
-    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=tuple(slot.name for slot in slots))
+    taken = tuple(slot.name for slot in slots)
+    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=taken, proofs=proofs)

@@ -48,6 +48,7 @@ from station.outbox import Outbox
 from station.patience import PatientSigner
 from station.plan import Plan, agree
 from station.port import FloorPort
+from station.promised import promised
 from station.relay import HttpRelay
 from station.root import load_root
 from station.rostering import keep_roster
@@ -69,6 +70,7 @@ async def open_floor(
 
     `told` hears what became of the statements that were left in the outbox, if there were any.
     """
+    promised(plan.work, plan.chosen(slot_names))
     slots = [open_slot(config) for config in plan.chosen(slot_names)]
     enough_disk(plan.paths.database.parent, plan.config.limits.disk_reserve_mb)
     async with AsyncExitStack() as stack:

@@ -30,6 +30,7 @@ from station.exits import Exit, worst
 from station.faults import Fault
 from station.plan import Plan
 from station.port import Batch
+from station.promised import promised
 from station.rehearsal import rehearse
 
 
@@ -50,6 +51,8 @@ def rehearsed(plan: Plan, slots: tuple[str, ...], *, jsonl: bool) -> Exit:
         data(views.json_line(done))
     else:
         note(views.rehearsed_line(done))
+        for line in views.proof_lines(done.slots, done.proofs):
+            note(line)
     return Exit.PASSED
 
 
@@ -75,6 +78,10 @@ def provisioned(plan: Plan, batch: Batch, how: How) -> Exit:
 
 async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
     signals = Signals(outcome)
+    if not how.jsonl:
+        slots = plan.chosen(batch.slots)
+        for line in views.proof_lines([slot.name for slot in slots], promised(plan.work, slots)):
+            note(line)
     try:
         await _work(plan, batch, how, outcome, signals)
     except asyncio.CancelledError as error:

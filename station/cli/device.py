@@ -84,6 +84,8 @@ def _show(found: DeviceHistory, here: Here) -> None:
         adopted = ", begun at another station" if job.adopted else ""
         data(f"job       {job.job} under order {job.order_id}{adopted}, {_times(job)}")
         data(f"state     {job.state}: {here.typeable(job.text)}")
+        if job.handshake:
+            data(f"handshake {job.handshake}")
         for record in job.records:
             data(f"    {record.kind:<18}  {record.checked}")
             data(f"        {record.sha256}")

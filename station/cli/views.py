@@ -5,7 +5,7 @@ Commands in them are to be completed by whoever shows them (`station.cli.called`
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -23,6 +23,7 @@ from station.events import (
     UnitSeen,
     Verdict,
 )
+from station.promised import Proof, in_words
 from trust.printable import printable
 
 _AGAIN = "insert it again when the registry answers"
@@ -79,6 +80,17 @@ def rehearsed_line(done: Rehearsed) -> str:
     """What a dry run has found: nothing in the way."""
     slots = "1 slot" if len(done.slots) == 1 else f"{len(done.slots)} slots"
     return f"dry run: order {done.order} could start on {slots}; no device was touched"
+
+
+def proof_lines(slots: Sequence[str], proofs: Sequence[Proof]) -> tuple[str, ...]:
+    """What will show that units and cloud know each other: one line where it is the same for all slots."""
+    kinds = tuple(dict.fromkeys(proofs))
+    if len(kinds) == 1:
+        return (f"proof: {in_words(kinds[0])}",)
+    named = {
+        kind: ", ".join(slot for slot, proof in zip(slots, proofs, strict=True) if proof == kind) for kind in kinds
+    }
+    return tuple(f"proof: {where}: {in_words(kind)}" for kind, where in named.items())
 
 
 def left_over_line(sent: OutboxSent) -> str:

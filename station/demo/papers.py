@@ -25,12 +25,13 @@ _ORDER_LASTS = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSpec:
-    """What one of the demo's orders is for."""
+    """What one of the demo's orders is for. `meets`: its units complete a live handshake."""
 
     order_id: str
     product: str
     product_id: int
     udp: bool
+    meets: bool
     quantity: int
     firmware_sha256: str
 
@@ -117,7 +118,7 @@ class Papers:
             f'service = "{service}"\n'
             f'host = "{service}.devices.example"\n'
             f"port = {5684 if spec.udp else 5683}\n"
-            "handshakes = []\n"
+            f"handshakes = {[service] if spec.meets else []}\n"
             f'cloud_key = """\n{key}"""\n'
             f'authority_key = """\n{authority}"""\n'
             f'\n[[firmware]]\nsha256 = "{spec.firmware_sha256}"\n'

@@ -1,4 +1,4 @@
-"""What the demo's plant is made of: directories, signers, registry, trust root, orders, bench.
+"""What the demo's plant is made of: directories, signers, registry, device service, trust root, orders, bench.
 
 Everything is made by the programs that make it in a real plant; what people do there with their own keys is in
 `station.demo.papers`.
@@ -29,10 +29,11 @@ _Product = Literal["ec", "rsa"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One of the demo's two orders and the slots that its units are in."""
+    """One of the demo's two orders, the slots that its units are in, and whether they meet the device service."""
 
     order: Path
     slots: tuple[str, ...]
+    meets: bool
 
 
 class Plant:
@@ -78,7 +79,7 @@ class Plant:
         self.papers.make_root(self._paths.root, registry=REGISTRY, url=f"https://localhost:{_free_port()}")
 
     def start(self, port: int) -> None:
-        """Signers and registry, each a process of its own."""
+        """Signers, registry and device service, each a process of its own."""
         signer, registry = processes.script("station-signer"), processes.script("station-registry")
         root = ["--root", str(self._paths.root)]
         for role in ("factory", "cloud"):
@@ -97,6 +98,7 @@ class Plant:
             ],
             "registry.log",
         )
+        self._serve([registry, "devices", "--dir", str(self._state / "registry"), *root], "devices.log")
 
     def _serve(self, argv: list[str], log: str) -> None:
         process = self._stack.enter_context(processes.Process(argv, self._logs / log))
@@ -118,7 +120,8 @@ class Plant:
         )
         write_slots(self._paths.slots, [config for slots in found.values() for config in slots])
         return tuple(
-            Batch(order=files[bench], slots=tuple(config.name for config in slots)) for bench, slots in found.items()
+            Batch(order=files[bench], slots=tuple(config.name for config in slots), meets=bench.meets)
+            for bench, slots in found.items()
         )
 
     def order(self, bench: Bench, quantity: int) -> OrderSpec:
@@ -129,6 +132,7 @@ class Plant:
             product=f"demo-{bench.product}",
             product_id=bench.product_id,
             udp=bench.product == "ec",
+            meets=bench.meets,
             quantity=quantity,
             firmware_sha256=firmware_sha256(self._board),
         )

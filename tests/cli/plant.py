@@ -144,7 +144,7 @@ def running_site(directory: Path, devices: int = DEVICES) -> Iterator[Site]:
         slots = read_slots(bench.wait())
         write_slots(paths.slots, slots)
         spec = OrderSpec(
-            order_id="demo-ec", product="demo-ec", product_id=bench.bench.product_id, udp=True, quantity=1000,
+            order_id="demo-ec", product="demo-ec", product_id=bench.bench.product_id, udp=True, meets=False, quantity=1000,
             firmware_sha256=firmware_sha256("native"),
         )  # fmt: skip
         paths.state.joinpath("orders").mkdir()

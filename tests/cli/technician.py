@@ -53,7 +53,7 @@ class Shift:
     def begin(cls, site: Site, order: str = "shift-1") -> Shift:
         path = site.state / "orders" / f"{order}.json"
         spec = OrderSpec(
-            order_id=order, product="demo-ec", product_id=1001, udp=True, quantity=50,
+            order_id=order, product="demo-ec", product_id=1001, udp=True, meets=False, quantity=50,
             firmware_sha256=firmware_sha256("native"),
         )  # fmt: skip
         root = site.state / "root.json"

@@ -75,7 +75,7 @@ def test_an_rsa_unit_gets_another_key(site: Site) -> None:
         slots = str(bench.wait())
         order = site.directory / "rsa.toml"
         spec = OrderSpec(
-            order_id="rsa-rework", product="demo-rsa", product_id=bench.bench.product_id, udp=False, quantity=5,
+            order_id="rsa-rework", product="demo-rsa", product_id=bench.bench.product_id, udp=False, meets=False, quantity=5,
             firmware_sha256=firmware_sha256("native"),
         )  # fmt: skip
         order.write_text(site.parts.papers.order_text(spec))
