@@ -89,12 +89,13 @@ class Carrying:
     async def _to_the_end(self, said: Carried, answer: Tunnelled) -> Carried:
         waiting = await self._rest(answer)
         while True:
+            if (
+                said.state == "refused"
+            ):  # what it still says to the unit is that: the unit's word of it would be the echo
+                raise fault("handshake-refused", "the service says no more: its own log has the reason")
             waiting += await self._give_unit(said.send)
-            match said.state:
-                case "done":
-                    return said
-                case "refused":
-                    raise fault("handshake-refused", "the service says no more: its own log has the reason")
+            if said.state == "done":
+                return said
             if not waiting and not said.send:
                 await asyncio.sleep(self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)

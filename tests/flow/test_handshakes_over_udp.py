@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fixtures.families.smp.emulated.faults import Faults, Strike, Trouble, Verb
+from registry.device_service.pins import BenchPin
 from station.events import HandshakeWent, Verdict
 from station.jobs import RecordKind
 from tests.flow.bench import Bench
@@ -49,5 +51,15 @@ def test_a_step_that_was_lost_is_made_up_for(tmp_path: Path) -> None:
         lost = Strike(Verb.TUNNEL, Trouble.ANSWER_LOST, skip=3)
         assert (await bench.insert(bench.slot(Faults(strikes=(lost,))))).verdict is Verdict.PASS
         assert relay(bench).opened == 2
+
+    play(tmp_path, story, udp=True)
+
+
+def test_a_service_that_refuses_is_believed_before_the_units_echo_of_it(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        with mock.patch.object(BenchPin, "good", return_value=None):
+            done = await bench.insert()
+        assert (done.verdict, done.code) == (Verdict.QUARANTINE, "handshake-refused")
+        assert len(relay(bench).desk) == 0, "nothing is half open"
 
     play(tmp_path, story, udp=True)
