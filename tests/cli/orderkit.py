@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from station.demo.processes import Process, script
+from tests import warm
 from tests.cli.commands import Done, typed
 from tests.cli.plant import changed
 from tests.hsm.by_hand import sign_by_hand
@@ -38,8 +38,7 @@ class Desk:
 
     def signer(self, *words: object) -> Done:
         """`station-signer`, typed."""
-        argv = [script("station-signer"), *map(str, words)]
-        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60)
+        done = warm.run([script("station-signer"), *map(str, words)])
         return Done(done.returncode, done.stdout, done.stderr)
 
     def station(self, *words: object) -> Done:
