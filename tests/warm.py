@@ -75,12 +75,12 @@ def programs() -> Iterator[None]:
         with log.open("a") as out:
             out.write(done.stdout + done.stderr)
         if done.returncode:
-            raise fault("setup", f"{argv} ended with {done.returncode}:\n{log.read_text()}")
+            raise fault("setup", f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}:\n{log.read_text()}")
 
     def answer(argv: list[str]) -> str:
         done = run(argv)
         if done.returncode:
-            raise fault("setup", f"{argv} ended with {done.returncode}:\n{done.stderr}")
+            raise fault("setup", f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
 
     started = processes.Process.__init__

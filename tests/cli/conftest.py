@@ -20,9 +20,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(60))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forked_programs() -> Iterator[None]:
-    """Whatever is made here is made by programs that start at once."""
+    """Whatever is made here is made by programs that start at once; elsewhere programs start as they do."""
     with warm.programs():
         yield
 

@@ -22,6 +22,7 @@ from station.demo.bench import Bench, firmware_sha256, start_bench
 from station.demo.papers import OrderSpec
 from station.demo.processes import Process
 from station.root import load_root
+from tests import warm
 from tests.trust import orders
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -136,17 +137,18 @@ def running_site(directory: Path, devices: int = DEVICES) -> Iterator[Site]:
     (directory / "config.toml").write_text(EXAMPLE.read_text().replace("run/demo", "s"))
     config, paths = settings.load(directory / "config.toml")
     with ExitStack() as stack:
-        parts = StoppableParts(config, paths, stack)
-        parts.clear()
-        bench = start_bench(Bench(product="ec", board="native", devices=devices), paths.state, stack)
-        parts.make()
-        parts.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
-        slots = read_slots(bench.wait())
-        write_slots(paths.slots, slots)
-        spec = OrderSpec(
-            order_id="demo-ec", product="demo-ec", product_id=bench.bench.product_id, udp=True, meets=False, quantity=1000,
-            firmware_sha256=firmware_sha256("native"),
-        )  # fmt: skip
-        paths.state.joinpath("orders").mkdir()
-        (paths.state / "orders" / "ec.toml").write_text(parts.papers.order_text(spec))
+        with warm.programs():
+            parts = StoppableParts(config, paths, stack)
+            parts.clear()
+            bench = start_bench(Bench(product="ec", board="native", devices=devices), paths.state, stack)
+            parts.make()
+            parts.start(urlsplit(load_root(paths.root).root.registry_url).port or 0)
+            slots = read_slots(bench.wait())
+            write_slots(paths.slots, slots)
+            spec = OrderSpec(
+                order_id="demo-ec", product="demo-ec", product_id=bench.bench.product_id, udp=True, meets=False, quantity=1000,
+                firmware_sha256=firmware_sha256("native"),
+            )  # fmt: skip
+            paths.state.joinpath("orders").mkdir()
+            (paths.state / "orders" / "ec.toml").write_text(parts.papers.order_text(spec))
         yield Site(directory, parts, tuple(slot.name for slot in slots))
