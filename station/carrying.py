@@ -89,9 +89,7 @@ class Carrying:
     async def _to_the_end(self, said: Carried, answer: Tunnelled) -> Carried:
         waiting = await self._rest(answer)
         while True:
-            if (
-                said.state == "refused"
-            ):  # what it still says to the unit is that: the unit's word of it would be the echo
+            if said.state == "refused":  # what it still says is that: the unit's word of it would be the echo
                 raise fault("handshake-refused", "the service says no more: its own log has the reason")
             waiting += await self._give_unit(said.send)
             if said.state == "done":

@@ -29,11 +29,6 @@ class Bench:
         """What the devices' factory page says."""
         return _PRODUCT_IDS[self.product]
 
-    @property
-    def meets(self) -> bool:
-        """Whether its devices have a client of their order's service: the in-process one has none over UDP."""
-        return self.product == "rsa" or self.board != "in-process"
-
 
 @dataclass(frozen=True, slots=True)
 class RunningBench:

@@ -31,9 +31,9 @@ class OrderSpec:
     product: str
     product_id: int
     udp: bool
-    meets: bool
     quantity: int
     firmware_sha256: str
+    meets: bool = True
 
 
 class Papers:

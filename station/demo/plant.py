@@ -29,11 +29,10 @@ _Product = Literal["ec", "rsa"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One of the demo's two orders, the slots that its units are in, and whether they meet the device service."""
+    """One of the demo's two orders and the slots that its units are in."""
 
     order: Path
     slots: tuple[str, ...]
-    meets: bool
 
 
 class Plant:
@@ -120,8 +119,7 @@ class Plant:
         )
         write_slots(self._paths.slots, [config for slots in found.values() for config in slots])
         return tuple(
-            Batch(order=files[bench], slots=tuple(config.name for config in slots), meets=bench.meets)
-            for bench, slots in found.items()
+            Batch(order=files[bench], slots=tuple(config.name for config in slots)) for bench, slots in found.items()
         )
 
     def order(self, bench: Bench, quantity: int) -> OrderSpec:
@@ -132,7 +130,6 @@ class Plant:
             product=f"demo-{bench.product}",
             product_id=bench.product_id,
             udp=bench.product == "ec",
-            meets=bench.meets,
             quantity=quantity,
             firmware_sha256=firmware_sha256(self._board),
         )

@@ -26,7 +26,9 @@ from tests import warm
 from tests.trust import orders
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
-DEVICES = 11  # from ec-09 on, units that are reworked: no other test provisions them
+DEVICES = (
+    14  # from ec-09 on, units that are reworked, from ec-12 on those that meet the cloud: no other test provisions them
+)
 
 
 class StoppableParts(demo.Plant):

@@ -27,7 +27,7 @@ def test_a_new_device_passes_and_both_pins_are_in_place(tmp_path: Path):
         assert (done.fingerprint, done.device_id, done.job) == (pin.fingerprint, str(device), str(job.job_id))
         assert pin.declared.emulated
         assert done.emulated
-        assert done.verification.handshake == "none"
+        assert done.verification.handshake == "not-asked"
 
     asyncio.run(story())
     plant.close()
