@@ -49,6 +49,12 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
             "The unit has no client of the order's device service, as its firmware ought to have.",
             "Load the order's firmware, then insert the unit again; else call the line engineer.",
         ),
+        "handshake-key-replaced": Row(
+            _Q,
+            "The device service's key that signed the report of the unit's handshake was replaced before the unit was "
+            "finished.",
+            _ENGINEER,
+        ),
         "handshake-not-opened": Row(_R, "The unit could not open what the device service sent.", _AGAIN),
         "handshake-replayed": Row(_R, "The unit got a message of the handshake twice or out of order.", _AGAIN),
         "handshake-timed-out": Row(_R, "The live handshake did not come to its end in time.", _AGAIN),

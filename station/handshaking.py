@@ -62,6 +62,9 @@ def _before(line: Line, pinned: Pinned) -> Met | None:
         done = records.get(kind) or pinned.assigned.finished_elsewhere
         if done is not None:
             said = read(done, Completion).verification
+            report = said.handshake_report
+            if kind is RecordKind.COMPLETION_INTENT and report is not None and not is_in_force(line.root, report):
+                raise fault("handshake-key-replaced", "the completion's bytes are on record, and stay as they are")
             return Met(handshake=said.handshake, report=said.handshake_report, waiver=said.handshake_waiver)
     report = records.get(RecordKind.HANDSHAKE_REPORT)
     if report is None or _wrong(line, pinned, report) is not None:

@@ -119,6 +119,7 @@ CAUSES: dict[str, list[Cause]] = {
         Cause(meet.report_by_another_key, meet.ORDER),
         Cause(meet.no_report, meet.ORDER),
     ],
+    "handshake-key-replaced": [Cause(meet.key_replaced_behind_the_intent, meet.ORDER)],
     "handshake-not-proved": [Cause(meet.signer_of_a_newer_root, meet.ORDER)],
     "line-stopped": [Cause(line.line_stopped)],
     "registry-unreachable": [Cause(line.registry_unreachable)],

@@ -20,7 +20,7 @@ from fixtures.memory_slot import MemorySlot
 from station.cloud import CloudRefusedError
 from station.events import UnitFinished
 from station.relay import Bounds, Carried
-from tests.flow.bench import Bench, WrappedSlot
+from tests.flow.bench import Bench, Down, WrappedSlot
 from tests.flow.relaying import LocalRelay, NoRelay
 from tests.flow.unit_causes import Play
 from tests.hsm.local_signer import FactoryVerbs, LocalSigner
@@ -172,13 +172,29 @@ async def nothing_carried_for_a_receipted_pin(bench: Bench) -> UnitFinished:
     return await refusing(CloudRefusedError(Code.NOT_PINNED, "no such pin"))(bench)
 
 
-async def signer_of_a_newer_root(bench: Bench) -> UnitFinished:
-    """The handshake key was replaced there, and this station and the service have the root before."""
+def replaced(bench: Bench) -> TrustedRoot:
+    """The next version of the root, with another handshake key."""
     first = bench.plant.root
     keys = msgspec.structs.replace(first.root.cloud_keys, handshake=first.root.registry_keys.receipt)
     root = msgspec.structs.replace(first.root, version=2, previous_sha256=first.sha256, cloud_keys=keys)
-    second = TrustedRoot(root, wrap(root).payload_sha256, ((first.sha256, first.root),))
-    signer = bench.parties().signer
-    assert isinstance(signer, LocalSigner)
-    bench.change(signer=LocalSigner(FactoryVerbs(replace(signer.verbs.signatory, trusted=second))))
+    return TrustedRoot(root, wrap(root).payload_sha256, ((first.sha256, first.root),))
+
+
+def signer_under(bench: Bench, root: TrustedRoot) -> LocalSigner:
+    signer = bench.plant.signer()
+    return LocalSigner(FactoryVerbs(replace(signer.verbs.signatory, trusted=root)))
+
+
+async def signer_of_a_newer_root(bench: Bench) -> UnitFinished:
+    """The handshake key was replaced there, and this station and the service have the root before."""
+    bench.change(signer=signer_under(bench, replaced(bench)))
+    return await bench.insert(slot(bench))
+
+
+async def key_replaced_behind_the_intent(bench: Bench) -> UnitFinished:
+    """The signer was down when the completion was intended; when it is back, all have the newer root."""
+    bench.change(signer=Down(bench.parties().signer, "sign_completion"))
+    assert (await bench.insert(slot(bench))).code == "signer-down"
+    bench.plant.root = replaced(bench)
+    bench.change(signer=signer_under(bench, bench.plant.root))
     return await bench.insert(slot(bench))
