@@ -12,6 +12,7 @@ import msgspec
 from station.events import (
     AnyEvent,
     BatchFinished,
+    HandshakeWent,
     LineStopped,
     OutboxSent,
     Rehearsed,
@@ -40,8 +41,8 @@ def plain_lines(event: AnyEvent) -> tuple[str, ...]:
     match event:
         case UnitFinished():
             return (unit_line(event),)
-        case SlotSuspect():
-            return (f"{event.slot:<10} SUSPECT    {event.sentence} {event.remedy}",)
+        case HandshakeWent(outcome="waived") | SlotSuspect():
+            return (slot_line(event),)
         case SignerAwaited() | SignerBack():
             return (signer_line(event),)
         case LineStopped():
@@ -50,6 +51,13 @@ def plain_lines(event: AnyEvent) -> tuple[str, ...]:
             return batch_lines(event)
         case _:
             return ()
+
+
+def slot_line(event: HandshakeWent | SlotSuspect) -> str:
+    """What is to be known of a slot or its unit beside the verdict."""
+    if isinstance(event, HandshakeWent):
+        return f"{event.slot:<10} WAIVED     no live handshake ({event.waiver}), as the order allows"
+    return f"{event.slot:<10} SUSPECT    {event.sentence} {event.remedy}"
 
 
 def signer_line(event: SignerAwaited | SignerBack) -> str:

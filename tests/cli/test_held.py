@@ -10,6 +10,7 @@ from station.demo.plant import MARKER
 from station.exits import Exit
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import EXAMPLE, Site
+from tests.cli.test_batch import NO_HANDSHAKE
 
 pytestmark = pytest.mark.xdist_group("site")
 SLOT = "ec-03"
@@ -29,7 +30,7 @@ def test_held_without_the_registry_and_finished_with_it(site: Site, first_batch:
         shown = typed("device", "show", device, "--config", site.config)
         nobody = typed("device", "show", "ab" * 12, "--config", site.config)
         demo = a_demo_left_like_this(site, tmp_path)
-    assert (held.code, held.err) == (Exit.HELD, ""), held
+    assert (held.code, held.err) == (Exit.HELD, NO_HANDSHAKE), held
     left = "outbox: 1 statement was left from earlier; "
     assert held.lines[0].startswith(f"{SLOT}      HELD       {device}  registry-unreachable at pinned: ")
     assert "0 passed, 0 failed, 1 held, 0 quarantined" in held.lines[1]
@@ -71,13 +72,13 @@ def test_held_without_the_registry_and_finished_with_it(site: Site, first_batch:
 
     words[4] = site.order("lamps", product='"lamp"', product_id="7")
     other = station(*words, "--retries", "0")
-    assert (other.code, other.err) == (Exit.UNIT_FAILED, f"{left}1 sent, none left\n"), other
+    assert (other.code, other.err) == (Exit.UNIT_FAILED, f"{NO_HANDSHAKE}{left}1 sent, none left\n"), other
     assert site.pins(device) == 1, "though no unit of its order was taken"
 
     words[4] = order
 
     done = station(*words)
-    assert (done.code, done.err) == (Exit.PASSED, ""), done
+    assert (done.code, done.err) == (Exit.PASSED, NO_HANDSHAKE), done
     assert done.lines[0].startswith(f"{SLOT}      PASS       {device}  safe at the station")
     assert len(done.lines) == 2, "nothing waits to be finished any more"
     assert site.pins(device) == 1

@@ -15,6 +15,7 @@ from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
+from tests.cli.test_batch import NO_HANDSHAKE
 
 pytestmark = pytest.mark.xdist_group("site")
 SENTENCE = "station: Ledger and signer do not tell of the same log."
@@ -51,7 +52,7 @@ def finding(site: Site, config: Path | None = None) -> str:
 
 def refused(done: Done, told: str) -> None:
     assert (done.code, done.out) == (Exit.LINE_STOPPED, ""), done
-    first, *rest = done.err.splitlines()
+    first, *rest = done.err.removeprefix(NO_HANDSHAKE).splitlines()
     assert first == SENTENCE
     assert told in " ".join(rest)
     assert "put the newest ledger back in its place, or call the security officer" in " ".join(rest)

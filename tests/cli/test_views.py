@@ -10,6 +10,7 @@ from station.events import (
     AnyEvent,
     AttemptBegan,
     BatchFinished,
+    HandshakeWent,
     LineStopped,
     OutboxSent,
     Rehearsed,
@@ -105,6 +106,12 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
         ("WAITING    No signer. Look at it. [it is not running]",),
     ),
     (SignerBack(at=AT, seconds=3.25), ("GOES ON    the signer answers again after 3.2 s",)),
+    (HandshakeWent(at=AT, slot="ec-01"), ()),
+    (HandshakeWent(at=AT, slot="ec-01", outcome="proved"), ()),
+    (
+        HandshakeWent(at=AT, slot="ec-01", outcome="waived", waiver="service-away"),
+        ("ec-01      WAIVED     no live handshake (service-away), as the order allows",),
+    ),
     (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
     (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
     (
@@ -200,7 +207,7 @@ JSON = [
         ),
     ),
     (LEFT, f'{{"event":"outbox-sent","at":"{AT}","slot":"","found":3,"waiting":1}}'),
-    (REHEARSED, f'{{"event":"rehearsed","at":"{AT}","slot":"","order":"o-1","slots":["ec-01","ec-02"]}}'),
+    (REHEARSED, f'{{"event":"rehearsed","at":"{AT}","slot":"","order":"o-1","slots":["ec-01","ec-02"],"proofs":[]}}'),
     (
         SUSPECT,
         (
