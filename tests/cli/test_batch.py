@@ -154,8 +154,9 @@ def test_stdout_that_takes_nothing_more_stops_nothing_and_is_said(site: Site, fi
             )
             assert done.returncode == Exit.USAGE, done
             told = "station: stdout takes nothing more: No space left on device. The batch itself is on record: "
-            assert done.stderr.removeprefix(NO_HANDSHAKE).startswith(told), done.stderr
-            assert len(done.stderr.splitlines()) == 1
+            said = done.stderr.removeprefix(NO_HANDSHAKE)
+            assert said.startswith(told), done.stderr
+            assert len(said.splitlines()) == 1
     assert station("ledger", "verify", "--config", site.config).code == Exit.PASSED, "the log was published"
 
 

@@ -27,6 +27,7 @@ from station.exits import Exit
 from tests.cli.commands import STATION, Done
 from tests.cli.plant import Site, image
 from tests.cli.terminal import OnTerminal, Screen
+from tests.cli.test_batch import NO_HANDSHAKE
 from tests.trust import orders
 from trust.order import WorkOrder
 
@@ -47,10 +48,16 @@ def command(site: Site, order: str, *words: object, **changes: object) -> list[s
     ]
 
 
+def below_the_proof(text: str) -> str:
+    """Without the line that says before the batch what will show that units and cloud know each other."""
+    assert text.startswith(NO_HANDSHAKE), text
+    return text.removeprefix(NO_HANDSHAKE)
+
+
 def test_rows_stay_and_the_tally_follows(site: Site, first_batch: Done) -> None:
     with OnTerminal(command(site, "main", "--slots", "ec-02,ec-01")) as run:
         assert run.end() == 0
-    title, head, rule, *rows, tally = run.screen.text.splitlines()
+    title, head, rule, *rows, tally = below_the_proof(run.screen.text).splitlines()
     assert title == "order main · demo-ec · environment demo · emulated units"
     assert head.split() == ["slot", "unit", "verdict", "step", "s"]
     assert set(rule) == {"─"}
@@ -66,7 +73,7 @@ def test_what_did_not_pass_stands_below_in_full(site: Site, first_batch: Done) -
         command(site, "other", "--slots", "ec-01", "--retries", "0", product='"lamp"', product_id="7")
     ) as run:
         assert run.end() == Exit.UNIT_FAILED
-    lines = run.screen.text.splitlines()
+    lines = below_the_proof(run.screen.text).splitlines()
     assert re.fullmatch(rf"ec-01  {site.device('ec-01')}  ✘ FAIL        wrong-product +\d+\.\d\d", lines[3])
     below = " ".join(" ".join(lines[4:]).split())
     assert below.startswith(
@@ -99,7 +106,8 @@ def test_ctrl_c_lets_the_unit_end(site: Site, faulty_slots: Path) -> None:
         run.wait_until(lambda shown: "████░░░░░░░░░ keyed" in shown)
         run.press("\x03")
         assert run.end() == Exit.INTERRUPTED
-    assert run.screen.text.splitlines()[0].startswith("interrupted: units in work come to their end"), run.screen.text
+    first = below_the_proof(run.screen.text).splitlines()[0]
+    assert first.startswith("interrupted: units in work come to their end"), run.screen.text
     assert "✔ PASS" in run.screen.text
     text = run.screen.text.replace("\n", "")
     assert (
@@ -121,7 +129,7 @@ def test_ctrl_c_before_the_first_unit(site: Site, tmp_path: Path) -> None:
         with OnTerminal(argv) as run, listener.accept()[0]:
             run.press("\x03")
             assert run.end() == Exit.INTERRUPTED, run.screen.text
-    assert run.screen.text == "^Cinterrupted: no unit was begun, no device was touched"
+    assert below_the_proof(run.screen.text) == "^Cinterrupted: no unit was begun, no device was touched"
 
 
 @pytest.fixture
