@@ -18,7 +18,7 @@ demo: setup
 
 # Lint first: it is quick, and pytest's own summary stays the last line.
 test: setup-dev lint
-	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not soak'
+	@$(BIN)/pytest -n 3 --dist loadgroup -m 'not soak'
 
 soak: setup-dev
 	@$(BIN)/pytest -m soak --timeout 0

@@ -25,7 +25,6 @@ from tests.registry.device_service.crowd import Fleet, tcp_device
 from tests.registry.device_service.test_devices_real import Bench, Site, bench, serving, site
 from tests.registry.make import Device, PrivateKey, ec_key
 from tests.registry.running import REPOSITORY
-from tests.registry.test_real_signer import program
 
 from cryptography.hazmat.primitives.asymmetric import rsa  # isort: skip
 from trust.dsse import Envelope
@@ -143,6 +142,19 @@ def shaken(
 
 
 @contextmanager
+def started(*argv: str) -> Iterator[str]:
+    """A program by its own command line, as what is measured is the process; the line that says that it is ready."""
+    process = subprocess.Popen([sys.executable, "-m", *argv], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        yield next(line for line in process.stderr if line.startswith("ready"))
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+@contextmanager
 def running(site: Site) -> Iterator[tuple[str, dict[str, str]]]:
     """Signer, registry and device service; the registry's line and the service's ports."""
     settings = site.place / "registry" / "registry.toml"
@@ -150,8 +162,8 @@ def running(site: Site) -> Iterator[tuple[str, dict[str, str]]]:
     most = "tcp_connections_of_an_address = 10000"
     settings.write_text(f'{text}\n[devices]\ntcp = "127.0.0.1:0"\nudp = "127.0.0.1:0"\n{most}\n')
     with ExitStack() as stack:
-        stack.enter_context(program(*site.serving("signer")))
-        line = stack.enter_context(program(*site.serving("registry")))
+        stack.enter_context(started(*site.serving("signer")))
+        line = stack.enter_context(started(*site.serving("registry")))
         yield line, stack.enter_context(serving(*site.serving("devices"), "--metrics-port", "0"))
 
 
