@@ -6,7 +6,7 @@ door takes proposals for no others. Never asked about a key that is good by its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -34,13 +34,6 @@ class ProposedKeys:
     database: Database
     trusted: TrustedRoot
     now: Callable[[], datetime] = utc_now
-
-    def keys_of(self, device: DeviceId) -> Sequence[bytes]:
-        """DER SubjectPublicKeyInfo of keys that it has still to prove, the newest first; empty for none."""
-        query = self._open().where(proposals.c.device_id == str(device)).order_by(proposals.c.proposed_at.desc())
-        with self.database.read() as connection:
-            found = list(dict.fromkeys(bytes(row.spki) for row in connection.execute(query)))
-        return found if found and self._is_active(device) else ()
 
     def owner(self, spki: bytes) -> DeviceId | None:
         """For whom this key is proposed and not proved yet; None for nobody, and for more than one device."""
