@@ -76,18 +76,18 @@ class Carrying:
 
     async def _once(self, device: DeviceId, job: JobId, service: Service) -> Carried:
         self._cloud_gone = False
-        said = await self._of_cloud(lambda: self._relay.open(device, job, service))
-        self._begun = True
-        over = False
+        under_way: str | None = None
         try:
-            done = await self._to_the_end(said, await self._of_unit(self._unit.device.tunnel_open))
-            over = True
+            first = await self._rest(await self._of_unit(self._unit.device.tunnel_open))
+            said = await self._of_cloud(lambda: self._relay.open(device, job, service, first[:ITEMS]))
+            self._begun, under_way = True, said.handshake
+            done = await self._to_the_end(said, first[ITEMS:])
+            under_way = None
         finally:
-            await self._close(None if over or self._cloud_gone else said.handshake)
+            await self._close(None if self._cloud_gone else under_way)
         return done
 
-    async def _to_the_end(self, said: Carried, answer: Tunnelled) -> Carried:
-        waiting = await self._rest(answer)
+    async def _to_the_end(self, said: Carried, waiting: list[bytes]) -> Carried:
         while True:
             if said.state == "refused":  # what it still says is that: the unit's word of it would be the echo
                 raise fault("handshake-refused", "the service says no more: its own log has the reason")

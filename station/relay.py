@@ -52,8 +52,11 @@ class Carried:
 class Relay(Protocol):
     """The device service. Raises CloudUnreachableError (or DeviceServiceAwayError) and CloudRefusedError only."""
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
-        """Begin a handshake of this device's pin, by its job; one that was under way is dropped."""
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
+        """Begin a handshake of this device's pin, by its job, with what the unit sends first: on UDP it speaks first.
+
+        One that was under way is dropped.
+        """
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
         """Hand on what the unit has sent, in its order; `ended`: the unit sends no more, so end it."""
@@ -65,9 +68,10 @@ class HttpRelay:
     def __init__(self, cloud: Asks) -> None:
         self._cloud = cloud
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
         """POST /v1/handshakes."""
-        body = msgspec.json.encode({"device_id": str(device), "job": str(job), "protocol": service.value})
+        asked = {"device_id": str(device), "job": str(job), "protocol": service.value, "received": list(first)}
+        body = msgspec.json.encode(asked)
         with _of_the_registry(PATH):
             return _carried(await self._cloud.asked("POST", PATH, body))
 

@@ -32,11 +32,12 @@ _CREATED, _TOO_MANY, _UNAVAILABLE = 201, 429, 503
 
 
 class HandshakeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of POST /v1/handshakes: the device's pin by its job, and which service its order names."""
+    """Body of POST /v1/handshakes: the device's pin by its job, which service its order names, what it sent first."""
 
     device_id: DeviceHex
     job: JobHex
     protocol: Protocol
+    received: Items = ()
 
 
 class HandshakeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +63,10 @@ def post_handshake(services: Services, asked: Asked) -> Response:
     wait_s = 0.0 if services.limits is None else services.limits.device(station, request.device_id)
     if wait_s > 0:
         return too_many(wait_s)
-    opening = Open(station=station, device_id=request.device_id, job=request.job, protocol=request.protocol)
+    opening = Open(
+        station=station, device_id=request.device_id, job=request.job, protocol=request.protocol,
+        received=request.received,
+    )  # fmt: skip
     return _answer(services, opening, _CREATED)
 
 

@@ -107,8 +107,10 @@ class FaultyRelay:
     relay: Relay
     points: Points
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
-        return await self.points.call("relay.open", lambda: self.relay.open(device, job, service), failures.RELAY)
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
+        return await self.points.call(
+            "relay.open", lambda: self.relay.open(device, job, service, first), failures.RELAY
+        )
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
         name = "relay.end" if ended else "relay.step"

@@ -112,8 +112,8 @@ class Mangling:
 
     relay: Any
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
-        return await self.relay.open(device, job, service)
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
+        return await self.relay.open(device, job, service, first)
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
         said = await self.relay.step(handshake, received, ended=ended)

@@ -85,9 +85,11 @@ class LocalRelay:
         self._station = station
         self.opened = self.steps = 0
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
         self.opened += 1
-        asked = Open(station=self._station, device_id=str(device), job=str(job), protocol=service.value)
+        asked = Open(
+            station=self._station, device_id=str(device), job=str(job), protocol=service.value, received=tuple(first)
+        )  # fmt: skip
         return _carried(await self.desk.answer(asked))
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
@@ -132,8 +134,8 @@ class ShakyRelay:
     after: bool = False  # the service has had it, and only the answer is lost
     steps: int = 0
 
-    async def open(self, device: DeviceId, job: JobId, service: Service) -> Carried:
-        return await self.relay.open(device, job, service)
+    async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
+        return await self.relay.open(device, job, service, first)
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
         self.steps += 1

@@ -42,12 +42,16 @@ class Registry:
 
 async def test_what_is_asked_and_what_is_understood() -> None:
     registry = Registry(answer(send=[base64.b64encode(b"nonce").decode()]), 201)
-    said = await HttpRelay(registry).open(DEVICE, JOB, Service.TCP)
+    said = await HttpRelay(registry).open(DEVICE, JOB, Service.TCP, [b"hi"])
     assert (said.handshake, said.state, said.send, said.report) == (NAME, "running", (b"nonce",), None)
     registry.body, registry.status = answer(), 200
     await HttpRelay(registry).step(NAME, [b"one", b"two"], ended=True)
     assert registry.asked_for == [
-        ("POST", "/v1/handshakes", {"device_id": str(DEVICE), "job": str(JOB), "protocol": "tcp"}),
+        (
+            "POST",
+            "/v1/handshakes",
+            {"device_id": str(DEVICE), "job": str(JOB), "protocol": "tcp", "received": ["aGk="]},
+        ),
         ("POST", f"/v1/handshakes/{NAME}", {"received": ["b25l", "dHdv"], "ended": True}),
     ]
 
@@ -82,9 +86,9 @@ def refusal(code: str) -> dict[str, Any]:
 
 async def test_a_service_that_is_away_is_no_registry_that_is_away() -> None:
     with pytest.raises(DeviceServiceAwayError):
-        await HttpRelay(Registry(refusal("device-service-away"), 503)).open(DEVICE, JOB, Service.UDP)
+        await HttpRelay(Registry(refusal("device-service-away"), 503)).open(DEVICE, JOB, Service.UDP, ())
     with pytest.raises(CloudUnreachableError) as caught:
-        await HttpRelay(Registry(refusal("store-failed"), 503)).open(DEVICE, JOB, Service.UDP)
+        await HttpRelay(Registry(refusal("store-failed"), 503)).open(DEVICE, JOB, Service.UDP, ())
     assert not isinstance(caught.value, DeviceServiceAwayError)
     with pytest.raises(CloudRefusedError) as refused:
         await HttpRelay(Registry(refusal("handshake-unknown"), 404)).step(NAME, ())

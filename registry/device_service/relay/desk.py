@@ -94,6 +94,7 @@ class Desk:
             self._drop(name, "closed")
 
     async def _open(self, request: Open) -> Answer:
+        until_s = asyncio.get_running_loop().time() + WAIT_S
         held = await self._held(request)
         if isinstance(held, Refusal):
             return held
@@ -109,7 +110,10 @@ class Desk:
             station=request.station, device=request.device_id, protocol=request.protocol, course=course,
             bench=bench, clock=clock,
         )  # fmt: skip
-        return Progress(handshake=name, state="running", send=course.take())
+        if request.received:
+            bench.feed(request.received)
+            await course.moved(max(0.0, until_s - asyncio.get_running_loop().time()))
+        return self._where(name, course)
 
     async def _held(self, request: Open) -> BenchPin | Refusal:
         """The pin that it is about; what is refused here says no more than that there is none for this bench."""
@@ -147,11 +151,15 @@ class Desk:
         await course.moved(WAIT_S, to_the_end=request.ended)
         if request.ended and not course.over:
             course.refuse()
+        return self._where(request.handshake, course)
+
+    def _where(self, name: str, course: Course) -> Answer:
+        """Where it is now; one that is over is forgotten."""
         if course.over:
-            self._drop(request.handshake, course.state if course.failure is None else "failed")
+            self._drop(name, course.state if course.failure is None else "failed")
         if course.failure is not None:
             return course.failure
-        return Progress(handshake=request.handshake, state=course.state, send=course.take(), report=course.report)
+        return Progress(handshake=name, state=course.state, send=course.take(), report=course.report)
 
     def _of(self, request: Step | Close) -> _Relayed | None:
         found = self._there.get(request.handshake)

@@ -38,13 +38,14 @@ class FrameError(ValueError):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="open"):
-    """Begin a handshake of this device, for this station's bench."""
+    """Begin a handshake of this device, for this station's bench; `received`: what it has sent of its own accord."""
 
     v: Literal[1] = VERSION
     station: Name
     device_id: DeviceHex
     job: JobHex
     protocol: Protocol
+    received: Items = ()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="step"):

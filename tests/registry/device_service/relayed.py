@@ -135,14 +135,19 @@ class UdpUnit:
         return len(self.answers) == 2
 
 
-async def begun(post: Post, device: Device, protocol: str, **changes: str) -> tuple[int, Answer]:
+async def begun(
+    post: Post, device: Device, protocol: str, first: list[str] | None = None, **changes: str
+) -> tuple[int, Answer]:
     body = {"device_id": str(device.device_id), "job": str(device.job), "protocol": protocol, **changes}
+    if first:
+        return await post("/v1/handshakes", {**body, "received": first})
     return await post("/v1/handshakes", body)
 
 
 async def carried(post: Post, device: Device, protocol: str, unit: Unit, most: int = 20) -> list[Answer]:
     """All answers, to the one that is not `running`, or to a refusal's."""
-    _, answer = await begun(post, device, protocol)
+    first = [base64.b64encode(each).decode() for each in unit.take()]
+    _, answer = await begun(post, device, protocol, first)
     answers = [answer]
     while answer.get("state") == "running" and len(answers) < most:
         for each in answer["send"]:
