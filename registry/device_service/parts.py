@@ -23,7 +23,7 @@ _PURPOSES: Final = {"tcp": "cloud-tcp", "udp": "cloud-udp"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """`pins` are the field's; a relay asks with its station. `credentials` and `seen` are the UDP service's."""
+    """`credentials` and `seen` are the UDP service's."""
 
     config: DevicesConfig
     pins: RegistryPins
@@ -44,7 +44,7 @@ def made(
         raise SetupError(f"UDP service: {error}") from error
     cloud = {name: hashlib.sha256(public[purpose]).hexdigest() for name, purpose in _PURPOSES.items()}
     reporter = Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now)
-    pins = RegistryPins(database=database, trusted=trusted)
+    pins = RegistryPins(database, trusted)
     proposals = ProposedKeys(database=database, trusted=trusted)
     return Parts(
         config=config, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials,

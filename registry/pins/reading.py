@@ -54,6 +54,17 @@ class PinnedKey:
     since: str
     until: str | None = None
 
+    def at(self, now: datetime) -> PinnedKey:
+        """Later on: an expiring key after its end has ended, by the clock alone, whatever was or was not done."""
+        if self.state != "expiring" or self.until is None or now < moment(self.until):
+            return self
+        return PinnedKey(key=self.key, state="ended", since=self.until, until=self.until)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the device may show it: the active one, and the expiring one until its end."""
+        return self.state in {"active", "expiring"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -80,8 +91,8 @@ class Reading:
 
     @property
     def good(self) -> tuple[PinnedKey, ...]:
-        """Keys that the device may show now: the active one, and the expiring one until its end."""
-        return tuple(each for each in self.keys if each.state in {"active", "expiring"})
+        """Keys that the device may show now."""
+        return tuple(each for each in self.keys if each.is_good)
 
 
 def current(rows: DeviceRows, trusted: TrustedRoot, now: datetime) -> Reading:
@@ -147,10 +158,10 @@ def _keys(life: Lived, rows: DeviceRows, completed_at: str | None, now: datetime
         if deed.repin is not None:
             new = life.keys[deed.repin.fingerprint]
             held[new.fingerprint] = PinnedKey(key=new, state="active", since=deed.at)
-        for fingerprint, before in [(name, _now(each, moment(deed.at))) for name, each in held.items()]:
+        for fingerprint, before in [(name, each.at(moment(deed.at))) for name, each in held.items()]:
             until = expiring.ends_at if expiring is not None and fingerprint == expiring.fingerprint else None
             held[fingerprint] = _after(before, deed, until)
-    return tuple(_now(each, now) for each in held.values())
+    return tuple(each.at(now) for each in held.values())
 
 
 def _after(before: PinnedKey, deed: Deed, until: str | None) -> PinnedKey:
@@ -160,7 +171,7 @@ def _after(before: PinnedKey, deed: Deed, until: str | None) -> PinnedKey:
         state = deed.life.state
     elif until is not None:
         state = "expiring"
-    elif before.state in {"active", "expiring"}:
+    elif before.is_good:
         state = "revoked" if deed.act.kind in {"revoke", "scrap"} else "ended"
     else:
         return before
@@ -168,10 +179,3 @@ def _after(before: PinnedKey, deed: Deed, until: str | None) -> PinnedKey:
         return before
     ended = deed.at if state in {"ended", "revoked", "scrapped"} else until
     return PinnedKey(key=before.key, state=state, since=deed.at, until=ended)
-
-
-def _now(key: PinnedKey, now: datetime) -> PinnedKey:
-    """An expiring key after its end has ended: by the clock alone, whatever was or was not done about it."""
-    if key.state != "expiring" or key.until is None or now < moment(key.until):
-        return key
-    return PinnedKey(key=key.key, state="ended", since=key.until, until=key.until)

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, Table, bindparam, select
+from sqlalchemy import BindParameter, Column, Connection, Select, Table, bindparam, func, select
 
 from registry.tables import (
     completions,
@@ -49,6 +49,21 @@ class DeviceRows:
 def of_device(connection: Connection, device_id: str) -> DeviceRows | None:
     """One device's rows; None without a pin."""
     return next(of_devices(connection, [device_id]), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """By what a reader knows that a device's record has not moved on: each column is of what only ever is added."""
+
+    pin: str
+    completion: str | None
+    acts: int | None
+
+
+def mark_of(connection: Connection, device_id: str) -> Mark | None:
+    """How far a device's record goes, by one question; None without a pin."""
+    found = connection.execute(_HOW_FAR, {"device": device_id}).first()
+    return None if found is None else Mark(pin=found.pin, completion=found.completion, acts=found.acts)
 
 
 def of_devices(connection: Connection, device_ids: Sequence[str]) -> Iterator[DeviceRows]:
@@ -106,6 +121,16 @@ def _rows(connection: Connection, table: Table, key: Column[Any], values: Sequen
 def _of_one(table: Table, key: Column[Any]) -> Select[Any]:
     """Made once: making it costs as much as asking it."""
     return select(table).where(key == bindparam("value"))
+
+
+_DEVICE: Final[BindParameter[str]] = bindparam("device")
+_COMPLETION: Final = select(completions.c.statement_sha256).where(completions.c.device_id == _DEVICE)
+_ACTS: Final = select(func.max(pin_acts.c.number)).where(pin_acts.c.device_id == _DEVICE)
+_HOW_FAR: Final = select(
+    pins.c.statement_sha256.label("pin"),
+    _COMPLETION.scalar_subquery().label("completion"),
+    _ACTS.scalar_subquery().label("acts"),
+).where(pins.c.device_id == _DEVICE)
 
 
 def _grouped(rows: Iterable[Row], key: str) -> defaultdict[str, list[Row]]:

@@ -81,7 +81,7 @@ class LocalRelay:
                     UdpBench, reporter=reporter, work=self._work, credentials=credentials, repeated=lambda _: ""
                 )
             }
-        self.desk = Desk(RegistryPins(database=database, trusted=trusted), begin, self._work)
+        self.desk = Desk(RegistryPins(database, trusted), begin, self._work)
         self._station = station
         self.opened = self.steps = 0
 

@@ -65,11 +65,17 @@ class Living:
         """A device that is pinned, and finished unless said otherwise."""
         device = Device() if key is None else Device(key=key)
         pin = self.made.pin(device, order_signed=True, made_at=utc(NOW))
-        record = self.pins.pin(device.device_id, pin, self.order)
+        self.pins.pin(device.device_id, pin, self.order)
         if active:
-            self.pins.complete(device.device_id, self.made.completion(device, pin, record.pin.receipt))
+            self.complete(device)
         self.devices[str(device.device_id)] = device
         return device
+
+    def complete(self, device: Device) -> None:
+        """Finish a device that is pinned."""
+        held = self.pins.find(device.device_id)
+        assert held is not None
+        self.pins.complete(device.device_id, self.made.completion(device, held.pin.statement, held.pin.receipt))
 
     def act(self, device: Device, kind: str, *who: Person, **changes: Any) -> Envelope:
         """An act on the device's key, by product owner and quality unless said otherwise."""

@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from registry.device_service.pins import BenchPin, RegistryPins
@@ -119,11 +119,11 @@ class Desk:
         """The pin that it is about; what is refused here says no more than that there is none for this bench."""
         if (full := self._full(request.station)) is not None:
             return full
-        pins = replace(self._pins, station=request.station)
         loop = asyncio.get_running_loop()
         try:
             device = DeviceId.parse(request.device_id)
-            held = await loop.run_in_executor(self._work, pins.at_bench, device, request.job, request.protocol)
+            words = request.station, device, request.job, request.protocol
+            held = await loop.run_in_executor(self._work, self._pins.at_bench, *words)
         except IdentityError as error:
             return Refusal(code=Code.MALFORMED, message=str(error))
         except (UntrustedError, *STORE_FAILED) as error:

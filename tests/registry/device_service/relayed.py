@@ -197,7 +197,7 @@ def parts_of(database: Database, trusted: TrustedRoot, keys: SoftwareKeys, **con
     credentials = Credentials(Library.load(), spki["udp"], keys.dtls_sign)
     proposals = ProposedKeys(database=database, trusted=trusted)
     return Parts(
-        proposals=proposals, config=msgspec.convert(config, DevicesConfig), pins=RegistryPins(database=database, trusted=trusted),
+        proposals=proposals, config=msgspec.convert(config, DevicesConfig), pins=RegistryPins(database, trusted),
         reporter=Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now), credentials=credentials,
         seen=SeenRandoms(database),
     )  # fmt: skip

@@ -289,7 +289,7 @@ def test_a_database_that_hangs_stops_no_session_and_no_cookie(plant: Plant) -> N
 def test_in_the_field_a_provisional_pin_is_none(plant: Plant, database: Database) -> None:
     site = living(database)
     active, provisional = new_key(), new_key()
-    pins = RegistryPins(database=database, trusted=site.made.trusted, now=lambda: site.now)
+    pins = RegistryPins(database, site.made.trusted, now=lambda: site.now)
     devices = {
         key: site.device(active=key is active, key=key) for key in (active, provisional)
     }  # fmt: skip

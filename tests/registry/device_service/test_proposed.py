@@ -47,7 +47,7 @@ class Site:
     @property
     def field(self) -> RegistryPins:
         made = self.living
-        return RegistryPins(database=made.database, trusted=made.made.trusted, now=lambda: made.now)
+        return RegistryPins(made.database, made.made.trusted, now=lambda: made.now)
 
     def propose(self, device: Device, key: PrivateKey, by: PersonCaller = BY) -> None:
         kept = KeptProposals(database=self.living.database, acts=self.living.acts, book=self.book)

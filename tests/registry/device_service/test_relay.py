@@ -19,6 +19,7 @@ import pytest
 
 from hsm.signer import SignerUnavailableError
 from registry.database import Database
+from registry.device_service.pins import RegistryPins
 from registry.device_service.relay import desk as desks
 from registry.device_service.relay import tcp_bench
 from registry.device_service.relay.client import AwayError, RelayClient
@@ -271,7 +272,7 @@ def test_a_device_whose_key_was_ended_or_replaced_has_no_pin_for_it(short_dir: P
     lives = living(database, count=1)
     keys = software_keys()
     parts = parts_of(database, lives.made.trusted, keys)
-    parts = replace(parts, pins=replace(parts.pins, now=lambda: lives.now))
+    parts = replace(parts, pins=RegistryPins(database, lives.made.trusted, now=lambda: lives.now))
     with desk_at(short_dir / "run" / "devices.sock", parts):
         site = Site(lives.made, database, keys, short_dir / "run" / "devices.sock", lives.signer)
         revoked, replaced, fine = lives.device(), lives.device(), lives.device()
