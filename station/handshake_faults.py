@@ -47,7 +47,7 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
         "unit-no-tunnel": Row(
             _Q,
             "The unit has no client of the order's device service, as its firmware ought to have.",
-            "Load the order's firmware, then insert the unit again; else call the line engineer.",
+            _ENGINEER,
         ),
         "handshake-key-replaced": Row(
             _Q,

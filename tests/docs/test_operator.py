@@ -1,5 +1,6 @@
 """The operator's page says what the program says: faults, exit codes, verdicts, lamps."""
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -50,6 +51,20 @@ def test_exit_codes_are_listed_the_worst_first() -> None:
     assert set(listed) == set(Exit)
     assert names == [code.name for code in listed]
     assert all(worst([earlier, later]) is earlier for earlier, later in pairwise(listed))
+
+
+def inserted_in_vain() -> list[str]:
+    """Codes of quarantine whose remedy has the unit inserted again, which the page says never to do."""
+    rows_ = {code: row for code, row in TABLE.items() if row.disposition is Disposition.QUARANTINE}
+    return [code for code, row in rows_.items() if "insert" in row.remedy.lower()]
+
+
+def test_no_unit_in_quarantine_is_inserted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "never insert it" in section(OPERATOR, "## Verdicts and bins")
+    assert not inserted_in_vain()
+    planted = dataclasses.replace(TABLE["unit-no-tunnel"], remedy="Load firmware, then insert the unit again.")
+    monkeypatch.setitem(globals(), "TABLE", {**TABLE, "unit-no-tunnel": planted})
+    assert inserted_in_vain() == ["unit-no-tunnel"], "control"
 
 
 @pytest.mark.parametrize("name", ["docs/operator.md", "docs/flow.md"])
