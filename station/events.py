@@ -155,9 +155,9 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
 
     `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read; to
     `objected` of them it answered, but not with a receipt: the log says why, and the exit code is not 0.
-    `finish_me` are the ids of the order's held devices: insert them again when the registry answers. `to_quarantine`
-    are those that were held and that it has refused for good. `interrupted` by a signal: then `under_way` units were in
-    work and came to their end.
+    `finish_me` are the ids of the order's held devices: insert them again when the registry, or its device service,
+    answers. `to_quarantine` are those that were held and that the registry has refused for good. `interrupted` by a
+    signal: then `under_way` units were in work and came to their end.
     """
 
     order: str

@@ -173,7 +173,7 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "held-too-many": Row(
             _L,
             "As many units are held as the order allows to wait for the registry.",
-            "Finish held units first, when the registry answers (station check --config FILE).",
+            "Finish held units first, when the registry, or its device service, answers (station check --config FILE).",
             Exit.LINE_STOPPED,
         ),
         "lease-needed": Row(

@@ -27,7 +27,7 @@ from station.events import (
 from station.promised import Proof, in_words
 from trust.printable import printable
 
-_AGAIN = "insert it again when the registry answers"
+_AGAIN = "insert it again when the registry, or its device service, answers"
 _LOST = "out of the held bin: the registry has refused it for good; call the line engineer"
 
 

@@ -35,7 +35,7 @@ def test_held_without_the_registry_and_finished_with_it(site: Site, first_batch:
     assert held.lines[0].startswith(f"{SLOT}      HELD       {device}  registry-unreachable at pinned: ")
     assert "0 passed, 0 failed, 1 held, 0 quarantined" in held.lines[1]
     assert "1 statement waits for the registry" in held.lines[1]
-    finish_me = f"finish me  {device}  insert it again when the registry answers"
+    finish_me = f"finish me  {device}  insert it again when the registry, or its device service, answers"
     assert held.lines[2:] == [finish_me]
 
     assert (again.code, again.objects[-1]["held"], again.objects[-1]["finish_me"]) == (Exit.HELD, 1, [device])

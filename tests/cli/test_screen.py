@@ -263,7 +263,9 @@ def test_a_suspect_slot_and_a_line_stop_say_what_to_do(progress) -> None:
             finish_me=(IDS[0],),
         )
     )  # fmt: skip
-    assert f"finish me  {IDS[0]}  insert it again when the registry answers" in list(live.rest())
+    assert f"finish me  {IDS[0]}  insert it again when the registry, or its device service, answers" in list(
+        live.rest()
+    )
 
 
 HELD = {"code": "registry-unreachable", "sentence": "The registry does not answer.", "step": Step.PINNED,
@@ -290,7 +292,9 @@ def test_eight_held_units_and_what_to_do_fit_on_a_screen(progress) -> None:
     assert " ".join(table).count("Put the unit in the hold bin") == 1
     assert [line for line in table if "HELD" in line] == table[3:11], "a line a slot"
     assert rest[0] == f"{', '.join(slots)}  registry-unreachable at pinned [{HELD['detail']}]"
-    assert rest[2:] == ["finish me  the 8 units HELD above  insert it again when the registry answers"]
+    assert rest[2:] == [
+        "finish me  the 8 units HELD above  insert it again when the registry, or its device service, answers"
+    ]
     lines = len(table) + sum(-(-len(line) // 80) for line in rest)
     assert lines <= 23, table + rest
 
@@ -310,8 +314,8 @@ def test_what_differs_is_told_of_each(progress) -> None:
         "b  registry-unreachable at pinned [no answer within 10 s]",
         "c  no-answer",
         "order o-1: 0 passed, 1 failed, 2 held, 0 quarantined in 1.0 s",
-        "finish me  the unit HELD above  insert it again when the registry answers",
-        f"finish me  {'f' * 24}  insert it again when the registry answers",
+        "finish me  the unit HELD above  insert it again when the registry, or its device service, answers",
+        f"finish me  {'f' * 24}  insert it again when the registry, or its device service, answers",
     ], "a held unit of an earlier batch is not above: it keeps its id"
 
 

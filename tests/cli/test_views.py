@@ -118,7 +118,7 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
         msgspec.structs.replace(BATCH, already=2, outbox=1, finish_me=(DEVICE,)),
         (
             "order o-1: 2 passed (2 already), 1 failed, 1 held, 1 quarantined in 12.3 s; 1 statement waits for the registry",
-            f"finish me  {DEVICE}  insert it again when the registry answers",
+            f"finish me  {DEVICE}  insert it again when the registry, or its device service, answers",
         ),
     ),
     (
@@ -129,7 +129,7 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
         msgspec.structs.replace(BATCH, outbox=2, objected=2, finish_me=(DEVICE,)),
         (
             "order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s; 2 statements wait for the registry",
-            f"finish me  {DEVICE}  insert it again when the registry answers",
+            f"finish me  {DEVICE}  insert it again when the registry, or its device service, answers",
             (
                 "objected   2 statements: the registry answered, but with no receipt. Nothing is lost: what it objects to "
                 "stays in the outbox. The log (stderr) says why; call the line engineer, then station check --config FILE"

@@ -45,6 +45,6 @@ def test_a_batch_ends_with_the_names() -> None:
         exit_code=7, finish_me=("a" * 24,), to_quarantine=("b" * 24,),
     )  # fmt: skip
     assert batch_lines(batch)[1:] == (
-        f"finish me  {'a' * 24}  insert it again when the registry answers",
+        f"finish me  {'a' * 24}  insert it again when the registry, or its device service, answers",
         f"quarantine {'b' * 24}  out of the held bin: the registry has refused it for good; call the line engineer",
     )
