@@ -179,12 +179,14 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
 class Rehearsed(FloorEvent, frozen=True, kw_only=True, tag="rehearsed"):
     """A dry run has found nothing in the way: the order could start on these slots. No device was touched.
 
-    `proofs`: for each slot, what will show that a unit and the cloud know each other.
+    `proofs`: for each slot, what will show that a unit and the cloud know each other; `handshake_waivers`: what the
+    order lets stand for it.
     """
 
     order: str
     slots: tuple[str, ...]
     proofs: tuple[Literal["handshake-tcp", "handshake-udp", "no-tunnel", "not-asked"], ...] = ()
+    handshake_waivers: tuple[Literal["service-away", "no-tunnel"], ...] = ()
 
 
 class ReworkStep(StrEnum):

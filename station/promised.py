@@ -5,7 +5,7 @@ Pure. The flow does what is promised here, or stops; what was done, the record s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from fixtures.device import Service
@@ -13,6 +13,7 @@ from fixtures.slot import SlotConfig
 from fixtures.slots import tunnels
 from station.faults import fault
 from trust.order import WorkOrder
+from trust.statement import Waiver
 
 Proof = Literal["handshake-tcp", "handshake-udp", "no-tunnel", "not-asked"]
 
@@ -35,11 +36,13 @@ def promised(work: WorkOrder, slots: Iterable[SlotConfig]) -> tuple[Proof, ...]:
     return tuple(found)
 
 
-def in_words(proof: Proof) -> str:
-    """For people: what stands for a unit and the cloud having met."""
+def in_words(proof: Proof, waivers: Collection[Waiver] = ()) -> str:
+    """For people: what stands for a unit and the cloud having met; `waivers` are what the order lets stand for it."""
     match proof:
         case "handshake-tcp" | "handshake-udp":
-            return f"a live handshake of each unit with the cloud, over {proof.removeprefix('handshake-')}"
+            sure = f"a live handshake of each unit with the cloud, over {proof.removeprefix('handshake-')}"
+            away = "; if the device service is away: none (service-away)"
+            return f"{sure}{away}" if "service-away" in waivers else sure
         case "no-tunnel":
             return "no handshake: the device family cannot tunnel, and the order lets that stand (no-tunnel)"
         case "not-asked":

@@ -33,4 +33,7 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
         await cloud.close()
         await signer.close()
     taken = tuple(slot.name for slot in slots)
-    return Rehearsed(at=Clock().utc(), order=plan.work.order_id, slots=taken, proofs=proofs)
+    return Rehearsed(
+        at=Clock().utc(), order=plan.work.order_id, slots=taken, proofs=proofs,
+        handshake_waivers=plan.work.handshake_waivers,
+    )  # fmt: skip

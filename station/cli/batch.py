@@ -51,7 +51,7 @@ def rehearsed(plan: Plan, slots: tuple[str, ...], *, jsonl: bool) -> Exit:
         data(views.json_line(done))
     else:
         note(views.rehearsed_line(done))
-        for line in views.proof_lines(done.slots, done.proofs):
+        for line in views.proof_lines(done.slots, done.proofs, done.handshake_waivers):
             note(line)
     return Exit.PASSED
 
@@ -80,7 +80,8 @@ async def _run(plan: Plan, batch: Batch, how: How, outcome: Outcome) -> None:
     signals = Signals(outcome)
     if not how.jsonl:
         slots = plan.chosen(batch.slots)
-        for line in views.proof_lines([slot.name for slot in slots], promised(plan.work, slots)):
+        proofs, names = promised(plan.work, slots), [slot.name for slot in slots]
+        for line in views.proof_lines(names, proofs, plan.work.handshake_waivers):
             note(line)
     try:
         await _work(plan, batch, how, outcome, signals)

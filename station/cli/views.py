@@ -26,6 +26,7 @@ from station.events import (
 )
 from station.promised import Proof, in_words
 from trust.printable import printable
+from trust.statement import Waiver
 
 _AGAIN = "insert it again when the registry, or its device service, answers"
 _LOST = "out of the held bin: the registry has refused it for good; call the line engineer"
@@ -90,15 +91,15 @@ def rehearsed_line(done: Rehearsed) -> str:
     return f"dry run: order {done.order} could start on {slots}; no device was touched"
 
 
-def proof_lines(slots: Sequence[str], proofs: Sequence[Proof]) -> tuple[str, ...]:
+def proof_lines(slots: Sequence[str], proofs: Sequence[Proof], waivers: Collection[Waiver] = ()) -> tuple[str, ...]:
     """What will show that units and cloud know each other: one line where it is the same for all slots."""
     kinds = tuple(dict.fromkeys(proofs))
     if len(kinds) == 1:
-        return (f"proof: {in_words(kinds[0])}",)
+        return (f"proof: {in_words(kinds[0], waivers)}",)
     named = {
         kind: ", ".join(slot for slot, proof in zip(slots, proofs, strict=True) if proof == kind) for kind in kinds
     }
-    return tuple(f"proof: {where}: {in_words(kind)}" for kind, where in named.items())
+    return tuple(f"proof: {where}: {in_words(kind, waivers)}" for kind, where in named.items())
 
 
 def left_over_line(sent: OutboxSent) -> str:

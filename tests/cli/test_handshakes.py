@@ -44,6 +44,8 @@ def test_a_device_service_that_is_down_holds_units_or_is_waived(site: Site) -> N
         assert (held.code, held.exit_code) == ("device-service-away", Exit.HELD)
         waived = run(site, "waived", "--slots", "ec-14", "--jsonl", handshake_waivers='["service-away"]', **UDP)
         assert waived.code == Exit.PASSED, waived
+        promised = run(site, "waived", "--dry-run", "--slots", "ec-14", handshake_waivers='["service-away"]', **UDP)
+    assert promised.err.endswith(f"{SAYS[:-1]}; if the device service is away: none (service-away)\n"), promised
     (unit,) = finished(waived)
     assert "handshake service-away" in typed("device", "show", unit.device_id, "--config", site.config).out
     with serving(Proxy()) as proxy:

@@ -207,7 +207,10 @@ JSON = [
         ),
     ),
     (LEFT, f'{{"event":"outbox-sent","at":"{AT}","slot":"","found":3,"waiting":1}}'),
-    (REHEARSED, f'{{"event":"rehearsed","at":"{AT}","slot":"","order":"o-1","slots":["ec-01","ec-02"],"proofs":[]}}'),
+    (
+        REHEARSED,
+        f'{{"event":"rehearsed","at":"{AT}","slot":"","order":"o-1","slots":["ec-01","ec-02"],"proofs":[],"handshake_waivers":[]}}',
+    ),
     (
         SUSPECT,
         (

@@ -58,6 +58,12 @@ def test_what_people_read() -> None:
     assert proof_lines(("1", "2"), ("handshake-tcp", "handshake-tcp")) == (
         "proof: a live handshake of each unit with the cloud, over tcp",
     )
+    away = proof_lines(("1",), ("handshake-udp",), ("service-away", "no-tunnel"))
+    assert away == (
+        "proof: a live handshake of each unit with the cloud, over udp; if the device service is away: none (service-away)",
+    )
+    assert "away" not in proof_lines(("1",), ("handshake-udp",), ("no-tunnel",))[0], "the service may not be away then"
+    assert "away" not in proof_lines(("1",), ("no-tunnel",), ("service-away", "no-tunnel"))[0]
     first, second = proof_lines(("1", "2", "3"), ("handshake-udp", "no-tunnel", "handshake-udp"))
     assert first.startswith("proof: 1, 3: a live handshake")
     assert second.startswith("proof: 2: no handshake: the device family cannot tunnel")
