@@ -115,9 +115,9 @@ def run(
             text = f"ready: {status.registry} at {host} port {port}, {status.environment}, root {status.root_sha256}"
             elsewhere = not_there(trusted.root.registry_url, host, port)
             told = "" if beside is None else f"metrics: {beside.url}/metrics"
-            too_much = warning(ready.database.engine)
+            warnings = elsewhere, warning(ready.database.engine), no_relay(home)
             ready.health.watch()
-            serve(ready.app, home, listening, lambda: _say_all(say, text, elsewhere, too_much, told), beside)
+            serve(ready.app, home, listening, lambda: _say_all(say, text, *warnings, told), beside)
         finally:
             ready.health.end()
             ready.database.close()
@@ -145,6 +145,20 @@ def not_there(url: str, host: str, port: int) -> str:
     if is_loopback(host) and not is_loopback(wanted.hostname or ""):
         return f"warning: stations go to {url}, by the trust root, and this listens on {host} only: see to --host"
     return ""
+
+
+def no_relay(home: Home) -> str:
+    """A warning if no unit at a bench can meet the cloud by these settings; else empty.
+
+    Such a registry is like one whose device service is away for ever: orders may let units pass then.
+    """
+    if home.relay_socket is not None:
+        return ""
+    return (
+        f"warning: relay_socket in {home.directory / FILE} is empty: no unit at a bench meets the cloud; units are "
+        'held, or pass WAIVED where their order lets service-away stand: write "run/devices.sock" there, and start '
+        "station-registry devices"
+    )
 
 
 def listen(host: str, port: int, options: str = "--host or --port") -> socket.socket:

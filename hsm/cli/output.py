@@ -6,7 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from types import MappingProxyType
 
+from hsm.purposes import Purpose
 from hsm.signer import SignerStatus
+
+_COUNTED_AHEAD = frozenset({Purpose.CLOUD_TCP, Purpose.CLOUD_UDP})
+"""Whose counts go up many at a time, before anything is signed (`hsm.handshakes`)."""
 
 TIERS = MappingProxyType(
     {
@@ -29,7 +33,8 @@ def status_lines(status: SignerStatus) -> Iterator[str]:
     yield f"profile      {status.token_profile}"
     for purpose, spki in sorted(status.keys.items()):
         made = status.signatures.get(purpose, 0)
-        yield f"key          {purpose:<11} {hashlib.sha256(spki).hexdigest()}  {made} signed"
+        most = "at most " if purpose in _COUNTED_AHEAD and made else ""
+        yield f"key          {purpose:<11} {hashlib.sha256(spki).hexdigest()}  {most}{made} signed"
     for origin, head in sorted(status.checkpoints.items()):
         yield f"log          {origin} at {head.size}, root hash {head.root_hash.hex()}"
     if status.role == "factory":

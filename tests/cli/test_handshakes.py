@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,9 +12,11 @@ import pytest
 from station.events import HandshakeWent
 from station.exits import Exit
 from station.root import load_root
-from tests.cli.commands import Done, station, typed
+from tests.cli.commands import STATION, Done, station, typed
 from tests.cli.plant import Site
 from tests.cli.test_batch import NO_HANDSHAKE, events, finished, run
+from tests.cli.test_device import FENCED
+from tests.docs.pages import blocks, page, section
 from tests.station.proxies import Proxy, serving
 
 pytestmark = pytest.mark.xdist_group("site")
@@ -23,7 +28,7 @@ def proved(done: Done) -> list[HandshakeWent]:
     return [event for event in events(done) if isinstance(event, HandshakeWent) and event.outcome == "proved"]
 
 
-def test_a_unit_meets_the_cloud_and_everybody_is_told(site: Site) -> None:
+def test_a_unit_meets_the_cloud_and_everybody_is_told(site: Site, tmp_path: Path) -> None:
     rehearsed = run(site, "meeting", "--dry-run", "--slots", "ec-12", type_it=typed, **UDP)
     assert (rehearsed.code, rehearsed.err.endswith(SAYS)) == (Exit.PASSED, True), rehearsed
     done = run(site, "meeting", "--slots", "ec-12", "--jsonl", **UDP)
@@ -36,6 +41,27 @@ def test_a_unit_meets_the_cloud_and_everybody_is_told(site: Site) -> None:
     assert "handshake proved over udp, " in shown.out
     assert "    handshake-report    verified with " in shown.out
     assert typed("ledger", "verify", "--config", site.config).code == Exit.PASSED
+    pages_hold(site, unit.device_id, tmp_path)
+
+
+def pages_hold(site: Site, device: str, place: Path) -> None:
+    """README and the page about statements, typed for a unit that has met the cloud: its report is among what verifies."""
+    (readme,) = FENCED.findall(section(page("README.md"), "## Check a statement yourself"))
+    told = "Five times `Verified OK`: pin statement, its receipt, the device service's report"
+    assert told in section(page("README.md"), "## Check a statement yourself")
+    statements = "\n".join(blocks(page("docs/statements.md")).values())
+    swaps = {
+        ".venv/bin/station": STATION, "config.example.toml": str(site.config), "run/shown": str(place / "shown"),
+        "run/audit": str(place / "audit"), "$PWD/run/demo": str(site.state), "DEVICE-ID": device,
+    }  # fmt: skip
+
+    def typed_out(script: str) -> tuple[int, int]:
+        for old, new in swaps.items():
+            script = script.replace(old, new)
+        done = subprocess.run(["bash", "-eu", "-c", script], cwd=place, capture_output=True, text=True, check=False)
+        return done.returncode, len(re.findall("Verified OK|Signature Verified", done.stdout))
+
+    assert [typed_out(readme), typed_out(statements)] == [(0, 5), (0, 8)]
 
 
 def test_a_device_service_that_is_down_holds_units_or_is_waived(site: Site) -> None:

@@ -59,7 +59,7 @@ async def provision(plant: Plant, parties: Parties, device: DeviceId, saved: Pat
 @pytest.fixture(scope="module", params=["ec-p256", "rsa-2048"])
 def made(request, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("made")
-    plant = Plant.make(directory, key_type=request.param)
+    plant = Plant.make(directory, key_type=request.param, udp=request.param == "ec-p256")  # those meet the cloud
     device = plant.new_device()
     asyncio.run(provision(plant, plant.parties(), device, directory / "saved"))
     plant.close()
@@ -94,14 +94,20 @@ def rewrite(path: Path, change) -> None:
 def test_every_block_is_tried_here() -> None:
     by_hand = {"variables"}  # tests/cli/test_device.py: all of the section, typed from top to bottom
     assert set(BLOCKS) - by_hand == {
-        "statement", "envelope", "root", "possession", "report", "approvals", "checkpoint",
+        "statement", "envelope", "root", "possession", "report", "handshake", "approvals", "checkpoint",
     }  # fmt: skip
 
 
-def test_all_four_statements_verify_and_touched_ones_do_not(saved: Path) -> None:
+def met(saved: Path) -> bool:
+    """Whether the unit has met the cloud: the others' order asks for no handshake."""
+    return (saved / "order-1.handshake-report.json").exists()
+
+
+def test_all_statements_verify_and_touched_ones_do_not(saved: Path) -> None:
     names = sorted(path.stem for path in saved.glob("*.pem"))
+    report = ["handshake-report"] if met(saved) else []
     assert [name.removeprefix("order-1.") for name in names] == [
-        "completion", "completion-receipt", "pin", "pin-receipt",
+        "completion", "completion-receipt", *report, "pin", "pin-receipt",
     ]  # fmt: skip
     for name in names:
         assert shell("statement", saved, NAME=name).stdout == "Verified OK\n"
@@ -114,7 +120,10 @@ def test_the_envelope_and_the_root_alone_are_enough(saved: Path) -> None:
     for path in [*saved.glob("*.pae"), *saved.glob("*.sig"), *saved.glob("*.pem")]:
         path.unlink()
     assert shell("root", saved, ROOT="root.json", STATION="st-01").returncode == 0
-    for name, key in {PIN: "pin", DONE: "completion", f"{PIN}-receipt": "receipt"}.items():
+    keys = {PIN: "pin", DONE: "completion", f"{PIN}-receipt": "receipt"}
+    if met(saved):
+        keys["order-1.handshake-report"] = "handshake"
+    for name, key in keys.items():
         assert shell("envelope", saved, NAME=name).returncode == 0
         assert (saved / f"{name}.pae").read_bytes() == kept[f"{name}.pae"]
         shutil.copyfile(saved / f"{key}.pem", saved / f"{name}.pem")
@@ -136,6 +145,33 @@ def test_the_device_own_words_verify_and_changed_ones_do_not(saved: Path) -> Non
     assert shell("report", saved, COMPLETION=DONE).returncode != 0
     rewrite(saved / f"{PIN}.json", lambda payload: payload.update(device_id="0" * 23 + "1"))
     assert shell("possession", saved, PIN=PIN).returncode != 0
+
+
+def test_the_live_handshake_in_the_completion_verifies_and_one_of_another_unit_does_not(saved: Path) -> None:
+    assert shell("root", saved, ROOT="root.json", STATION="st-01").returncode == 0
+    good = shell("handshake", saved, COMPLETION=DONE)
+    if not met(saved):
+        assert (good.returncode, good.stdout) == (0, "handshake not-asked \n")
+        return
+    assert good.returncode == 0 and good.stdout.splitlines()[-1] == "Verified OK", good
+    assert "over udp at " in good.stdout
+    kept = {name: (saved / name).read_bytes() for name in (f"{DONE}.json", "handshake.pem")}
+    rewrite(saved / f"{DONE}.json", lambda payload: payload.update(device_id="0" * 23 + "1"))
+    about = shell("handshake", saved, COMPLETION=DONE)
+    assert about.returncode != 0 and "about another device_id" in about.stderr
+
+    def touched(payload: dict) -> None:
+        report = payload["verification"]["handshake_report"]
+        said = json.loads(base64.b64decode(report["payload"]))
+        said["transcript_sha256"] = "0" * 64
+        report["payload"] = base64.b64encode(json.dumps(said).encode()).decode()
+
+    for change, key in ((touched, "handshake"), (lambda _: None, "receipt")):
+        for name, content in kept.items():
+            (saved / name).write_bytes(content)
+        rewrite(saved / f"{DONE}.json", change)
+        (saved / "handshake.pem").write_bytes((saved / f"{key}.pem").read_bytes())
+        assert shell("handshake", saved, COMPLETION=DONE).returncode != 0
 
 
 def test_the_ledgers_head_verifies_and_another_does_not(saved: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from hsm.cli.output import status_lines
 from hsm.handshakes import COUNTED_AHEAD
 from hsm.purposes import Purpose
 from hsm.signatory import Signatory
-from hsm.signer import SignerError, SignerUnavailableError
+from hsm.signer import SignerError, SignerStatus, SignerUnavailableError
 from tests.hsm.local_signer import asked, make_factory, make_registry, make_root
 from tests.hsm.software_token import SoftwareToken
 from trust.codes import Code
@@ -123,6 +124,11 @@ def test_signatures_are_counted_ahead_and_never_fewer_than_were_made(cloud: Sign
     assert counted("cloud-udp") == 2 * COUNTED_AHEAD
     asked(cloud, "tcp_sign", {"mac": bytes(20)}, bytes)
     assert (counted("cloud-tcp"), counted("receipt")) == (COUNTED_AHEAD, 0)
+    shown = {line.split()[1]: line for line in status_lines(asked(cloud, "status", {}, SignerStatus)) if "key " in line}
+    assert shown["cloud-udp"].endswith(f"  at most {2 * COUNTED_AHEAD} signed"), (
+        "people are not told more than is known"
+    )
+    assert shown["receipt"].endswith("  0 signed")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.alone import alone
-from registry.serving import not_there
+from registry.serving import no_relay, not_there
 from registry.settings import Home, SetupError
 from tests.registry.running import REPOSITORY, plant_at
 
@@ -54,3 +54,25 @@ def test_a_warning_comes_after_ready(tmp_path: Path) -> None:
         assert plant.end() == 0
         ready = next(number for number, line in enumerate(plant.said) if line.startswith("ready: "))
         assert plant.said[ready + 1].startswith("warning: stations go to https://localhost:8443, by the trust root, ")
+
+
+def test_a_registry_that_is_told_of_no_device_service_says_so_at_its_start(tmp_path: Path) -> None:
+    """Control: with the socket named nothing is said, whether or not anybody listens there."""
+    with plant_at(tmp_path) as plant:
+        assert no_relay(Home.load(plant.directory)) == ""
+        settings = plant.directory / "registry.toml"
+        text = settings.read_text()
+        assert 'relay_socket = "run/devices.sock"' in text
+        settings.write_text(text.replace('"run/devices.sock"', '""'))
+        plant.start()
+        assert plant.end() == 0
+        (told,) = [line for line in plant.said if "relay_socket" in line]
+        assert told.startswith("warning: relay_socket in ") and "pass WAIVED" in told
+
+
+def test_registries_of_one_machine_share_a_relay_socket_by_its_whole_path(tmp_path: Path) -> None:
+    with plant_at(tmp_path) as plant:
+        settings = plant.directory / "registry.toml"
+        shared = tmp_path / "elsewhere" / "devices.sock"
+        settings.write_text(settings.read_text().replace('"run/devices.sock"', f'"{shared}"'))
+        assert Home.load(plant.directory).relay_socket == shared
