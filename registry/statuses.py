@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
         Code.KEY_ON_OTHER_DEVICE: 409,
         Code.PINNED_UNDER_OTHER_JOB: 409,
         Code.NOT_PINNED: 409,
+        Code.CLOUD_KEY_DIFFERS: 409,
         Code.LEASE_CONFLICT: 409,
         Code.ACT_CONFLICT: 409,
         Code.ACT_USED: 409,

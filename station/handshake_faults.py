@@ -67,6 +67,13 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
             "station-registry devices).",
             Exit.HELD,
         ),
+        "cloud-key-differs": Row(
+            _L,
+            "The order names another cloud key than the device service has.",
+            "Do not go on with this order: ask whoever runs the registry which cloud key is in force, and get an order "
+            "that names it.",
+            Exit.LINE_STOPPED,
+        ),
         "handshake-report-wrong": Row(
             _L,
             "The device service's report of the handshake does not hold.",

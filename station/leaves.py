@@ -83,6 +83,7 @@ _SIGNER_CODES = {
 }
 _CLOUD_CODES = {
     Code.HANDSHAKE_UNKNOWN: "handshake-closed",
+    Code.CLOUD_KEY_DIFFERS: "cloud-key-differs",
     Code.DEVICE_SCRAPPED: "device-scrapped",
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",
     Code.KEY_ON_OTHER_DEVICE: "key-duplicate",

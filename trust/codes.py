@@ -17,6 +17,7 @@ class Code(StrEnum):
     PROOF_INVALID = "proof-invalid"  # proof of possession does not verify
     HANDSHAKE_REFUSED = "handshake-refused"  # what a device sent does not open, or is not for this handshake
     HANDSHAKE_UNKNOWN = "handshake-unknown"  # over, ended, or of another service or station: begin anew
+    CLOUD_KEY_DIFFERS = "cloud-key-differs"  # the order names another cloud key than the device service has
     DEVICE_SERVICE_AWAY = "device-service-away"  # the registry answers, and what devices connect to does not
     REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
     HANDSHAKE_MISSING = "handshake-missing"  # the order wants one: no report of it that holds, and no waiver

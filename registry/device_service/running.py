@@ -74,8 +74,9 @@ def desk_of(parts: Parts, work: Executor, looking: Executor, metrics: DeviceMetr
     }
     room = Room(most=config.relay_sessions, of_a_station=config.relay_sessions_of_a_station)
     return Desk(
-        parts.pins, begin, looking, room=room, ended=lambda protocol, how: metrics.handshake(protocol, "relay", how)
-    )
+        parts.pins, begin, looking, cloud=parts.reporter.cloud, room=room,
+        ended=lambda protocol, how: metrics.handshake(protocol, "relay", how),
+    )  # fmt: skip
 
 
 async def serve(

@@ -105,7 +105,7 @@ CAUSES: dict[str, list[Cause]] = {
         Cause(lease.scrapped_says_the_registry),
     ],
     "handshake-not-trusted": [Cause(meet.service_of_another_key, meet.ORDER)],
-    "handshake-refused": [Cause(meet.refused, meet.another_cloud_key())],
+    "handshake-refused": [Cause(meet.refused, meet.ORDER)],
     "handshake-other-protocol": [Cause(meet.unit_says(TunnelFault.OTHER_PROTOCOL), meet.ORDER)],
     "handshake-not-opened": [Cause(meet.not_opened, meet.ORDER)],
     "handshake-replayed": [Cause(meet.unit_says(TunnelFault.BAD_MESSAGE_ID), meet.ORDER)],
@@ -114,6 +114,7 @@ CAUSES: dict[str, list[Cause]] = {
     "handshake-unit-failed": [Cause(meet.unit_says(TunnelFault.OWN), meet.ORDER)],
     "unit-no-tunnel": [Cause(meet.no_client, {"handshakes": ("udp",)})],
     "device-service-away": [Cause(meet.away, meet.ORDER)],
+    "cloud-key-differs": [Cause(meet.order_for_another_cloud_key, meet.another_cloud_key())],
     "handshake-report-wrong": [
         Cause(meet.report_of_another_unit, meet.ORDER),
         Cause(meet.report_by_another_key, meet.ORDER),

@@ -97,13 +97,18 @@ async def service_of_another_key(bench: Bench) -> UnitFinished:
 
 
 def another_cloud_key() -> dict[str, Any]:
-    """An order whose cloud key is nobody's here: the service cannot open what units send."""
+    """An order whose cloud key is not the service's, as after it was replaced."""
     public = rsa.generate_private_key(65537, 2048).public_key()
     return {**ORDER, "cloud_key": public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)}
 
 
-async def refused(bench: Bench) -> UnitFinished:
+async def order_for_another_cloud_key(bench: Bench) -> UnitFinished:
     return await bench.insert(slot(bench))
+
+
+async def refused(bench: Bench) -> UnitFinished:
+    """What the unit sends does not open: it is for another nonce."""
+    return await with_keys(bench, opens=False)
 
 
 @dataclass(slots=True)

@@ -44,11 +44,12 @@ class TokenKeys:
     token: SoftwareToken
     report_label: str = "handshake"
     sign_label: str = "cloud-tcp"
+    opens: bool = True
     says: Callable[[HandshakeReport], HandshakeReport] = lambda report: report
 
     def tcp_open(self, ciphertext: bytes, nonce: bytes) -> bytes:
         plain = self.token.open_rsa("cloud-tcp", ciphertext)
-        if plain is None or plain[: len(nonce)] != nonce:
+        if not self.opens or plain is None or plain[: len(nonce)] != nonce:
             raise SignerError(Code.HANDSHAKE_REFUSED, "the message is none for this handshake")
         return plain[len(nonce) :]
 
@@ -71,7 +72,7 @@ class LocalRelay:
         spki = keys.token.public_key(f"cloud-{service}")
         self.keys = keys
         self._work = ThreadPoolExecutor(2)
-        cloud = {service: PublicKey.from_der(spki).fingerprint}
+        self.cloud = cloud = {service: PublicKey.from_der(spki).fingerprint}
         reporter = Reporter(trusted=trusted, keys=keys, cloud=cloud, now=utc_now)
         begin: Any = {"tcp": partial(TcpBench, reporter=reporter, work=self._work, times=QUICK)}
         if service == "udp":
@@ -81,7 +82,7 @@ class LocalRelay:
                     UdpBench, reporter=reporter, work=self._work, credentials=credentials, repeated=lambda _: ""
                 )
             }
-        self.desk = Desk(RegistryPins(database, trusted), begin, self._work)
+        self.desk = Desk(RegistryPins(database, trusted), begin, self._work, cloud=cloud)
         self._station = station
         self.opened = self.steps = 0
 

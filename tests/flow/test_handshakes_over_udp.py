@@ -35,9 +35,10 @@ def test_unit_and_cloud_meet_over_udp_and_all_books_have_it(tmp_path: Path) -> N
 
 
 def test_a_unit_does_not_take_another_cloud_for_its_own(tmp_path: Path) -> None:
-    """The order's cloud key, which the unit has got, is not the one that the service has."""
+    """The order's cloud key, which the unit has got, is not the one that the service has, whatever it says it has."""
 
     async def story(bench: Bench) -> None:
+        relay(bench).cloud["udp"] = bench.plant.work.cloud.fingerprint
         done = await bench.insert()
         assert (done.verdict, done.code) == (Verdict.QUARANTINE, "handshake-not-trusted")
         assert len(relay(bench).desk) == 0, "nothing is half open"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -62,13 +62,16 @@ class _Relayed:
 
 
 class Desk:
-    """Answers the registry. `ended` is told of each handshake: its protocol, and how it ended."""
+    """Answers the registry. `cloud` is the fingerprint of the service's own key, by protocol.
+
+    `ended` is told of each handshake: its protocol, and how it ended.
+    """
 
     def __init__(
-        self, pins: RegistryPins, begin: dict[str, Begin], work: Executor, *, room: Room | None = None,
-        ended: Callable[[str, str], None] = lambda _protocol, _how: None,
+        self, pins: RegistryPins, begin: dict[str, Begin], work: Executor, *, cloud: Mapping[str, str],
+        room: Room | None = None, ended: Callable[[str, str], None] = lambda _protocol, _how: None,
     ) -> None:  # fmt: skip
-        self._pins, self._begin, self._work = pins, begin, work
+        self._pins, self._begin, self._work, self._cloud = pins, begin, work, cloud
         self._room, self._ended = room or Room(), ended
         self._there: dict[str, _Relayed] = {}
 
@@ -131,7 +134,17 @@ class Desk:
         if held is None:
             text = f"device {device} has no {request.protocol} pin of this job under an order of this station"
             return Refusal(code=Code.NOT_PINNED, message=text)
-        return held
+        return self._of_our_key(held, request.protocol)
+
+    def _of_our_key(self, held: BenchPin, protocol: str) -> BenchPin | Refusal:
+        """No unit of an order for another cloud key can meet us: said of the order, before it is found in each unit."""
+        own, wanted = self._cloud[protocol], held.order.cloud.fingerprint
+        if wanted == own:
+            return held
+        order = held.order.order_id
+        _log.warning("a handshake for another cloud key was not begun", extra={"part": f"order {order}"})
+        text = f"order {order} names the cloud key {wanted}, and the device service has {own}"
+        return Refusal(code=Code.CLOUD_KEY_DIFFERS, message=text)
 
     def _full(self, station: str) -> Refusal | None:
         own = sum(each.station == station for each in self._there.values())

@@ -47,6 +47,7 @@ from tests.registry.make import Device, World, signed
 from tests.registry.running import Plant
 from trust.dsse import Envelope
 from trust.handshake import HandshakeReport
+from trust.order import WorkOrder
 from trust.root import TrustedRoot
 
 HELLO = bytes.fromhex("00070003000200010000")
@@ -191,9 +192,14 @@ def software_keys() -> SoftwareKeys:
     return SoftwareKeys(seeded("cloud", 2048))
 
 
-def parts_of(database: Database, trusted: TrustedRoot, keys: SoftwareKeys, **config: Any) -> Parts:
+def parts_of(
+    database: Database, trusted: TrustedRoot, keys: SoftwareKeys, *, order: WorkOrder | None = None, **config: Any
+) -> Parts:
+    """`order`: as if its cloud key were the service's own."""
     spki = {"tcp": keys.cloud.spki, "udp": spki_of(keys.udp.key)}
     cloud = {name: public_fingerprint(each) for name, each in spki.items()}
+    if order is not None:
+        cloud[order.service] = order.cloud.fingerprint
     credentials = Credentials(Library.load(), spki["udp"], keys.dtls_sign)
     proposals = ProposedKeys(database=database, trusted=trusted)
     return Parts(
@@ -239,7 +245,7 @@ def desk_at(path: Path, parts: Parts, uids: tuple[int, ...] = (0,)) -> Iterator[
 
 def desk_of_plant(plant: Plant, database: Database, keys: SoftwareKeys | None = None) -> AbstractContextManager[Desk]:
     """The device service of a registry's directory, its signer in memory."""
-    parts = parts_of(database, plant.made.trusted, keys or software_keys())
+    parts = parts_of(database, plant.made.trusted, keys or software_keys(), order=plant.made.order)
     return desk_at(plant.directory / "run" / "devices.sock", parts)
 
 

@@ -268,10 +268,39 @@ def test_only_this_very_job_of_an_order_that_names_the_station_and_this_service(
     assert code(site.open(Device(), "udp")) is Code.NOT_PINNED
 
 
+def another_cloud_key(site: Site, protocol: str) -> tuple[Device, bytes]:
+    """A unit that was pinned under an order for a cloud key that was replaced since."""
+    cloud = seeded("other", 2048).spki if protocol == "tcp" else spki_of(ec_key())
+    made = for_service(site.made, protocol, cloud)
+    device = Device(key=OWN.key if protocol == "tcp" else ec_key())
+    pins = PinService(site.database, made.trusted, site.signer)
+    pins.pin(device.device_id, made.pin(device), made.order_envelope)
+    return device, cloud
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_an_order_for_another_cloud_key_is_refused_before_any_unit_is(site: Site, protocol: str) -> None:
+    device, _ = another_cloud_key(site, protocol)
+    refused = site.open(device, protocol)
+    assert code(refused) is Code.CLOUD_KEY_DIFFERS and "order-" in str(refused)
+    assert site.desk is not None and len(site.desk) == 0
+
+
+def test_control_where_nobody_compares_the_cloud_keys_the_unit_itself_fails(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Desk, "_of_our_key", lambda _self, held, _protocol: held)
+    device, cloud = another_cloud_key(site, "udp")
+    unit = udp_unit(device, cloud)
+    assert isinstance(site.open(device, "udp"), Progress)
+    site.carried("udp", device, unit)
+    assert unit.client.failed, "its quarantine"
+
+
 def test_a_device_whose_key_was_ended_or_replaced_has_no_pin_for_it(short_dir: Path, database: Database) -> None:
     lives = living(database, count=1)
     keys = software_keys()
-    parts = parts_of(database, lives.made.trusted, keys)
+    parts = parts_of(database, lives.made.trusted, keys, order=lives.made.order)
     parts = replace(parts, pins=RegistryPins(database, lives.made.trusted, now=lambda: lives.now))
     with desk_at(short_dir / "run" / "devices.sock", parts):
         site = Site(lives.made, database, keys, short_dir / "run" / "devices.sock", lives.signer)
