@@ -44,6 +44,7 @@ class Attempt:
             fingerprint=done.pinned.key.fingerprint,
             already=done.already,
             cloud="active" if done.active else "provisional",
+            handshake=done.handshake,
         )
 
     async def _whole_again(self, found: Identity, look: Look) -> None:

@@ -89,6 +89,7 @@ class HandshakeWent(FloorEvent, frozen=True, kw_only=True, tag="handshake"):
 class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
     """The attempt's end. For a PASS, `already` means verified again; `cloud` is what the registry has acknowledged.
 
+    `handshake`, of a PASS alone: what became of the live handshake, as the completion on record says it.
     `again`: the unit is tried again at once, so this is not its verdict yet.
     """
 
@@ -106,6 +107,7 @@ class UnitFinished(FloorEvent, frozen=True, kw_only=True, tag="unit-finished"):
     already: bool = False
     again: bool = False
     cloud: Literal["", "provisional", "active"] = ""
+    handshake: Literal["", "proved", "waived", "not-asked"] = ""
     emulated: bool = False
     seconds: float = 0.0
     exit_code: int = 0
@@ -151,7 +153,7 @@ class OutboxSent(FloorEvent, frozen=True, kw_only=True, tag="outbox-sent"):
 
 
 class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished"):
-    """All units of a batch have a verdict.
+    """All units of a batch have a verdict. `already` and `waived` (no live handshake) are among those that `passed`.
 
     `outbox` counts statements that the registry has not acknowledged, None when the ledger could not be read; to
     `objected` of them it answered, but not with a receipt: the log says why, and the exit code is not 0.
@@ -166,6 +168,7 @@ class BatchFinished(FloorEvent, frozen=True, kw_only=True, tag="batch-finished")
     held: int
     quarantined: int
     already: int
+    waived: int = 0
     outbox: int | None
     objected: int = 0
     seconds: float

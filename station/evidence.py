@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from fixtures.device import Anchor, Identity
 from fixtures.slot import SlotConfig
@@ -16,7 +17,7 @@ from station.jobs import Job, RecordKind
 from station.rework.look import Look
 from trust.dsse import Envelope
 from trust.keys import PublicKey
-from trust.statement import Closing, Origin, PinStatement, Possession, Verification, Vetting
+from trust.statement import Closing, Completion, Origin, PinStatement, Possession, Verification, Vetting, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,11 @@ class Passed:
     def active(self) -> bool:
         """The registry has said that the pin is active."""
         return self._elsewhere or RecordKind.COMPLETION_RECEIPT in self.pinned.assigned.records
+
+    @property
+    def handshake(self) -> Literal["proved", "waived", "not-asked"]:
+        """What became of the live handshake, as the completion says it, whenever it was made."""
+        return read(self.completion, Completion).verification.handshake
 
     @property
     def _elsewhere(self) -> bool:

@@ -195,6 +195,7 @@ class Floor:
             held=counts[Verdict.HELD],
             quarantined=counts[Verdict.QUARANTINE],
             already=sum(each.already for each in self._results),
+            waived=sum(each.handshake == "waived" for each in self._results),
             outbox=waiting,
             objected=self._objected,
             seconds=round(seconds, 3),

@@ -31,7 +31,8 @@ def shown(root: TrustedRoot, order: Envelope | None, records: Mapping[RecordKind
         return f"DOES NOT HOLD: {wrong}"
     report = said.verification.handshake_report
     if report is None:
-        return said.verification.handshake_waiver or said.verification.handshake
+        waiver = said.verification.handshake_waiver
+        return f"waived: {waiver}" if waiver else said.verification.handshake
     told = read(report, HandshakeReport)
     return f"proved over {told.protocol}, {told.suite}, by {told.station}'s relay, {told.at}"
 

@@ -1,6 +1,7 @@
 """A batch as JUnit XML, for test systems: a test case a unit, a failure for everything but PASS. Pure.
 
-Must never show more than is on record: emulated, already passed and what waits for the registry are said in each case.
+Must never show more than is on record: emulated, already passed, the handshake's outcome and what waits for the
+registry are said.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def junit(batch: BatchFinished, units: Sequence[UnitFinished], here: Here) -> by
     """The batch; attempts that were tried again stand in the case of the unit's verdict."""
     suite = ET.Element("testsuite", name=f"order {printable(batch.order)}", time=str(batch.seconds))
     counts = {"emulated-units": sum(unit.emulated for unit in units if not unit.again), "already-passed": batch.already,
+              "handshakes-waived": batch.waived,
               "waiting-for-registry": "unknown" if batch.outbox is None else batch.outbox}  # fmt: skip
     _properties(suite, counts)
     for unit, before in _verdicts(units):
@@ -50,7 +52,10 @@ def _unit(suite: ET.Element, unit: UnitFinished, before: list[UnitFinished], her
     name, slot = printable(unit.device_id or unit.slot), printable(unit.slot)
     case = ET.SubElement(suite, "testcase", name=name, classname=slot, time=str(unit.seconds))
     said = {"emulated": unit.emulated, "already-passed": unit.already}
-    _properties(case, {name: "true" if value else "false" for name, value in said.items()})
+    properties: dict[str, str] = {name: "true" if value else "false" for name, value in said.items()}
+    if unit.handshake:
+        properties["handshake"] = unit.handshake
+    _properties(case, properties)
     if unit.verdict is not Verdict.PASS:
         message = printable(f"{unit.verdict}: {unit.sentence}")
         failure = ET.SubElement(case, "failure", type=printable(unit.code), message=message)

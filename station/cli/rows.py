@@ -9,7 +9,7 @@ import time
 
 from rich.text import Text
 
-from station.cli.views import passed, plain_lines
+from station.cli.views import passed, plain_lines, unmet
 from station.events import AnyEvent, AttemptBegan, SlotSuspect, Step, StepBegan, UnitFinished, UnitSeen, Verdict
 
 MARKS = {
@@ -87,4 +87,6 @@ def _done(unit: UnitFinished) -> str:
     if unit.verdict is not Verdict.PASS:
         return unit.code
     # As short as the words allow: `views.passed` has them in full.
-    return f"already passed, {'active' if unit.cloud == 'active' else 'safe'}" if unit.already else passed(unit)
+    if not unit.already:
+        return passed(unit)
+    return f"already passed, {'active' if unit.cloud == 'active' else 'safe'}{unmet(unit)}"

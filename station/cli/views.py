@@ -153,14 +153,20 @@ def unit_line(unit: UnitFinished) -> str:
 def passed(unit: UnitFinished) -> str:
     """How far the PASS has come: never more than is on record."""
     where = "active in the cloud" if unit.cloud == "active" else "safe at the station"
-    return f"already passed, {where}" if unit.already else where
+    return f"{'already passed, ' if unit.already else ''}{where}{unmet(unit)}"
+
+
+def unmet(unit: UnitFinished) -> str:
+    """That unit and cloud never met live, which no PASS may hide."""
+    return ", handshake WAIVED" if unit.handshake == "waived" else ""
 
 
 def batch_lines(batch: BatchFinished, *, shown: Collection[str] = ()) -> tuple[str, ...]:
     """A batch's tally, and the order's units that wait to be finished; those `shown` above as held share one line."""
     already = f" ({batch.already} already)" if batch.already else ""
+    waived = f", {batch.waived} of them without handshake (WAIVED)" if batch.waived else ""
     tally = (
-        f"order {batch.order}: {batch.passed} passed{already}, {batch.failed} failed, {batch.held} held, "
+        f"order {batch.order}: {batch.passed} passed{already}{waived}, {batch.failed} failed, {batch.held} held, "
         f"{batch.quarantined} quarantined in {batch.seconds:.1f} s{_waiting(batch.outbox)}"
     )
     above = sum(device in shown for device in batch.finish_me)

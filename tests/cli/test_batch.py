@@ -66,7 +66,9 @@ def test_a_batch_in_a_pipe_is_a_line_a_unit_and_the_tally(site: Site, first_batc
 
 def test_junit(site: Site, first_batch: Done) -> None:
     suite = ET.fromstring((site.directory / "first.xml").read_bytes())
-    assert [each.get("value") for each in suite.findall("properties/property")] == ["2", "0", "0"], "all are emulated"
+    assert [each.get("value") for each in suite.findall("properties/property")] == ["2", "0", "0", "0"], (
+        "all are emulated"
+    )
     assert {name: suite.get(name) for name in ("name", "tests", "failures")} == {
         "name": "order main", "tests": "2", "failures": "0",
     }  # fmt: skip

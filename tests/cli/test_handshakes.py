@@ -37,6 +37,7 @@ def test_a_unit_meets_the_cloud_and_everybody_is_told(site: Site, tmp_path: Path
     assert met.from_unit > 0 < met.to_unit
     assert met.unit_seconds > 0 < met.cloud_seconds
     (unit,) = finished(done)
+    assert unit.handshake == "proved"
     shown = typed("device", "show", unit.device_id, "--config", site.config)
     assert "handshake proved over udp, " in shown.out
     assert "    handshake-report    verified with " in shown.out
@@ -73,7 +74,11 @@ def test_a_device_service_that_is_down_holds_units_or_is_waived(site: Site) -> N
         promised = run(site, "waived", "--dry-run", "--slots", "ec-14", handshake_waivers='["service-away"]', **UDP)
     assert promised.err.endswith(f"{SAYS[:-1]}; if the device service is away: none (service-away)\n"), promised
     (unit,) = finished(waived)
-    assert "handshake service-away" in typed("device", "show", unit.device_id, "--config", site.config).out
+    assert unit.handshake == "waived"
+    again = run(site, "waived", "--slots", "ec-14", handshake_waivers='["service-away"]', **UDP)
+    assert "already passed, active in the cloud, handshake WAIVED" in again.lines[0]
+    assert "1 passed (1 already), 1 of them without handshake (WAIVED), 0 failed" in again.lines[-1]
+    assert "handshake waived: service-away\n" in typed("device", "show", unit.device_id, "--config", site.config).out
     with serving(Proxy()) as proxy:
         config = site.config_with("by-proxy", ('proxy = ""', f'proxy = "{proxy.url}"'))
         order = site.order("held", **UDP)

@@ -1,5 +1,6 @@
 """JUnit XML byte for byte, and what a test system must be able to tell from it: emulated, already passed, tried again."""
 
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -14,9 +15,11 @@ WRITTEN = (
     "<?xml version='1.0' encoding='utf-8'?>\n"
     '<testsuite name="order o-1" time="12.345" tests="3" failures="2">'
     '<properties><property name="emulated-units" value="2" /><property name="already-passed" value="0" />'
+    '<property name="handshakes-waived" value="0" />'
     '<property name="waiting-for-registry" value="0" /></properties>'
     f'<testcase name="{DEVICE}" classname="ec-01" time="1.25">'
-    '<properties><property name="emulated" value="true" /><property name="already-passed" value="false" /></properties>'
+    '<properties><property name="emulated" value="true" /><property name="already-passed" value="false" />'
+    '<property name="handshake" value="proved" /></properties>'
     f"<system-out>ec-01      PASS       {DEVICE}  safe at the station  key cdcdcdcdcdcdcdcd  1.25 s  emulated"
     "</system-out></testcase>"
     '<testcase name="ec-02" classname="ec-02" time="3.0">'
@@ -50,10 +53,24 @@ def test_byte_for_byte() -> None:
 @pytest.mark.parametrize("emulated", [False, True])
 def test_a_pass_says_whether_it_is_a_new_one_and_what_of(already: bool, emulated: bool) -> None:
     (case,) = suite(msgspec.structs.replace(PASS, already=already, emulated=emulated)).findall("testcase")
-    assert properties(case) == {"emulated": str(emulated).lower(), "already-passed": str(already).lower()}
-    said = case.findtext("system-out") or ""
-    assert ("already passed" in said, "emulated" in said) == (already, emulated)
+    said = {"emulated": str(emulated).lower(), "already-passed": str(already).lower(), "handshake": "proved"}
+    assert properties(case) == said
+    line = case.findtext("system-out") or ""
+    assert ("already passed" in line, "emulated" in line) == (already, emulated)
     assert case.find("failure") is None
+
+
+@pytest.mark.parametrize("handshake", ["proved", "waived", "not-asked"])
+def test_a_waived_handshake_is_told_and_no_other_looks_like_one(
+    handshake: Literal["proved", "waived", "not-asked"],
+) -> None:
+    waived = int(handshake == "waived")
+    batch = msgspec.structs.replace(BATCH, waived=waived)
+    made = suite(msgspec.structs.replace(PASS, handshake=handshake), batch=batch)
+    (case,) = made.findall("testcase")
+    assert properties(case)["handshake"] == handshake
+    assert properties(made)["handshakes-waived"] == str(waived)
+    assert ("handshake WAIVED" in (case.findtext("system-out") or "")) == bool(waived)
 
 
 def test_an_attempt_that_is_tried_again_is_no_verdict() -> None:

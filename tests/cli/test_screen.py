@@ -205,6 +205,22 @@ def test_names_and_ids_are_never_cut(progress, columns: int) -> None:
     assert sum(line.count("x") for line in below) == 40
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("already", [False, True])
+@pytest.mark.parametrize("handshake", ["proved", "waived", "not-asked"])
+def test_a_pass_without_its_handshake_does_not_look_like_one_with_it(
+    progress, columns: int, already: bool, handshake: str
+) -> None:
+    live, shown = progress(columns, "slot-01")
+    begin(live, "slot-01", IDS[0])
+    live.show(unit("slot-01", IDS[0], Verdict.PASS, cloud="active", already=already, handshake=handshake))
+    live.show(batch(passed=1, waived=int(handshake == "waived")))
+    words = " ".join(word for line in shown()[3:] for word in line.split() if word)
+    assert ("WAIVED" in words) == (handshake == "waived"), words
+    assert ("1 of them without handshake (WAIVED)" in list(live.rest())[-1]) == (handshake == "waived")
+    assert max(map(len, shown())) <= columns
+
+
 def test_a_running_step_has_its_place_in_the_flow(progress) -> None:
     live, shown = progress(100, "slot-01")
     assert "waiting for a unit" in shown()[3]

@@ -30,7 +30,7 @@ DEVICE = "00112233445566778899aabb"
 JOB = "ab" * 16
 PASS = UnitFinished(
     at=AT, slot="ec-01", verdict=Verdict.PASS, order="o-1", device_id=DEVICE, job=JOB, fingerprint="cd" * 32, attempt=1,
-    cloud="provisional", emulated=True, seconds=1.25,
+    cloud="provisional", handshake="proved", emulated=True, seconds=1.25,
 )  # fmt: skip
 FAIL = UnitFinished(
     at=AT, slot="ec-02", verdict=Verdict.FAIL, order="o-1", step=Step.IDENTIFIED, code="no-answer",
@@ -38,7 +38,7 @@ FAIL = UnitFinished(
 )  # fmt: skip
 HELD = msgspec.structs.replace(
     PASS, verdict=Verdict.HELD, step=Step.PINNED, code="registry-unreachable", sentence="The registry does not answer.",
-    remedy="Hold it.", fingerprint="", cloud="", exit_code=7,
+    remedy="Hold it.", fingerprint="", cloud="", handshake="", exit_code=7,
 )  # fmt: skip
 QUARANTINE = msgspec.structs.replace(
     HELD, verdict=Verdict.QUARANTINE, step=Step.ANCHORED, code="anchor-differs", sentence="It differs.",
@@ -65,6 +65,19 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
     (
         msgspec.structs.replace(PASS, already=True, cloud="active", emulated=False),
         (f"ec-01      PASS       {DEVICE}  already passed, active in the cloud  key cdcdcdcdcdcdcdcd  1.25 s",),
+    ),
+    (
+        msgspec.structs.replace(PASS, handshake="waived", emulated=False),
+        ((f"ec-01      PASS       {DEVICE}  safe at the station, handshake WAIVED  key cdcdcdcdcdcdcdcd  1.25 s"),),
+    ),
+    (
+        msgspec.structs.replace(PASS, handshake="waived", already=True, cloud="active", emulated=False),
+        (
+            (
+                f"ec-01      PASS       {DEVICE}  already passed, active in the cloud, handshake WAIVED  "
+                "key cdcdcdcdcdcdcdcd  1.25 s"
+            ),
+        ),
     ),
     (
         FAIL,
@@ -113,6 +126,15 @@ PLAIN: list[tuple[AnyEvent, tuple[str, ...]]] = [
         ("ec-01      WAIVED     no live handshake (service-away), as the order allows",),
     ),
     (SUSPECT, ("ec-02      SUSPECT    3 failed here. Check the slot.",)),
+    (
+        msgspec.structs.replace(BATCH, already=1, waived=2),
+        (
+            (
+                "order o-1: 2 passed (1 already), 2 of them without handshake (WAIVED), 1 failed, 1 held, 1 quarantined "
+                "in 12.3 s"
+            ),
+        ),
+    ),
     (BATCH, ("order o-1: 2 passed, 1 failed, 1 held, 1 quarantined in 12.3 s",)),
     (
         msgspec.structs.replace(BATCH, already=2, outbox=1, finish_me=(DEVICE,)),
@@ -195,14 +217,14 @@ JSON = [
         (
             f'{{"event":"unit-finished","at":"{AT}","slot":"ec-01","verdict":"PASS","order":"o-1","device_id":"{DEVICE}",'
             f'"job":"{JOB}","fingerprint":"{"cd" * 32}","attempt":1,"step":null,"code":"","sentence":"","remedy":"",'
-            '"detail":"","already":false,"again":false,"cloud":"provisional","emulated":true,"seconds":1.25,"exit_code":0}'
+            '"detail":"","already":false,"again":false,"cloud":"provisional","handshake":"proved","emulated":true,"seconds":1.25,"exit_code":0}'
         ),
     ),
     (
         msgspec.structs.replace(BATCH, finish_me=(DEVICE,)),
         (
             f'{{"event":"batch-finished","at":"{AT}","slot":"","order":"o-1","passed":2,"failed":1,"held":1,'
-            f'"quarantined":1,"already":0,"outbox":0,"objected":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"],"to_quarantine":[],"interrupted":false,'
+            f'"quarantined":1,"already":0,"waived":0,"outbox":0,"objected":0,"seconds":12.345,"exit_code":3,"finish_me":["{DEVICE}"],"to_quarantine":[],"interrupted":false,'
             '"under_way":0}'
         ),
     ),

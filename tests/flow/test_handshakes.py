@@ -73,7 +73,7 @@ class FullAt:
 def test_unit_and_cloud_meet_and_all_books_have_it(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         done = await insert(bench)
-        assert done.verdict is Verdict.PASS
+        assert (done.verdict, done.handshake) == (Verdict.PASS, "proved")
         found = await records(bench)
         envelope = found[RecordKind.HANDSHAKE_REPORT]
         assert read(found[RecordKind.COMPLETION], Completion).verification.handshake_report == envelope
@@ -95,7 +95,8 @@ def test_what_has_passed_meets_nobody_again(tmp_path: Path) -> None:
         again = await insert(bench)
         assert (again.verdict, again.already, relay(bench).opened) == (Verdict.PASS, True, 1)
         bench.change(relay=NoRelay())
-        assert (await insert(bench)).verdict is Verdict.PASS
+        again = await insert(bench)
+        assert (again.verdict, again.handshake) == (Verdict.PASS, "proved")
 
     play(tmp_path, story, **meet.ORDER)
 
@@ -108,7 +109,8 @@ def test_a_report_on_record_is_taken_up(tmp_path: Path, kind: RecordKind) -> Non
         assert (await insert(bench)).code == "ledger-failed"
         bench.change(jobs=steady)
         assert RecordKind.HANDSHAKE_REPORT in await on_record(bench)
-        assert (await insert(bench)).verdict is Verdict.PASS
+        done = await insert(bench)
+        assert (done.verdict, done.handshake) == (Verdict.PASS, "proved")
         assert relay(bench).opened == 1
         assert await claimed(bench) == ("proved", True, "")
 
@@ -153,7 +155,7 @@ def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
         steady = bench.parties().relay
         bench.change(relay=NoRelay())
         held = await insert(bench)
-        assert (held.verdict, held.code) == (Verdict.HELD, "device-service-away")
+        assert (held.verdict, held.code, held.handshake) == (Verdict.HELD, "device-service-away", "")
         assert (await report(bench)).held == 1
         bench.change(relay=steady)
         assert (await insert(bench)).verdict is Verdict.PASS
@@ -165,13 +167,42 @@ def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("midway", [False, True])
 def test_a_service_that_is_away_is_waived_where_the_order_says_so(tmp_path: Path, midway: bool) -> None:
     async def story(bench: Bench) -> None:
-        bench.change(relay=ShakyRelay(bench.parties().relay, {2: AWAY}) if midway else NoRelay())
-        assert (await insert(bench)).verdict is Verdict.PASS
+        steady = bench.parties().relay
+        bench.change(relay=ShakyRelay(steady, {2: AWAY}) if midway else NoRelay())
+        done = await insert(bench)
+        assert (done.verdict, done.handshake) == (Verdict.PASS, "waived")
         assert await claimed(bench) == ("waived", False, "service-away")
         assert went(bench)[-1] == ("waived", "service-away")
         assert (await report(bench)).passed == 1
+        bench.change(relay=steady)
+        again = await insert(bench)
+        assert (again.already, again.handshake) == (True, "waived"), "its record stays what it is"
 
     play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
+
+
+@pytest.mark.parametrize("kind", [RecordKind.COMPLETION_INTENT, RecordKind.COMPLETION])
+def test_after_a_crash_a_unit_says_what_its_record_says(tmp_path: Path, kind: RecordKind) -> None:
+    """What was intended as waived stays so; with nothing on record yet the service, back again, proves it."""
+
+    async def story(bench: Bench) -> None:
+        steady = bench.parties()
+        bench.change(relay=NoRelay(), jobs=FullAt(steady.jobs, kind))
+        assert (await insert(bench)).code == "ledger-failed"
+        bench.change(relay=steady.relay, jobs=steady.jobs)
+        done = await insert(bench)
+        expected = "waived" if kind is RecordKind.COMPLETION else "proved"
+        assert (done.verdict, done.already, done.handshake) == (Verdict.PASS, False, expected)
+        assert (await claimed(bench))[0] == expected
+
+    play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
+
+
+def test_an_order_that_asks_for_none_is_not_told_as_met(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        assert (await bench.insert()).handshake == "not-asked"
+
+    play(tmp_path, story)
 
 
 def test_a_registry_that_is_away_is_never_waived(tmp_path: Path) -> None:
