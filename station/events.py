@@ -72,7 +72,7 @@ class UnitSeen(FloorEvent, frozen=True, kw_only=True, tag="unit-seen"):
 
 
 class HandshakeWent(FloorEvent, frozen=True, kw_only=True, tag="handshake"):
-    """A live handshake goes on (about once a second), or what became of it: proved, or waived and why.
+    """A live handshake begins (no exchange yet), goes on (about once a second), or ended: proved, or waived and why.
 
     `unit_seconds` are spent with the unit, its wire among them, `cloud_seconds` with registry and device service.
     """

@@ -85,6 +85,7 @@ async def _carried(line: Line, unit: Unit, slot: str, pinned: Pinned) -> Envelop
         line.emit(_went(line, slot, moved, outcome))
 
     carrying = Carrying(unit, line.relay, line.clock, bounds=line.bounds, told=told)
+    told(carrying.moved)  # before the first exchange: a service that hangs keeps everything after it waiting
     try:
         done = await carrying.carried(assigned.identity.device_id, assigned.job.job_id, Service(line.work.service))
     except RefusedError as error:

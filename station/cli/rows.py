@@ -10,7 +10,17 @@ import time
 from rich.text import Text
 
 from station.cli.views import passed, plain_lines, unmet
-from station.events import AnyEvent, AttemptBegan, SlotSuspect, Step, StepBegan, UnitFinished, UnitSeen, Verdict
+from station.events import (
+    AnyEvent,
+    AttemptBegan,
+    HandshakeWent,
+    SlotSuspect,
+    Step,
+    StepBegan,
+    UnitFinished,
+    UnitSeen,
+    Verdict,
+)
 
 MARKS = {
     Verdict.PASS: ("✔", "green"),
@@ -31,6 +41,7 @@ class Row:
         self.emulated = False
         self._keyed = keyed
         self._step: Step | None = None
+        self._meeting = False
         self._began = 0.0
         self.end: UnitFinished | None = None
         self.suspect: SlotSuspect | None = None
@@ -42,12 +53,14 @@ class Row:
             case AttemptBegan():
                 if self.end is not None:
                     gone = plain_lines(self.end)
-                self.unit, self.emulated, self._step, self.end = "", False, None, None
+                self.unit, self.emulated, self._step, self._meeting, self.end = "", False, None, False, None
                 self._began = time.monotonic()
             case UnitSeen():
                 self.unit, self.emulated = event.device_id, event.emulated
             case StepBegan():
-                self._step = event.step
+                self._step, self._meeting = event.step, False
+            case HandshakeWent():
+                self._meeting = not event.outcome
             case UnitFinished():
                 self.end = event
             case SlotSuspect():
@@ -74,7 +87,8 @@ class Row:
         place, steps = _STEPS.index(self._step) + 1, len(_STEPS)
         if self._step is Step.KEYED and self._keyed:
             return f"{place}/{steps} {self._keyed}"
-        return f"{'█' * place}{'░' * (steps - place)} {self._step}" if bar else f"{place}/{steps} {self._step}"
+        name = "handshake" if self._meeting else self._step
+        return f"{'█' * place}{'░' * (steps - place)} {name}" if bar else f"{place}/{steps} {name}"
 
     def seconds(self, now: float) -> str:
         """Time in work; `now` is the monotonic clock's."""

@@ -81,8 +81,19 @@ def step_line(event: AnyEvent) -> str | None:
             return f"{event.slot:<10} unit {event.device_id}, product {event.product_id}, {event.hardware}{kind}"
         case StepDone():
             return f"{event.slot:<10} {event.step:<10} {event.seconds * 1000:8.1f} ms"
+        case HandshakeWent(outcome="" | "proved"):
+            return f"{event.slot:<10} handshake  {_met_so_far(event)}"
         case _:
             return None
+
+
+def _met_so_far(event: HandshakeWent) -> str:
+    """How far a live handshake is, and where its time has gone."""
+    if not event.exchanges:
+        return "begins"
+    ended = f"{event.outcome}, " if event.outcome else ""
+    took = f"{event.unit_seconds * 1000:.1f} ms with the unit, {event.cloud_seconds * 1000:.1f} ms with the cloud"
+    return f"{ended}{event.exchanges} exchanges, {event.from_unit} bytes from the unit, {event.to_unit} to it; {took}"
 
 
 def rehearsed_line(done: Rehearsed) -> str:

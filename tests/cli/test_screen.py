@@ -13,6 +13,7 @@ from station.cli.rows import MARKS, Row
 from station.events import (
     AttemptBegan,
     BatchFinished,
+    HandshakeWent,
     LineStopped,
     SignerAwaited,
     SignerBack,
@@ -229,6 +230,20 @@ def test_a_running_step_has_its_place_in_the_flow(progress) -> None:
     live, shown = progress(70, "slot-01")
     begin(live, "slot-01", IDS[0], Step.KEYED)
     assert "4/13 keyed" in shown()[3], "no room for a bar"
+
+
+@pytest.mark.parametrize(("columns", "before"), [(100, "███████████░░ "), (72, "11/13 ")])
+def test_a_handshake_that_hangs_is_seen_to_be_one(progress, columns: int, before: str) -> None:
+    live, shown = progress(columns, "slot-01")
+    begin(live, "slot-01", IDS[0], Step.VERIFIED)
+    assert f"{before}verified" in shown()[3]
+    live.show(HandshakeWent(at=AT, slot="slot-01"))
+    assert f"{before}handshake" in shown()[3]
+    live.show(HandshakeWent(at=AT, slot="slot-01", outcome="proved"))
+    assert f"{before}verified" in shown()[3]
+    live.show(HandshakeWent(at=AT, slot="slot-01"))
+    live.show(StepBegan(at=AT, slot="slot-01", step=Step.LOCKED))
+    assert "handshake" not in shown()[3]
 
 
 def test_seconds_run_and_an_rsa_key_says_how_long_it_may_take(progress) -> None:

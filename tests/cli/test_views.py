@@ -180,6 +180,15 @@ def test_verbose_lines() -> None:
     assert views.step_line(SEEN) == f"ec-01      unit {DEVICE}, product 7, ast1030 (emulated)"
     assert views.step_line(PLAIN[2][0]) == "ec-01      keyed         500.0 ms"
     assert views.step_line(PASS) is None
+    going = HandshakeWent(
+        at=AT, slot="ec-01", exchanges=4, from_unit=210, to_unit=640, unit_seconds=0.25, cloud_seconds=1.5
+    )
+    said = "4 exchanges, 210 bytes from the unit, 640 to it; 250.0 ms with the unit, 1500.0 ms with the cloud"
+    assert views.step_line(HandshakeWent(at=AT, slot="ec-01")) == "ec-01      handshake  begins"
+    assert views.step_line(going) == f"ec-01      handshake  {said}"
+    assert views.step_line(msgspec.structs.replace(going, outcome="proved")) == f"ec-01      handshake  proved, {said}"
+    waived = HandshakeWent(at=AT, slot="ec-01", outcome="waived", waiver="no-tunnel")
+    assert views.step_line(waived) is None, "it has its plain line"
 
 
 @pytest.mark.parametrize(

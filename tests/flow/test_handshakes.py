@@ -79,7 +79,8 @@ def test_unit_and_cloud_meet_and_all_books_have_it(tmp_path: Path) -> None:
         assert read(found[RecordKind.COMPLETION], Completion).verification.handshake_report == envelope
         told = reported(bench.plant.root, envelope)
         assert (told.station, told.job, told.protocol, told.path) == ("st-01", done.job, "tcp", "relay")
-        (event,) = [each for each in bench.plant.events if isinstance(each, HandshakeWent)]
+        first, *_, event = [each for each in bench.plant.events if isinstance(each, HandshakeWent)]
+        assert (first.outcome, first.exchanges) == ("", 0), "before anything that may hang"
         assert (event.outcome, event.to_unit > 550, event.from_unit > 256) == ("proved", True, True)
         assert event.unit_seconds > 0 < event.cloud_seconds
         assert len(relay(bench).desk) == 0
@@ -156,6 +157,7 @@ def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
         bench.change(relay=NoRelay())
         held = await insert(bench)
         assert (held.verdict, held.code, held.handshake) == (Verdict.HELD, "device-service-away", "")
+        assert went(bench) == [("", "")], "told before the service was asked"
         assert (await report(bench)).held == 1
         bench.change(relay=steady)
         assert (await insert(bench)).verdict is Verdict.PASS
