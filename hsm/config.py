@@ -36,6 +36,7 @@ class SetupError(Exception):
 class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One signer. Relative paths are taken from its directory; `allowed_uids` may connect besides its own user.
 
+    `device_service_uids`, a cloud signer's: who may ask for handshakes instead of them (hsm.peers); None: the same.
     `profile` names the kind of PKCS#11 module where the token itself is not to decide (docs/modules.md).
     `may_swap` lets it start in a site environment although its memory cannot be locked.
     """
@@ -50,6 +51,7 @@ class SignerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     user_pin: str = "file:user-pin"
     socket: str = SOCKET
     allowed_uids: tuple[int, ...] = ()
+    device_service_uids: tuple[int, ...] | None = None
     may_swap: bool = False
 
     def owner(self, keys: Mapping[str, bytes]) -> Owner:
@@ -61,7 +63,7 @@ def load(directory: Path) -> SignerConfig:
     """The signer's configuration; SetupError when it is missing or malformed."""
     path = directory / FILE
     try:
-        return msgspec.convert(table(given.read(path)), SignerConfig)
+        made = msgspec.convert(table(given.read(path)), SignerConfig)
     except FileNotFoundError as error:
         raise SetupError(
             f"{path} is not there: correct --dir, or make the signer first (station-signer init --help says how)"
@@ -72,12 +74,15 @@ def load(directory: Path) -> SignerConfig:
         raise SetupError(f"{path} {error}: restore it") from error
     except msgspec.ValidationError as error:
         raise SetupError(f"{path}: {in_words(error)}; correct the entry, or restore the file") from error
+    if made.role == "factory" and made.device_service_uids is not None:
+        raise SetupError(f"{path}: device_service_uids is for a cloud signer, and this is a station's: take it out")
+    return made
 
 
 def dump(config: SignerConfig) -> str:
     """The file's text; strings, lists of numbers and booleans are spelled the same in JSON and TOML."""
     entries = msgspec.to_builtins(config)
-    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items() if value is not None)
     return f"# Written by station-signer init. Holds no secret and no trusted key.\n{lines}"
 
 

@@ -21,7 +21,7 @@ def who_may(path: Path) -> str:
     own = os.geteuid()
     return (
         f"this user, {_user(own)} (id {own}), may not use its socket{may}. Its signer.toml must have the id in "
-        "allowed_uids, too"
+        "allowed_uids, too (the device service's id in device_service_uids, where it has that list)"
     )
 
 

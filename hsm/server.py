@@ -1,8 +1,9 @@
 """The signer's UNIX socket: who may connect, frames in, answers out.
 
 Statements are judged on the loop, where no disk is needed for it; one worker thread uses memory and token. Never says
-what may be signed. A peer is known by its user id (SO_PEERCRED); file modes are the second fence. A frame that cannot
-be read is answered, and ends its connection. Never waits for a client: one that does not read loses its connection.
+what may be signed. A peer is known by its user id (SO_PEERCRED), which also says for which verbs it may ask; file modes
+are the second fence. A frame that cannot be read is answered, and ends its connection. Never waits for a client: one
+that does not read loses its connection.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from hsm.messages import (
     parse_request,
     refused,
 )
+from hsm.peers import Peers
 from hsm.signatory import Signatory, refusal
 from hsm.signer import SignerError
 from hsm.token import TokenError
@@ -56,10 +58,10 @@ Ask = Callable[[Request], Awaitable[bytes]]
 class SignerServer:
     """Serves one signer's role on one socket."""
 
-    def __init__(self, signatory: Signatory, path: Path, allowed_uids: Collection[int], worker: Worker) -> None:
+    def __init__(self, signatory: Signatory, path: Path, peers: Peers, worker: Worker) -> None:
         self._signatory = signatory
         self._path = path
-        self._allowed = frozenset(allowed_uids)
+        self._peers = peers
         self._worker = worker
         self._bulletin = Bulletin(signatory, worker)
         self._connections: set[asyncio.Task[None]] = set()
@@ -91,11 +93,11 @@ class SignerServer:
             task.add_done_callback(self._connections.discard)
         try:
             peer = _peer_uid(writer)
-            if peer in self._allowed:
-                await _converse(self._ask, reader, writer)
+            if self._peers.may_connect(peer):
+                await _converse(partial(self._ask, peer), reader, writer)
             else:
                 _LOG.warning("user id %d was refused", peer)
-                text = f"this user may not use this signer: id {peer} is not in allowed_uids of its signer.toml"
+                text = f"this user may not use this signer: id {peer} is not in {self._peers.named} of its signer.toml"
                 await _say(writer, frame(refused(0, Code.NOT_AUTHORISED, text)))
             await _hear_out(reader)
         except asyncio.CancelledError:
@@ -105,8 +107,9 @@ class SignerServer:
         finally:
             writer.close()
 
-    async def _ask(self, request: Request) -> bytes:
+    async def _ask(self, peer: int, request: Request) -> bytes:
         try:
+            self._peers.require(peer, request.verb)
             wanted = verbs.errand_or_call(self._signatory, request)
             if request.verb == verbs.STATUS:
                 answer: object = await self._bulletin.status()

@@ -18,6 +18,7 @@ from hsm import check, config, hardening
 from hsm.config import SetupError, SignerConfig
 from hsm.counters import Counters
 from hsm.counters.file import StoreError
+from hsm.peers import Peers
 from hsm.place import COUNTERS_FILE, TOKEN_LOCK, token_place
 from hsm.roots import read_root, take_up
 from hsm.server import SignerServer
@@ -55,7 +56,7 @@ def serve(directory: Path, root_file: Path, on_ready: Callable[[str], None]) -> 
             raise SetupError(str(error)) from error
         path = config.socket_path(directory, made)
         worker = Worker(signatory.counters, token.thread)
-        server = SignerServer(signatory, path, {os.geteuid(), *made.allowed_uids}, worker)
+        server = SignerServer(signatory, path, Peers.of(made, os.geteuid()), worker)
         who = f"{made.role} signer {made.name} ({made.environment}) at {path}"
         asyncio.run(_run(server, lambda: on_ready(who)))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from hsm.client import HandshakeClient, ReceiptClient
+from hsm.signer import HandshakeKeys, SignerError, SignerUnavailableError
 from registry.device_service.field.ports import Doors, opened
 from registry.device_service.keys import Lines
 from registry.device_service.parts import Parts, made
@@ -34,9 +35,11 @@ from registry.signing import Signing
 from registry.startup import load_root, own_version, require_own_root, require_signer
 from registry.telemetry.devices import DeviceMetrics
 from registry.telemetry.door import telemetry_app
+from trust.codes import Code
 
 _SIGNER_S: Final = 5.0
 _STATUS_S: Final = 2.0
+_NO_MESSAGE, _NO_NONCE = 256, 40  # zeros, which nobody has encrypted: refused, whoever asks
 
 
 def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[str, int] | None = None) -> None:
@@ -53,6 +56,7 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
     config = home.config.devices
     metrics = DeviceMetrics(version=own_version(), environment=trusted.root.environment)
     with _lines(home, 2 * config.workers) as keys, contextlib.closing(open_database(home)) as database:
+        require_handshakes(keys)
         require_newest(database, trusted)
         parts = made(config, database, trusted, signer, keys)
         health = health_of(database, Signing(ReceiptClient(home.signer_socket, timeout_s=_STATUS_S), trusted))
@@ -61,6 +65,17 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
             where = f"{home.relay_socket}, {trusted.root.environment}, root {trusted.sha256}"
             text = f"ready: devices of {trusted.root.registry} at {where}"
             asyncio.run(serve(parts, bound, metrics, lambda doors: _say(say, text, doors, beside), beside))
+
+
+def require_handshakes(keys: HandshakeKeys) -> None:
+    """SetupError where the signer lets this user have no handshakes: units would go on without, by waivers."""
+    try:
+        keys.tcp_open(bytes(_NO_MESSAGE), bytes(_NO_NONCE))
+    except SignerUnavailableError as error:
+        raise SetupError(f"the cloud signer does not answer any more: {error}") from error
+    except SignerError as error:
+        if error.code is Code.NOT_AUTHORISED:
+            raise SetupError(str(error)) from error
 
 
 def desk_of(parts: Parts, work: Executor, looking: Executor, metrics: DeviceMetrics) -> Desk:

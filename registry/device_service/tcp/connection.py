@@ -1,8 +1,9 @@
 """One device's TCP connection: when what may come, and when it ends. Never says anything to whom it refuses.
 
 From a device's message 2 to the end of one that is refused it is always the same time, whatever was wrong and however
-long the signer took: nobody learns by it whether a padding was right, or whether a device is known. What a signer
-answers later than that opens no session.
+long the signer took: nobody learns by it whether a padding was right. Whether a device is pinned, and how long its key
+is, message 3 tells whoever has the cloud's public key and its id. What a signer answers later than that time opens no
+session.
 """
 
 from __future__ import annotations
