@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,7 +16,7 @@ from station.jobs import LedgerError, RecordKind
 from station.jobs.store import JobStore
 from trust.identity import DeviceId
 from trust.order import WorkOrder, window_problem
-from trust.statement import read
+from trust.statement import Waiver, read
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,8 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     `finish_me` names the held ones, `to_quarantine` those of the lost that are in the held bin still.
     `scrapped`: as far as this ledger was told; of what is scrapped only the `lost` are counted as something else.
     `reworked`: devices of it whose key, anchor or lock an act has changed here.
+    passed = `proved` + `waived` + `not_asked`: what became of the live handshake, as the completions on record say;
+    `waived` has each such device with the waiver that stood for it.
     """
 
     order: str
@@ -48,6 +51,9 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     to_quarantine: tuple[str, ...] = ()
     reworked: int = 0
     scrapped: int = 0
+    proved: int = 0
+    waived: Mapping[str, Waiver] = msgspec.field(default_factory=dict)
+    not_asked: int = 0
 
 
 async def order_reports(store: JobStore) -> tuple[OrderReport, ...]:
@@ -97,7 +103,7 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
     part = await allotted(store, read(order, WorkOrder))
     tally, out = await store.tally(order_id), await store.scrapped_tally(order_id)
     live, held = tally.less(out), await finish_me(store, order_id)
-    told = await standing(store, order_id)
+    told, met = await standing(store, order_id), await store.handshakes(order_id)
     unfinished = await store.unfinished(order_id)
     quarantined = sum(told.get(str(job.job_id)) == Verdict.QUARANTINE for job in unfinished)
     return OrderReport(
@@ -119,4 +125,7 @@ async def _report(store: JobStore, order_id: str) -> OrderReport:
         to_quarantine=await to_quarantine(store, order_id),
         reworked=await store.reworked(order_id),
         scrapped=out.signed_for - out.refused,
+        proved=met.proved,
+        waived=met.waived,
+        not_asked=met.not_asked,
     )

@@ -22,9 +22,10 @@ from station.jobs import OnRecord, RecordKind
 from station.rework.look import of_order
 from station.rework.now_held import NowHeld, now_held
 from station.rework.reworked import LeftAs, left_as
+from station.shown_handshake import judged
 from trust.order import WorkOrder
 from trust.rekey import Step
-from trust.statement import PinStatement, read
+from trust.statement import PinStatement, Verification, read
 
 Witness = Literal["pending", "required"]
 Reason = Literal[
@@ -59,7 +60,8 @@ _NO_WITNESS = (
 class UnitRelease(msgspec.Struct, frozen=True, kw_only=True):
     """One unit that was signed for: whether it may ship; if not, `reason` for scripts and `text` for people.
 
-    `witness` is always `pending`: none is built.
+    `witness` is always `pending`: none is built. `handshake`: what its completion says of it, judged; empty without
+    one, or where that does not hold.
     """
 
     device_id: str
@@ -68,6 +70,7 @@ class UnitRelease(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason = ""
     text: str = ""
     witness: Literal["pending"] = "pending"
+    handshake: Literal["", "proved", "waived", "not-asked"] = ""
 
 
 def exit_of(units: Iterable[UnitRelease]) -> Exit:
@@ -88,9 +91,12 @@ async def release(reader: Reader, order_id: str, witness: Witness) -> tuple[Unit
     async def one(known: OnRecord) -> UnitRelease:
         async with room:
             reason, text = await _judged(reader, known, anchor, witness)
-        job = known.job
+        said, job = judged(reader.root, order, known.records), known.job
+        if isinstance(said, str) and not reason:
+            reason, text = "clash", f"the live handshake in its completion does not hold: {said}: quarantine the unit"
+        met = said.handshake if isinstance(said, Verification) else ""
         return UnitRelease(
-            device_id=str(job.device_id), job=str(job.job_id), ships=not reason, reason=reason, text=text
+            device_id=str(job.device_id), job=str(job.job_id), ships=not reason, reason=reason, text=text, handshake=met
         )
 
     return tuple(await asyncio.gather(*[one(each) for each in await reader.jobs.signed_for(order_id)]))

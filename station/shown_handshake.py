@@ -14,25 +14,31 @@ from trust.handshake import HandshakeReport, reported
 from trust.keys import PublicKey
 from trust.order import WorkOrder
 from trust.root import TrustedRoot
-from trust.statement import Completion, PinStatement, StatementError, read
+from trust.statement import Completion, PinStatement, StatementError, Verification, read
+
+
+def judged(
+    root: TrustedRoot, order: Envelope | None, records: Mapping[RecordKind, Envelope]
+) -> Verification | str | None:
+    """What the completion says; why it does not hold; None before there is one."""
+    pin, done = records.get(RecordKind.PIN), records.get(RecordKind.COMPLETION)
+    if done is None or pin is None or order is None:
+        return None
+    try:
+        said, pinned, work = read(done, Completion), read(pin, PinStatement), read(order, WorkOrder)
+    except StatementError as error:
+        return str(error)
+    return handshaken.problem(root, work, pinned, said) or said.verification
 
 
 def shown(root: TrustedRoot, order: Envelope | None, records: Mapping[RecordKind, Envelope]) -> str:
     """One clause; empty before the completion."""
-    pin, done = records.get(RecordKind.PIN), records.get(RecordKind.COMPLETION)
-    if done is None or pin is None or order is None:
-        return ""
-    try:
-        said, pinned, work = read(done, Completion), read(pin, PinStatement), read(order, WorkOrder)
-    except StatementError as error:
-        return f"DOES NOT HOLD: {error}"
-    wrong = handshaken.problem(root, work, pinned, said)
-    if wrong is not None:
-        return f"DOES NOT HOLD: {wrong}"
-    report = said.verification.handshake_report
+    said = judged(root, order, records)
+    if said is None or isinstance(said, str):
+        return "" if said is None else f"DOES NOT HOLD: {said}"
+    report = said.handshake_report
     if report is None:
-        waiver = said.verification.handshake_waiver
-        return f"waived: {waiver}" if waiver else said.verification.handshake
+        return f"waived: {said.handshake_waiver}" if said.handshake_waiver else said.handshake
     told = read(report, HandshakeReport)
     return f"proved over {told.protocol}, {told.suite}, by {told.station}'s relay, {told.at}"
 

@@ -42,7 +42,8 @@ __all__ = ["AuditReport", "Finding", "KnownHead", "audit"]
 class AuditReport:
     """What was found (empty: all holds), and what the log is. `covered` leaves are under a signed checkpoint.
 
-    `emulated` counts the jobs whose pin statement declares the unit to be no real device.
+    `emulated` counts the jobs whose pin statement declares the unit to be no real device. What became of the live
+    handshakes: passed = `proved` + `waived` + `not_asked`.
     """
 
     findings: tuple[Finding, ...]
@@ -53,6 +54,9 @@ class AuditReport:
     pinned: int
     passed: int
     emulated: int
+    proved: int
+    waived: int
+    not_asked: int
 
     @property
     def interrupted(self) -> bool:
@@ -106,6 +110,9 @@ def audit(
         pinned=told.pinned,
         passed=told.passed,
         emulated=told.emulated,
+        proved=told.proved,
+        waived=told.waived,
+        not_asked=told.not_asked,
     )
 
 

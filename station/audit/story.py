@@ -45,6 +45,9 @@ class Counts:
     pinned: int = 0
     passed: int = 0
     emulated: int = 0
+    proved: int = 0
+    waived: int = 0
+    not_asked: int = 0
 
 
 @dataclass(slots=True)
@@ -168,8 +171,17 @@ class Storyteller:
         story.records.setdefault(kind, Recorded(index, leaf.envelope.payload_sha256))
         story.envelopes.setdefault(kind, leaf.envelope)
         self.counts.pinned += kind is RecordKind.PIN_RECEIPT
-        self.counts.passed += kind is RecordKind.COMPLETION
+        if kind is RecordKind.COMPLETION and isinstance(leaf.body, Completion):
+            self._count(leaf.body)
         if kind is RecordKind.PIN and isinstance(leaf.body, PinStatement):
             self.counts.emulated += leaf.body.declared.emulated
         if kind is RecordKind.COMPLETION_RECEIPT:
             story.envelopes.clear()
+
+    def _count(self, done: Completion) -> None:
+        """A unit that passed; what its completion says of the live handshake was judged before."""
+        counts, handshake = self.counts, done.verification.handshake
+        counts.passed += 1
+        counts.proved += handshake == "proved"
+        counts.waived += handshake == "waived"
+        counts.not_asked += handshake == "not-asked"

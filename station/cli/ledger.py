@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from station.cli.met import handshakes
 from station.cli.options import CONFIG
 from station.cli.output import data, note
 from station.exits import Exit
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _JSONL = click.option("--jsonl", is_flag=True, help="One JSON object a line.")
 _COLUMNS = ("total", "passed", "active", "held", "quarantined", "lost", "in work", "unused")
+
+_COUNTED = ("leaves", "covered", "jobs", "pinned", "passed", "emulated", "proved", "waived", "not_asked")
 
 _ORDER_WIDTH = 15  # what 80 columns leave beside the counts
 
@@ -70,7 +73,7 @@ def _what_next(done: Audited) -> str:
 def _counts(done: Audited) -> str:
     """For scripts: null where there was nothing to compare with."""
     report = done.report
-    counts = {name: getattr(report, name) for name in ("leaves", "covered", "jobs", "pinned", "passed", "emulated")}
+    counts = {name: getattr(report, name) for name in _COUNTED}
     compared = {"signer": done.signer, "checkpoint": done.checkpoint}
     return _json({**counts, "root_hash": report.root_hash.hex(), **compared})
 
@@ -82,6 +85,8 @@ def _verified(done: Audited) -> Iterator[str]:
     yield f"     {report.root_hash.hex()}"
     emulated = f"; {report.emulated} of the units are emulated" if report.emulated else ""
     yield f"jobs: {report.jobs}, {report.pinned} pinned, {report.passed} passed{emulated}"
+    if met := handshakes(proved=report.proved, waived=report.waived, not_asked=report.not_asked):
+        yield met
     if done.signer is not None:
         yield f"goes on from the signer's last head, over {_leaves(done.signer)}"
     if done.checkpoint is not None:
@@ -140,6 +145,7 @@ def _besides(order: OrderReport) -> Iterator[str]:
     if order.emulated:
         which = "all" if order.emulated == signed_for else str(order.emulated)
         yield f"order {order.order}: {_units(signed_for)} signed for, {which} emulated"
+    yield from _met(order)
     for device in order.finish_me:
         yield f"finish me  {device}  order {order.order}"
     for device in order.to_quarantine:
@@ -155,6 +161,14 @@ def _besides(order: OrderReport) -> Iterator[str]:
         yield f"order {order.order}: {_units(order.reworked)} reworked here"
     if order.turned_away:
         yield f"order {order.order}: {_units(order.turned_away)} turned away before a job was begun"
+
+
+def _met(order: OrderReport) -> Iterator[str]:
+    """What became of the live handshakes, and who has passed without one."""
+    if met := handshakes(proved=order.proved, waived=len(order.waived), not_asked=order.not_asked):
+        yield f"order {order.order}: {met}"
+    for device, waiver in order.waived.items():
+        yield f"waived     {device}  order {order.order}: passed without a live handshake ({waiver})"
 
 
 def _leaves(count: int) -> str:

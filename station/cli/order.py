@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import click
 import msgspec
 
 from station.cli.called import Here
+from station.cli.met import handshakes
 from station.cli.options import CONFIG
 from station.cli.output import data, is_asked, note
 from station.usage import UsageError
@@ -109,13 +112,22 @@ def release_(order_id: str, config_file: Path, witness: Witness | None, *, jsonl
     for unit in units:
         if jsonl:
             data(msgspec.json.encode(unit).decode())
-        elif unit.ships:
-            data(f"ships   {unit.device_id}  active, witness {unit.witness}")
+            continue
+        unmet = ", handshake WAIVED" if unit.handshake == "waived" else ""
+        if unit.ships:
+            data(f"ships   {unit.device_id}  active{unmet}, witness {unit.witness}")
         else:
-            data(f"stays   {unit.device_id}  {unit.reason}: {here.typeable(unit.text)}")
-    shipping = sum(unit.ships for unit in units)
-    note(f"{order_id}: {shipping} of {counted(len(units), 'unit')} signed for may ship; {_WITNESS}")
+            data(f"stays   {unit.device_id}  {unit.reason}{unmet}: {here.typeable(unit.text)}")
+    shipping = [unit for unit in units if unit.ships]
+    may = f"{len(shipping)} of {counted(len(units), 'unit')} signed for may ship{_met(shipping)}"
+    note(f"{order_id}: {may}; {_WITNESS}")
     sys.exit(_exit_of(units))
+
+
+def _met(units: Sequence[UnitRelease]) -> str:
+    counts = Counter(unit.handshake for unit in units)
+    said = handshakes(proved=counts["proved"], waived=counts["waived"], not_asked=counts["not-asked"])
+    return f" ({said})" if said else ""
 
 
 @click.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from station.jobs.leaf import ATTEMPT, REWORK_ENDED, VERDICT
 from station.jobs.tables import EventRow, JobRow, RecordRow
 from trust.dsse import Envelope
 from trust.identity import JobId
-from trust.statement import Event, PinStatement, read
+from trust.statement import Completion, Event, PinStatement, Waiver, read
 
 _PINNED: Final = (RecordKind.PIN_RECEIPT, RecordKind.HANDSHAKE_REPORT, RecordKind.COMPLETION_INTENT)
 
@@ -114,6 +115,32 @@ def pin_count(connection: Connection, order_id: str, station: str) -> PinCount:
     )
     waiting = queries.unanswered(connection, order_id, RecordKind.INTENT)
     return PinCount(on_record=connection.execute(made).scalar_one(), unanswered=len(waiting))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshakes:
+    """What became of the live handshakes of units that passed; `waived` names the devices, and for what."""
+
+    proved: int
+    waived: Mapping[str, Waiver]
+    not_asked: int
+
+
+def handshakes(connection: Connection, order_id: str) -> Handshakes:
+    """As the completions on record say, oldest first; those of scrapped devices are not among them."""
+    query = (
+        select(Leaf.entry)
+        .join(RecordRow, (RecordRow.leaf_index == Leaf.index) & (RecordRow.kind == RecordKind.COMPLETION.value))
+        .join(JobRow, JobRow.job_id == RecordRow.job_id)
+        .where(JobRow.order_id == order_id)
+        .order_by(Leaf.index)
+    )
+    out = {str(each) for each in queries.scrapped(connection, order_id)}
+    told = (read(Envelope.from_json(entry), Completion) for entry in connection.execute(query).scalars())
+    said = {done.device_id: done.verification for done in told if done.device_id not in out}
+    counts = Counter(each.handshake for each in said.values())
+    waived = {device: each.handshake_waiver for device, each in said.items() if each.handshake_waiver}
+    return Handshakes(proved=counts["proved"], waived=waived, not_asked=counts["not-asked"])
 
 
 def _pins(connection: Connection, order_id: str) -> Iterator[PinStatement]:

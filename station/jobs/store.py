@@ -146,6 +146,10 @@ class JobStore:
         """How many of the units that an order's pin statements are about are emulated."""
         return await self._ledger.read(lambda connection: counts.emulated(connection, order_id))
 
+    async def handshakes(self, order_id: str) -> counts.Handshakes:
+        """What became of the live handshakes of an order's units that passed and are not scrapped."""
+        return await self._ledger.read(lambda connection: counts.handshakes(connection, order_id))
+
     async def pin_count(self, order_id: str) -> counts.PinCount:
         """Pin statements of this very station under an order, and intents without one, at one moment."""
         station = self._stamp.station

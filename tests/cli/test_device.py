@@ -61,7 +61,7 @@ def test_units_that_passed_ship_and_an_order_that_nobody_knows_is_named(site: Si
     device = site.device("ec-01")
     done = station("order", "release", "main", "--config", site.config)
     assert f"ships   {device}  active, witness pending" in done.lines
-    assert "signed for may ship; witness: always pending, as none is built" in done.err
+    assert "not asked); witness: always pending, as none is built" in done.err
     stay = [line for line in done.lines if line.startswith("stays ")]
     assert (done.code == Exit.PASSED) is (not stay)
     found = typed("order", "release", "main", "--config", site.config, "--jsonl").objects

@@ -75,6 +75,14 @@ def test_a_device_service_that_is_down_holds_units_or_is_waived(site: Site) -> N
     assert promised.err.endswith(f"{SAYS[:-1]}; if the device service is away: none (service-away)\n"), promised
     (unit,) = finished(waived)
     assert unit.handshake == "waived"
+    report = typed("ledger", "report", "--config", site.config)
+    assert f"waived     {unit.device_id}  order waived: passed without a live handshake (service-away)" in report.lines
+    assert "order waived: handshakes: 1 waived" in report.lines
+    verified = typed("ledger", "verify", "--config", site.config).out
+    assert re.search(r"^handshakes: (\d+ proved, )?1 waived(, \d+ not asked)?$", verified, re.MULTILINE), verified
+    release = typed("order", "release", "waived", "--config", site.config)
+    assert f"ships   {unit.device_id}  active, handshake WAIVED, witness pending" in release.lines
+    assert "may ship (handshakes: 1 waived); witness" in release.err
     again = run(site, "waived", "--slots", "ec-14", handshake_waivers='["service-away"]', **UDP)
     assert "already passed, active in the cloud, handshake WAIVED" in again.lines[0]
     assert "1 passed (1 already), 1 of them without handshake (WAIVED), 0 failed" in again.lines[-1]

@@ -20,6 +20,7 @@ from tests.cli.commands import Done, station, typed
 from tests.cli.plant import Site
 from trust.signed_note import verify
 
+NO_COUNTS = {"order", "finish_me", "to_quarantine", "waived"}
 pytestmark = pytest.mark.xdist_group("site")
 
 
@@ -39,8 +40,9 @@ def tampered(site: Site, name: str) -> Iterator[tuple[Path, sqlite3.Connection]]
 
 def test_a_ledger_that_holds(site: Site, first_batch: Done) -> None:
     done = station("ledger", "verify", "--config", site.config)
-    assert (done.code, done.err, len(done.lines)) == (0, "", 4), done
-    assert re.fullmatch(r"goes on from the signer's last head, over \d+ leaves", done.lines[3])
+    assert (done.code, done.err, len(done.lines)) == (0, "", 5), done
+    assert re.fullmatch(r"handshakes: (\d+ \w+, )*\d+ not asked", done.lines[3])
+    assert re.fullmatch(r"goes on from the signer's last head, over \d+ leaves", done.lines[4])
     assert done.lines[0].startswith("ledger verifies: ")
     assert re.fullmatch(r"jobs: \d+, \d+ pinned, \d+ passed; \d+ of the units are emulated", done.lines[2])
     assert (
@@ -164,7 +166,7 @@ def test_a_ledger_rewritten_whole(site: Site, first_batch: Done, tmp_path: Path)
     assert (blind.code, len(blind.lines)) == (Exit.AUDIT_FAILED, 1)
     assert blind.err.startswith("not compared with the signer: no answer from the signer at ")
     assert f"the checkpoint in {kept} is over " in aided.lines[0]
-    assert (sound.code, len(sound.lines)) == (0, 3)
+    assert (sound.code, len(sound.lines)) == (0, 4)
     assert sound.err.startswith("not compared with the signer: ")
     none = station("ledger", "checkpoint", "--config", config)
     assert (none.code, none.out) == (Exit.USAGE, "")
@@ -179,25 +181,36 @@ def test_a_report_is_a_table_and_the_head_of_the_log(site: Site, first_batch: Do
     (mine,) = [line.split() for line in done.lines if line.startswith("main ")]
     assert mine == ["main", "1100", "2", "2", "0", "0", "0", "0", "1098"]
     assert "order main: 2 units signed for, all emulated" in done.lines
+    assert "order main: handshakes: 2 not asked" in done.lines
     *orders, log = typed("ledger", "report", "--config", site.config, "--jsonl").objects
     assert done.lines[-2:] == [f"log: {log['leaves']} leaves, root hash", f"     {log['root_hash']}"]
     for order in orders:
         ends = ("passed", "held", "quarantined", "lost", "scrapped", "in_work", "unused")
         assert order["quantity"] + order["allowance"] == sum(order[name] for name in ends)
         assert len(order["finish_me"]) == order["held"]
+        assert order["passed"] == order["proved"] + len(order["waived"]) + order["not_asked"]
 
 
 def test_besides_the_table_only_what_there_is() -> None:
-    counts = dict.fromkeys(
-        (each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me", "to_quarantine"}), 0
-    )
+    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in NO_COUNTS), 0)
     told = OrderReport(order="o", finish_me=(), **{**counts, "quantity": 9, "unused": 3})
     assert list(_besides(told)) == []
     told = msgspec.structs.replace(
-        told, emulated=2, before_signing=1, turned_away=8, not_taken=1, scrapped=1, finish_me=("ab",)
+        told,
+        emulated=2,
+        before_signing=1,
+        turned_away=8,
+        not_taken=1,
+        scrapped=1,
+        finish_me=("ab",),
+        proved=1,
+        waived={"cd": "service-away", "ef": "no-tunnel"},
     )
     assert list(_besides(told)) == [
         "order o: 6 units signed for, 2 emulated",
+        "order o: handshakes: 1 proved, 2 waived",
+        "waived     cd  order o: passed without a live handshake (service-away)",
+        "waived     ef  order o: passed without a live handshake (no-tunnel)",
         "finish me  ab  order o",
         "order o: the registry refused the completions of 1 unit, call the line engineer",
         "order o: 1 unit not signed for: waiting, or ended before",
@@ -210,9 +223,7 @@ def test_besides_the_table_only_what_there_is() -> None:
     "name", ["o", "fifteen-letters", "sixteen-letters-", "order-2026-11-23.lamp.line-4.second-shift"]
 )
 def test_a_row_has_the_orders_whole_id_within_80_columns(name: str) -> None:
-    counts = dict.fromkeys(
-        (each for each in OrderReport.__struct_fields__ if each not in {"order", "finish_me", "to_quarantine"}), 7
-    )
+    counts = dict.fromkeys((each for each in OrderReport.__struct_fields__ if each not in NO_COUNTS), 7)
     lines = list(_row(OrderReport(order=name, finish_me=(), **counts), min(len(name), 15)))
     assert lines[0].split()[0] == name
     assert len(lines) == (1 if len(name) <= 15 else 2)

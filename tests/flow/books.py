@@ -62,6 +62,7 @@ async def report(bench: Bench, station: str = "st-01") -> OrderReport:
     used = told.passed + told.held + told.quarantined + told.lost + told.scrapped + told.in_work
     assert told.quantity + told.allowance == used + told.unused, told
     assert told.held == len(told.finish_me), told
+    assert told.passed == told.proved + len(told.waived) + told.not_asked, told
     assert audited(bench, station) == []
     return told
 

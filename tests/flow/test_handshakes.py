@@ -85,7 +85,8 @@ def test_unit_and_cloud_meet_and_all_books_have_it(tmp_path: Path) -> None:
         assert event.unit_seconds > 0 < event.cloud_seconds
         assert len(relay(bench).desk) == 0
         await drain(bench)
-        assert (await report(bench)).passed == 1
+        told_ = await report(bench)
+        assert (told_.passed, told_.proved, told_.waived) == (1, 1, {})
 
     play(tmp_path, story, **meet.ORDER)
 
@@ -175,10 +176,12 @@ def test_a_service_that_is_away_is_waived_where_the_order_says_so(tmp_path: Path
         assert (done.verdict, done.handshake) == (Verdict.PASS, "waived")
         assert await claimed(bench) == ("waived", False, "service-away")
         assert went(bench)[-1] == ("waived", "service-away")
-        assert (await report(bench)).passed == 1
+        told = await report(bench)
+        assert (told.passed, told.proved, told.waived) == (1, 0, {done.device_id: "service-away"})
         bench.change(relay=steady)
         again = await insert(bench)
         assert (again.already, again.handshake) == (True, "waived"), "its record stays what it is"
+        assert (await report(bench)).waived == told.waived
 
     play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
 
@@ -203,6 +206,8 @@ def test_after_a_crash_a_unit_says_what_its_record_says(tmp_path: Path, kind: Re
 def test_an_order_that_asks_for_none_is_not_told_as_met(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         assert (await bench.insert()).handshake == "not-asked"
+        told = await report(bench)
+        assert (told.proved, told.waived, told.not_asked) == (0, {}, 1)
 
     play(tmp_path, story)
 

@@ -57,6 +57,7 @@ def test_the_untouched_ledger_verifies(plant: Plant) -> None:
     assert [str(finding) for finding in report.findings] == []
     assert (report.leaves, report.covered) == (38, 38)
     assert (report.jobs, report.pinned, report.passed) == (5, 3, 3)
+    assert (report.proved, report.waived, report.not_asked) == (0, 0, 3)
     assert report.root_hash.hex() in report.summary
     assert "checkpoint over 38" in report.summary
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.station import ledgerkit as kit
 from tests.station.untouched import untouched
 from trust.dsse import Envelope
 from trust.identity import DeviceId
-from trust.statement import envelope
+from trust.statement import Verification, envelope
 
 
 @dataclass
@@ -85,10 +85,38 @@ def one(found: tuple[UnitRelease, ...] | None) -> UnitRelease:
 PASSED = RecordKind.COMPLETION_RECEIPT
 
 
+class Waiving(World):
+    """A world whose completions say that the handshake was waived."""
+
+    def completion(self, device: Device, pin: Envelope, receipt: Envelope, **changes: Any) -> Envelope:
+        said = Verification(
+            cycle="power-cycle",
+            possession=device.possession("verify"),
+            handshake="waived",
+            handshake_waiver="service-away",
+        )
+        return super().completion(device, pin, receipt, verification=said, **changes)
+
+
+@pytest.mark.parametrize(
+    ("waivers", "ships", "handshake"), [(("service-away",), True, "waived"), (("no-tunnel",), False, "")]
+)
+def test_what_has_no_handshake_says_so_and_ships_only_by_its_orders_leave(
+    tmp_path: Path, made: World, waivers: tuple[str, ...], ships: bool, handshake: str
+) -> None:
+    wants = made.with_order(handshakes=(made.order.service,), handshake_waivers=waivers)
+    waiving = Waiving(**{each.name: getattr(wants, each.name) for each in fields(wants)})
+    unit = one(told(tmp_path, waiving, PASSED))
+    assert (unit.ships, unit.handshake) == (ships, handshake), unit
+    if not ships:
+        assert (unit.reason, "which the order does not allow" in unit.text) == ("clash", True)
+
+
 def test_what_passed_and_is_active_ships_and_its_witness_is_pending(tmp_path: Path, made: World) -> None:
     units = told(tmp_path, made, PASSED, PASSED)
     assert units is not None
     assert [(each.ships, each.reason, each.witness) for each in units] == [(True, "", "pending")] * 2
+    assert [each.handshake for each in units] == ["not-asked"] * 2
     assert exit_of(units) is Exit.PASSED
 
 

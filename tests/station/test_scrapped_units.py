@@ -63,6 +63,7 @@ def one_more(room: Headroom, slot: str = "9") -> str:
 
 async def counts(store: JobStore) -> Mapping[str, int]:
     (report,) = await order_reports(store)
+    assert report.passed == report.proved + len(report.waived) + report.not_asked, "of what is not scrapped"
     names = ("passed", "active", "not_taken", "held", "quarantined", "lost", "scrapped", "in_work", "unused")
     found = {name: getattr(report, name) for name in names}
     parts = sum(found[name] for name in names if name not in {"active", "not_taken"})
