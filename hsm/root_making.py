@@ -56,6 +56,8 @@ def _table(text: bytes) -> dict[str, Any]:
 
 
 def _root(entries: dict[str, Any], base: Path, before: tuple[Envelope, Root] | None) -> Root:
+    if "cloud_keys" in entries:
+        raise SetupError(f"root: cloud_keys is made of registry_keys' public.json: take it out; {_CORRECT}")
     made: dict[str, Any] = {"tls_root": b"", "version": 1, "previous_sha256": "", **entries, "type": "root"}
     if before is not None:
         made.update(version=before[1].version + 1, previous_sha256=before[0].payload_sha256)

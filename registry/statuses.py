@@ -46,6 +46,7 @@ _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
         Code.RECORD_UNTRUSTED: 500,
         Code.STORE_FAILED: 503,
         Code.DEVICE_SERVICE_AWAY: 503,
+        Code.DEVICE_SERVICE_UNABLE: 503,
     }
 )
 _REFUSED: Final = 403

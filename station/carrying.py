@@ -28,6 +28,7 @@ from trust.identity import DeviceId, JobId
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+_AWAY_PAUSE_S: Final = 1.0
 _TELL_EVERY_S: Final = 1.0
 
 
@@ -53,19 +54,18 @@ class Carrying:
         self.moved = Moved()
         self._began = self._told_at = self._heard_at = clock.monotonic()
         self._pause = _FIRST_PAUSE_S
+        self._cloud_before = 0.0
         self._begun = self._cloud_gone = False
 
     async def carried(self, device: DeviceId, job: JobId, service: Service) -> Carried:
         """To the service's `done`. Raises faults of unit and service, DeviceError's family and the relay's errors."""
         try:
             return await self._once(device, job, service)
-        except DeviceServiceAwayError:
-            raise
         except NoAnswerError as error:
             _LOG.info("handshake: the unit did not answer, begun anew: %s", error)
             await self._unit.open()
         except CloudUnreachableError as error:
-            if not self._begun:
+            if not self._begun:  # as a device service that is away or unable at the beginning
                 raise
             _LOG.info("handshake: an answer of the registry was lost, begun anew: %s", error)
         except CloudRefusedError as error:
@@ -76,16 +76,29 @@ class Carrying:
 
     async def _once(self, device: DeviceId, job: JobId, service: Service) -> Carried:
         self._cloud_gone = False
+        self._began = self._heard_at = self._clock.monotonic()
+        self._cloud_before = self.moved.cloud_s
         under_way: str | None = None
         try:
             first = await self._rest(await self._of_unit(self._unit.device.tunnel_open))
-            said = await self._of_cloud(lambda: self._relay.open(device, job, service, first[:ITEMS]))
+            said = await self._of_cloud(lambda: self._opened(device, job, service, first[:ITEMS]))
             self._begun, under_way = True, said.handshake
             done = await self._to_the_end(said, first[ITEMS:])
             under_way = None
         finally:
             await self._close(None if self._cloud_gone else under_way)
         return done
+
+    async def _opened(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
+        """Asked again for a while when no service is there: one that is started anew holds no unit, and waives none."""
+        until_s = self._clock.monotonic() + self._bounds.away_s
+        while True:
+            try:
+                return await self._relay.open(device, job, service, first)
+            except DeviceServiceAwayError:
+                if self._clock.monotonic() >= until_s:
+                    raise
+                await asyncio.sleep(min(_AWAY_PAUSE_S, self._bounds.away_s))
 
     async def _to_the_end(self, said: Carried, waiting: list[bytes]) -> Carried:
         while True:
@@ -148,7 +161,9 @@ class Carrying:
         except (CloudUnreachableError, CloudRefusedError):
             self._cloud_gone = True  # nobody there who could be told that it is over: it ends by itself
             raise
-        self.moved.cloud_s += self._clock.monotonic() - began
+        took_s = self._clock.monotonic() - began
+        self.moved.cloud_s += took_s
+        self._heard_at += took_s  # who waits for the registry's answer hears nobody, and nobody is silent
         self._heard(something=bool(said.send) or said.state != "running")
         return said
 
@@ -164,11 +179,15 @@ class Carrying:
                 await asyncio.sleep(error.after_s)
 
     def _within_bounds(self) -> float:
-        """Now; the fault `handshake-timed-out` beyond what one handshake may take."""
+        """Now. Beyond what a handshake may take the fault `handshake-timed-out`, unless most was the cloud's time."""
         now, moved = self._clock.monotonic(), self.moved
         moved.exchanges += 1
+        whole_s, cloud_s = now - self._began, moved.cloud_s - self._cloud_before
+        if whole_s > self._bounds.whole_s and 2 * cloud_s > whole_s:
+            self._cloud_gone = True
+            raise CloudUnreachableError(f"a handshake took {whole_s:.0f} s, the registry {cloud_s:.0f} s of them")
         for what, found, most in (
-            ("seconds", now - self._began, self._bounds.whole_s),
+            ("seconds", whole_s, self._bounds.whole_s),
             ("seconds without a word", now - self._heard_at, self._bounds.silence_s),
             ("exchanges", moved.exchanges, self._bounds.exchanges),
             ("bytes", moved.from_unit + moved.to_unit, self._bounds.size),

@@ -62,9 +62,9 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
         "handshake-unit-failed": Row(_R, "The unit's own part in the live handshake failed.", _AGAIN),
         "device-service-away": Row(
             _H,
-            "The registry answers, and the cloud's device service does not.",
+            "The registry answers, and the cloud's device service, or its signer, does not do its part.",
             "Put the unit in the hold bin; insert it again when the device service runs (whoever runs the registry: "
-            "station-registry devices).",
+            "station-registry devices, and the cloud signer).",
             Exit.HELD,
         ),
         "cloud-key-differs": Row(

@@ -48,7 +48,7 @@ async def met(line: Line, unit: Unit, slot: str, pinned: Pinned) -> Met:
         return _waived(line, slot, "no-tunnel")
     try:
         report = await _carried(line, unit, slot, pinned)
-    except DeviceServiceAwayError:
+    except DeviceServiceAwayError:  # at the beginning, and for a while: one that is there, and slow, waives nothing
         if "service-away" not in line.work.handshake_waivers:
             raise
         return _waived(line, slot, "service-away")

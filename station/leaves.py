@@ -21,7 +21,7 @@ from fixtures.link import LinkError, PortBusyError, PortMissingError, PortNotAll
 from fixtures.power import PowerError
 from hsm.signer import SignerError, SignerUnavailableError
 from ledger.publish import PublishError
-from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError
+from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceUnableError
 from station.faults import Fault, fault
 from station.jobs import DuplicateKeyError, LedgerError, RecordConflictError
 from trust.codes import Code
@@ -44,7 +44,7 @@ _LEAVES: tuple[tuple[type[Exception], str], ...] = (
     (DeviceBusyError, "device-busy"),
     (DeviceError, "link-failed"),
     (SignerUnavailableError, "signer-down"),
-    (DeviceServiceAwayError, "device-service-away"),
+    (DeviceServiceUnableError, "device-service-away"),
     (CloudUnreachableError, "registry-unreachable"),
     (DuplicateKeyError, "key-duplicate"),
     (RecordConflictError, "ledger-conflict"),
@@ -82,7 +82,7 @@ _SIGNER_CODES = {
     Code.TOKEN_PIN_WRONG: "signer-pin-wrong",
 }
 _CLOUD_CODES = {
-    Code.HANDSHAKE_UNKNOWN: "handshake-closed",
+    Code.HANDSHAKE_UNKNOWN: "device-service-away",  # the second time, too: no fault of the unit
     Code.CLOUD_KEY_DIFFERS: "cloud-key-differs",
     Code.DEVICE_SCRAPPED: "device-scrapped",
     Code.DEVICE_HAS_OTHER_KEY: "other-key-pinned",

@@ -8,7 +8,7 @@ be no handshake any more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Protocol
 
@@ -31,10 +31,14 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Envelope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one handshake may take at most: seconds in all, seconds in which nobody says anything, exchanges, bytes."""
+    """What one handshake may take at most: seconds in all, seconds in which nobody says anything, exchanges, bytes.
+
+    `away_s`: for how many seconds a service that is not there is asked again, before that is believed.
+    """
 
     whole_s: float = 45.0
     silence_s: float = 10.0
+    away_s: float = 4.0
     exchanges: int = 1000
     size: int = 131_072
 
@@ -62,28 +66,58 @@ class Relay(Protocol):
         """Hand on what the unit has sent, in its order; `ended`: the unit sends no more, so end it."""
 
 
-class HttpRelay:
-    """`Relay` over the registry's API."""
+class Converses(Protocol):
+    """The registry, for requests that must all come to the same process of it."""
 
-    def __init__(self, cloud: Asks) -> None:
+    def conversation(self) -> AbstractContextManager[Asks]:
+        """A connection of its own, given back at the end."""
+
+
+class HttpRelay:
+    """`Relay` over the registry's API, each handshake by a connection of its own: one process has it.
+
+    So no handshake, however long its service takes, keeps a pin waiting.
+    """
+
+    def __init__(self, cloud: Converses) -> None:
         self._cloud = cloud
+        self._under_way: dict[str, tuple[Asks, ExitStack]] = {}
 
     async def open(self, device: DeviceId, job: JobId, service: Service, first: Sequence[bytes]) -> Carried:
         """POST /v1/handshakes."""
         asked = {"device_id": str(device), "job": str(job), "protocol": service.value, "received": list(first)}
         body = msgspec.json.encode(asked)
-        with _of_the_registry(PATH):
-            return _carried(await self._cloud.asked("POST", PATH, body))
+        way, held = self._fresh()
+        with held:
+            with _of_the_registry(PATH):
+                said = _carried(await way.asked("POST", PATH, body))
+            if said.state == "running":
+                self._under_way[said.handshake] = way, held.pop_all()
+        return said
 
     async def step(self, handshake: str, received: Sequence[bytes], *, ended: bool = False) -> Carried:
         """POST /v1/handshakes/{handshake}."""
         path = f"{PATH}/{handshake}"
-        with _of_the_registry(path):
-            body = msgspec.json.encode({"received": list(received), "ended": ended})
-            found = _carried(await self._cloud.asked("POST", path, body))
-            if found.handshake != handshake:
-                raise EnvelopeError("it answers for another handshake")
-            return found
+        body = msgspec.json.encode({"received": list(received), "ended": ended})
+        kept = self._under_way.pop(handshake, None)
+        way, held = kept or self._fresh()
+        with held:
+            try:
+                with _of_the_registry(path):
+                    said = _carried(await way.asked("POST", path, body))
+                    if said.handshake != handshake:
+                        raise EnvelopeError("it answers for another handshake")
+            except CloudUnreachableError as error:
+                if error.after_s:  # the same step comes again
+                    self._under_way[handshake] = way, held.pop_all()
+                raise
+            if said.state == "running":
+                self._under_way[handshake] = way, held.pop_all()
+        return said
+
+    def _fresh(self) -> tuple[Asks, ExitStack]:
+        held = ExitStack()
+        return held.enter_context(self._cloud.conversation()), held
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ class Code(StrEnum):
     HANDSHAKE_UNKNOWN = "handshake-unknown"  # over, ended, or of another service or station: begin anew
     CLOUD_KEY_DIFFERS = "cloud-key-differs"  # the order names another cloud key than the device service has
     DEVICE_SERVICE_AWAY = "device-service-away"  # the registry answers, and what devices connect to does not
+    DEVICE_SERVICE_UNABLE = "device-service-unable"  # it answers, and it or its signer does not do its part in time
     REPORT_INVALID = "report-invalid"  # closing report does not verify or differs from the order
     HANDSHAKE_MISSING = "handshake-missing"  # the order wants one: no report of it that holds, and no waiver
     CHALLENGE_UNKNOWN = "challenge-unknown"  # not issued here, expired, for another job, or used

@@ -90,6 +90,9 @@ def _require_keys(order: WorkOrder, trusted: TrustedRoot) -> None:
     if not trusted.signed:
         return
     named = trusted.root.cloud_keys
+    if order.handshakes and not named.handshake:
+        text = f"order {order.order_id}: it wants handshakes, and the trust root names no key that signs their reports"
+        raise OrderRefusedError(Code.ORDER_REFUSES, f"{text}: have a root made with [cloud_keys] handshake")
     for what, key, known in (
         ("cloud key", order.cloud_key, named.device_service),
         ("authority key", order.authority_key, named.authority),

@@ -38,6 +38,11 @@ def made(
 ) -> Parts:
     """The parts over a signer that answers; SetupError if a key cannot be used."""
     public = signer.status().keys
+    if public.get("handshake", b"") != trusted.root.cloud_keys.handshake:
+        raise SetupError(
+            "cloud signer: its handshake key is not the trust root's, so nobody would take a report: start the signer "
+            "whose public.json is in the root, or have a root made with this one's"
+        )
     try:
         credentials = Credentials(Library.load(), public[_PURPOSES["udp"]], keys.dtls_sign)
     except (LibraryError, CredentialsError) as error:

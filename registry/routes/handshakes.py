@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from registry.access.caller import Scope, StationCaller, stations
-from registry.device_service.relay.client import AwayError
+from registry.device_service.relay.client import AwayError, NoAnswerError
 from registry.device_service.relay.messages import Items, Open, Progress, Protocol, Refusal, Request, State, Step
 from registry.errors import RefusedError
 from registry.limits.rates import RouteClass
@@ -95,12 +95,17 @@ def _is_hex32(name: str) -> bool:
 
 def _answer(services: Services, request: Request, status: int) -> Response:
     if services.relay is None:
-        return _away("this registry has no device service: relay_socket in its settings is empty")
+        return _trouble(
+            Code.DEVICE_SERVICE_AWAY, "this registry has no device service: relay_socket in its settings is empty"
+        )
     try:
         said = services.relay.ask(request)
     except AwayError as error:
-        _log.warning("the device service did not answer", exc_info=error)
-        return _away("the device service does not answer: send this again later")
+        _log.warning("there is no device service", exc_info=error)
+        return _trouble(Code.DEVICE_SERVICE_AWAY, "there is no device service: send this again later")
+    except NoAnswerError as error:
+        _log.warning("the device service did not answer in time", exc_info=error)
+        return _trouble(Code.DEVICE_SERVICE_UNABLE, "the device service does not answer in time: send this again later")
     if isinstance(said, Progress):
         answer = HandshakeAnswer(
             handshake=said.handshake, state=said.state, send=said.send,
@@ -113,14 +118,15 @@ def _answer(services: Services, request: Request, status: int) -> Response:
 def _refused(said: Refusal) -> Response:
     response = answered(status_of(said.code), error_answer(said.code, said.message))
     if said.code is Code.NOT_AUTHORISED:
-        return _away("the device service does not know this registry: see its relay_uids")
+        text = "the device service does not know this registry: see its relay_uids"
+        return _trouble(Code.DEVICE_SERVICE_UNABLE, text)
     if said.after_s and response.status_code in {_TOO_MANY, _UNAVAILABLE}:
         response.headers["retry-after"] = str(max(1, math.ceil(said.after_s)))
     return response
 
 
-def _away(text: str) -> Response:
-    return answered(_UNAVAILABLE, error_answer(Code.DEVICE_SERVICE_AWAY, text))
+def _trouble(code: Code, text: str) -> Response:
+    return answered(_UNAVAILABLE, error_answer(code, text))
 
 
 ROUTES = (

@@ -28,8 +28,12 @@ class CloudUnreachableError(Exception):
         self.after_s = after_s
 
 
-class DeviceServiceAwayError(CloudUnreachableError):
-    """The registry answers, and what devices connect to does not: nothing is said about the device."""
+class DeviceServiceUnableError(CloudUnreachableError):
+    """The registry answers, and what devices connect to does not do its part: nothing is said about the device."""
+
+
+class DeviceServiceAwayError(DeviceServiceUnableError):
+    """It is not even there: what an order may let stand for a handshake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from station.cloud import (
     CloudRefusedError,
     CloudUnreachableError,
     DeviceServiceAwayError,
+    DeviceServiceUnableError,
     PinRecord,
     RegistryStatus,
 )
@@ -28,6 +30,9 @@ _OK = frozenset({200, 201})
 _REFUSALS, _TOO_MANY, _SERVER_ERRORS = 400, 429, 500
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EnvelopeError)  # all that decoding may raise
 
+_OF_DEVICE_SERVICE = MappingProxyType(
+    {Code.DEVICE_SERVICE_AWAY: DeviceServiceAwayError, Code.DEVICE_SERVICE_UNABLE: DeviceServiceUnableError}
+)
 _NULL = msgspec.Raw(b"null")
 
 
@@ -149,8 +154,9 @@ def refusal(
         seen = printable(answer.decode(errors="replace"), _EXCERPT)
         return CloudUnreachableError(f"{asked}: {status}, not an answer of the registry: {seen!r}", after_s=after_s)
     message = printable(error.message, _MESSAGE)
-    if error.code is Code.DEVICE_SERVICE_AWAY:
-        return DeviceServiceAwayError(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
+    kind = _OF_DEVICE_SERVICE.get(error.code)
+    if kind is not None:
+        return kind(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
     if not _REFUSALS <= status < _SERVER_ERRORS or status == _TOO_MANY:  # it was not even looked at
         return CloudUnreachableError(f"{asked}: {status} {error.code.value}: {message}", after_s=after_s)
     return CloudRefusedError(error.code, message, stored)

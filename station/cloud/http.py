@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,6 +20,7 @@ import httpx2
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus, Sent, answers
 from station.cloud import batch as batches
 from station.cloud.access import Heard, Shows
+from station.cloud.devices import Asks
 from station.cloud.trouble import trouble
 from station.cloud.way import Proxy
 from trust.act import Act
@@ -31,7 +35,8 @@ _MOST = MappingProxyType({batches.PATH: batches.MAX_ANSWER_BYTES})
 _KEPT_IDLE_S = 15.0  # less than the registry's own 30 s: it must not close a connection that is about to be used
 _WHO_ASKS, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
 _TRIES = 3
-_HANDSHAKES, _SERVICE_WAITS_S = "/v1/handshakes", 6.0  # the device service may wait 5 s for what it works at
+_SERVICE_WAITS_S = 6.0  # in a conversation: the device service may wait 5 s for what it works at
+_AT_ONCE = 8  # requests that belong to no conversation
 _DIGITS = 6  # of a Retry-After: whoever asks for longer than 11 days is not understood
 
 
@@ -56,14 +61,10 @@ class HttpCloud:
         self._access = access
         self._timeout_s = timeout_s
         self._proxy = str(Proxy.parse(proxy)) if proxy else ""
-        self._client = httpx2.AsyncClient(
-            verify=_tls(tls_root_der),
-            proxy=proxy,
-            trust_env=False,
-            timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
-            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=_KEPT_IDLE_S),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-        )
+        self._tls = _tls(tls_root_der)
+        self._made: list[httpx2.AsyncClient] = []
+        self._free: list[httpx2.AsyncClient] = []
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def pin(self, device: DeviceId, statement: Envelope, order: Envelope) -> PinRecord:
         """PUT /v1/pins/{device}."""
@@ -111,56 +112,94 @@ class HttpCloud:
 
     async def status(self) -> RegistryStatus:
         """GET /v1/status: what the registry says of itself."""
-        asked = f"GET {self._url}/v1/status"
-        heard = await self._send(asked, "GET", "/v1/status", None, {})
-        return answers.understood(asked, heard.status, heard.body, answers.status_of)
+        heard = await self._send("GET", "/v1/status", None, {})
+        return answers.understood(self._named("GET", "/v1/status"), heard.status, heard.body, answers.status_of)
 
     async def close(self) -> None:
         """Close the connections."""
         if self._access is not None:
             await self._access.close()
-        await self._client.aclose()
+        for each in self._made:
+            await each.aclose()
 
     async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer to any request of the API, if it is 200 or 201; CloudRefusedError, CloudUnreachableError."""
         return await self._asked(method, path, body, bytes)
 
-    async def _asked(self, method: str, path: str, body: bytes | None, understand: Callable[[bytes], T]) -> T:
+    @contextmanager
+    def conversation(self) -> Iterator[Asks]:
+        """A connection for requests that must all come to the same process of the registry, whatever balances them.
+
+        It waits for no other request's turn, and none waits for it.
+        """
+        with self._connection() as connection:
+            yield _Conversation(partial(self._asked, understand=bytes, by=connection))
+
+    @contextmanager
+    def _connection(self) -> Iterator[httpx2.AsyncClient]:
+        """One for its user alone, kept open for the next one: the last that was used, as it is open most likely."""
+        client = self._free.pop() if self._free else self._connected()
+        try:
+            yield client
+        finally:
+            self._free.append(client)
+
+    def _connected(self) -> httpx2.AsyncClient:
+        made = httpx2.AsyncClient(
+            verify=self._tls,
+            proxy=self._proxy or None,
+            trust_env=False,
+            timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
+            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_IDLE_S),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+        self._made.append(made)
+        return made
+
+    async def _asked(
+        self, method: str, path: str, body: bytes | None, understand: Callable[[bytes], T],
+        by: httpx2.AsyncClient | None = None,
+    ) -> T:  # fmt: skip
         """The registry's answer, asked again with fresh proof of who we are where it wants that: it did nothing yet."""
-        asked = f"{method} {self._url}{path}"
         headers = {} if body is None else {"content-type": "application/json"}
-        answer = await self._as_ourselves(asked, method, path, body, headers)
+        answer = await self._as_ourselves(method, path, body, headers, by)
         for _ in range(_TRIES - 1):
             if self._access is None or answer.status != _WHO_ASKS:
                 break
             if not self._access.refused(answers.code_of(answer.body)):
                 break
-            answer = await self._as_ourselves(asked, method, path, body, headers)
+            answer = await self._as_ourselves(method, path, body, headers, by)
+        asked = self._named(method, path)
         return answers.understood(asked, answer.status, answer.body, understand, after_s=answer.after_s)
 
     async def _as_ourselves(
-        self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], by: httpx2.AsyncClient | None
     ) -> Heard:
         shown = {} if self._access is None else await self._access.headers(method, path, self._token)
-        answer = await self._send(asked, method, path, body, {**headers, **shown})
+        answer = await self._send(method, path, body, {**headers, **shown}, by)
         if self._access is not None:
             self._access.heard(answer.nonce)
         return answer
 
     async def _token(self, path: str, form: bytes, headers: Mapping[str, str]) -> Heard:
         kind = {"content-type": "application/x-www-form-urlencoded"}
-        answer = await self._send(f"POST {self._url}{path}", "POST", path, form, {**headers, **kind})
+        answer = await self._send("POST", path, form, {**headers, **kind})
         if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:  # it was not even looked at
-            said = answers.refusal(f"no access token: POST {self._url}{path}", answer.status, answer.body)
+            said = answers.refusal(f"no access token: {self._named('POST', path)}", answer.status, answer.body)
             raise CloudUnreachableError(str(said), after_s=answer.after_s)
         return answer
 
-    async def _send(self, asked: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Heard:
-        timeout_s = self._timeout_s + (_SERVICE_WAITS_S if path.startswith(_HANDSHAKES) else 0)
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str],
+        by: httpx2.AsyncClient | None = None,
+    ) -> Heard:  # fmt: skip
+        timeout_s = self._timeout_s + (_SERVICE_WAITS_S if by is not None else 0)
+        asked = self._named(method, path)
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._client.stream(method, self._url + path, content=body, headers=headers) as response,
+                self._one(by) as connection,
+                connection.stream(method, self._url + path, content=body, headers=headers) as response,
             ):
                 content = await _read(response, asked, _MOST.get(path, _MAX_ANSWER_BYTES))
                 return Heard(response.status_code, content, response.headers.get("dpop-nonce"), _after_s(response))
@@ -168,6 +207,30 @@ class HttpCloud:
             raise CloudUnreachableError(f"{asked}: no answer within {timeout_s:g} s") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise CloudUnreachableError(trouble(self._url, asked, error, self._proxy)) from error
+
+    def _named(self, method: str, path: str) -> str:
+        return f"{method} {self._url}{path}"
+
+    @asynccontextmanager
+    async def _one(self, by: httpx2.AsyncClient | None) -> AsyncIterator[httpx2.AsyncClient]:
+        """The conversation's connection; without one any, when it is this request's turn."""
+        if by is not None:
+            yield by
+            return
+        async with self._turns:
+            with self._connection() as connection:
+                yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """`Asks` by one connection."""
+
+    ask: Callable[[str, str, bytes | None], Awaitable[bytes]]
+
+    async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """As `HttpCloud.asked`."""
+        return await self.ask(method, path, body)
 
 
 def _tls(root_der: bytes) -> ssl.SSLContext:

@@ -110,10 +110,14 @@ CAUSES: dict[str, list[Cause]] = {
     "handshake-not-opened": [Cause(meet.not_opened, meet.ORDER)],
     "handshake-replayed": [Cause(meet.unit_says(TunnelFault.BAD_MESSAGE_ID), meet.ORDER)],
     "handshake-timed-out": [Cause(meet.silent, meet.ORDER), Cause(meet.unit_says(TunnelFault.TIMED_OUT), meet.ORDER)],
-    "handshake-closed": [Cause(meet.forgotten, meet.ORDER), Cause(meet.unit_says(TunnelFault.REFUSED), meet.ORDER)],
+    "handshake-closed": [Cause(meet.unit_says(TunnelFault.REFUSED), meet.ORDER)],
     "handshake-unit-failed": [Cause(meet.unit_says(TunnelFault.OWN), meet.ORDER)],
     "unit-no-tunnel": [Cause(meet.no_client, {"handshakes": ("udp",)})],
-    "device-service-away": [Cause(meet.away, meet.ORDER)],
+    "device-service-away": [
+        Cause(meet.away, meet.ORDER),
+        Cause(meet.unable, meet.ORDER),
+        Cause(meet.forgotten, meet.ORDER),
+    ],
     "cloud-key-differs": [Cause(meet.order_for_another_cloud_key, meet.another_cloud_key())],
     "handshake-report-wrong": [
         Cause(meet.report_of_another_unit, meet.ORDER),

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fixtures.device import Device, Service, TunnelFault, Tunnelled, TunnelState
 from fixtures.families.smp.emulated.faults import Faults
 from fixtures.memory_slot import MemorySlot
-from station.cloud import CloudRefusedError
+from station.cloud import CloudRefusedError, DeviceServiceUnableError
 from station.events import UnitFinished
 from station.relay import Bounds, Carried
 from tests.flow.bench import Bench, Down, WrappedSlot
@@ -148,6 +148,7 @@ async def silent(bench: Bench) -> UnitFinished:
 
 forgotten = refusing(CloudRefusedError(Code.HANDSHAKE_UNKNOWN, "begin anew"))
 away = refusing(NoRelay().error)
+unable = refusing(DeviceServiceUnableError("its signer does not sign"))
 
 
 async def no_client(bench: Bench) -> UnitFinished:

@@ -42,7 +42,7 @@ from station.jobs.schema import open_database
 from station.jobs.stamp import Stamp
 from station.jobs.store import JobStore
 from station.line import Line
-from station.relay import Relay
+from station.relay import Bounds, Relay
 from tests import empty
 from tests.flow.relaying import LocalRelay, NoRelay, TokenKeys
 from tests.hsm.local_signer import LocalSigner, make_factory, make_registry, make_root
@@ -219,7 +219,7 @@ class Plant:
     def line_of(self, station: str, **parts: Any) -> Line:
         room = Headroom(self.work.quantity)
         quick = {"headroom": room, "max_attempts": 10, "generation_timeout_s": 120.0, "longest_pause_s": 0.01}
-        quick |= {"relay": NoRelay()}
+        quick |= {"relay": NoRelay(), "bounds": Bounds(away_s=0.1)}
         return Line(station=station, root=self.root, order=self.order, work=self.work, **{**quick, **parts})
 
     def new_device(self, name: str = "dev-1", *, product: int = PRODUCT) -> DeviceId:

@@ -24,7 +24,7 @@ from registry.device_service.relay.word import Reporter
 from registry.device_service.tcp.connection import Times
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.library import Library
-from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError
+from station.cloud import CloudRefusedError, CloudUnreachableError, DeviceServiceAwayError, DeviceServiceUnableError
 from station.relay import Carried
 from tests.hsm.software_token import SoftwareToken, sealed
 from trust.codes import Code
@@ -106,8 +106,8 @@ class LocalRelay:
 def _carried(answer: Answer) -> Carried:
     if not isinstance(answer, Refusal):
         return Carried(handshake=answer.handshake, state=answer.state, send=answer.send, report=answer.report)
-    if answer.code is Code.DEVICE_SERVICE_AWAY:
-        raise DeviceServiceAwayError(answer.message)
+    if answer.code is Code.DEVICE_SERVICE_UNABLE:
+        raise DeviceServiceUnableError(answer.message)
     if answer.code is Code.TOO_MANY_REQUESTS:
         raise CloudUnreachableError(answer.message, after_s=answer.after_s)
     raise CloudRefusedError(answer.code, answer.message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from fixtures.device import Device
 from fixtures.families.smp.emulated.faults import Strike, Trouble, Verb
 from station import handshaking
 from station.carrying import Carrying
-from station.cloud import CloudUnreachableError, DeviceServiceAwayError
+from station.cloud import CloudUnreachableError, DeviceServiceAwayError, DeviceServiceUnableError
 from station.events import HandshakeWent, UnitFinished, Verdict
 from station.jobs import LedgerError, RecordKind
+from station.relay import Bounds, Carried
 from tests.flow import handshake_causes as meet
 from tests.flow.bench import Bench, WrappedSlot
 from tests.flow.books import drain, on_record, play, report, store
@@ -170,8 +173,7 @@ def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("midway", [False, True])
 def test_a_service_that_is_away_is_waived_where_the_order_says_so(tmp_path: Path, midway: bool) -> None:
     async def story(bench: Bench) -> None:
-        steady = bench.parties().relay
-        bench.change(relay=ShakyRelay(steady, {2: AWAY}) if midway else NoRelay())
+        bench.change(relay=GoneAfter(relay(bench), 1) if midway else NoRelay())
         done = await insert(bench)
         assert (done.verdict, done.handshake) == (Verdict.PASS, "waived")
         assert await claimed(bench) == ("waived", False, "service-away")
@@ -203,6 +205,43 @@ def test_after_a_crash_a_unit_says_what_its_record_says(tmp_path: Path, kind: Re
     play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
 
 
+@dataclass(slots=True)
+class GoneAfter:
+    """A device service that ends after so many requests, and comes back `for_s` later, if it does."""
+
+    relay: Any
+    answers: int
+    for_s: float = 1e9
+    asked: int = 0
+    gone_at: float = 0.0
+
+    async def open(self, *words: Any) -> Carried:
+        self._answering()
+        return await self.relay.open(*words)
+
+    async def step(self, *words: Any, ended: bool = False) -> Carried:
+        self._answering()
+        return await self.relay.step(*words, ended=ended)
+
+    def _answering(self) -> None:
+        self.asked += 1
+        if self.asked <= self.answers:
+            return
+        self.gone_at = self.gone_at or time.monotonic()
+        if time.monotonic() < self.gone_at + self.for_s:
+            raise AWAY
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_a_service_that_is_started_anew_waives_and_holds_nothing(tmp_path: Path, answers: int) -> None:
+    async def story(bench: Bench) -> None:
+        bench.change(relay=GoneAfter(relay(bench), answers, for_s=0.3))
+        assert (await insert(bench, bounds=Bounds(away_s=5.0))).verdict is Verdict.PASS
+        assert (await claimed(bench))[0] == "proved"
+
+    play(tmp_path, story, handshake_waivers=("service-away",), **meet.ORDER)
+
+
 def test_an_order_that_asks_for_none_is_not_told_as_met(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         assert (await bench.insert()).handshake == "not-asked"
@@ -210,6 +249,22 @@ def test_an_order_that_asks_for_none_is_not_told_as_met(tmp_path: Path) -> None:
         assert (told.proved, told.waived, told.not_asked) == (0, {}, 1)
 
     play(tmp_path, story)
+
+
+def test_a_service_that_is_there_and_unable_is_never_waived(tmp_path: Path) -> None:
+    """Whoever keeps it busy, or takes its signer away, must not turn handshakes into waivers."""
+
+    async def story(bench: Bench) -> None:
+        real, unable = relay(bench), DeviceServiceUnableError("its signer does not sign")
+        for shaky in (NoRelay(unable), ShakyRelay(real, dict.fromkeys(range(1, 99), unable))):
+            bench.change(relay=shaky)
+            held = await insert(bench)
+            assert (held.verdict, held.code) == (Verdict.HELD, "device-service-away")
+        bench.change(relay=real)
+        assert (await insert(bench)).verdict is Verdict.PASS
+        assert (await claimed(bench))[0] == "proved"
+
+    play(tmp_path, story, handshake_waivers=("service-away", "no-tunnel"), **meet.ORDER)
 
 
 def test_a_registry_that_is_away_is_never_waived(tmp_path: Path) -> None:
@@ -269,6 +324,73 @@ def test_a_registry_that_stays_away_midway_holds_the_unit(tmp_path: Path) -> Non
         bench.change(relay=real)
         assert (await insert(bench)).verdict is Verdict.PASS
         assert len(real.desk) == 0
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+@dataclass(slots=True)
+class SlowRelay:
+    """A registry that takes its time, `step_s` for a step, and loses the first step's answer at the end of it.
+
+    Then it is gone, or back.
+    """
+
+    relay: Any
+    step_s: float
+    back: bool
+    loses: bool = True
+    lost: bool = False
+
+    async def open(self, *words: Any) -> Carried:
+        if self.lost and not self.back:
+            await asyncio.sleep(self.step_s)
+            raise LOST
+        return await self.relay.open(*words)
+
+    async def step(self, handshake: str, received: Any, *, ended: bool = False) -> Carried:
+        if self.loses and not self.lost:
+            self.lost = True
+            await asyncio.sleep(self.step_s)
+            raise LOST
+        if not self.loses:
+            await asyncio.sleep(self.step_s)
+        return await self.relay.step(handshake, received, ended=ended)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_an_answer_that_is_lost_late_is_no_silence_of_the_unit(tmp_path: Path, back: bool) -> None:
+    """The registry's own time-out is longer than the silence that is allowed."""
+
+    async def story(bench: Bench) -> None:
+        real = relay(bench)
+        bench.change(relay=SlowRelay(real, 0.6, back))
+        found = await insert(bench, bounds=Bounds(silence_s=0.4, whole_s=30.0))
+        assert (found.verdict, found.code) == ((Verdict.PASS, "") if back else (Verdict.HELD, "registry-unreachable"))
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_a_registry_that_is_too_slow_holds_the_unit_and_a_unit_that_is_has_failed(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bounds = Bounds(silence_s=0.4, whole_s=0.5)
+        real = relay(bench)
+        bench.change(relay=SlowRelay(real, 0.6, True, loses=False))
+        held = await insert(bench, bounds=bounds)
+        assert (held.verdict, held.code) == (Verdict.HELD, "registry-unreachable")
+        bench.change(relay=meet.Mute())
+        failed = await insert(bench, bounds=bounds)
+        assert (failed.verdict, failed.code) == (Verdict.FAIL, "handshake-timed-out")
+
+    play(tmp_path, story, **meet.ORDER)
+
+
+def test_who_is_told_to_wait_twice_is_not_silent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        real = relay(bench)
+        wait = CloudUnreachableError("too many", after_s=0.4)
+        bench.change(relay=ShakyRelay(real, {1: wait, 2: wait}))
+        found = await insert(bench, bounds=Bounds(silence_s=0.5, whole_s=30.0))
+        assert (found.verdict, real.opened) == (Verdict.PASS, 1)
 
     play(tmp_path, story, **meet.ORDER)
 

@@ -123,7 +123,8 @@ def test_a_clock_that_is_set_back_does_not_open_a_window_again(parties: Parties,
 
 def approved_floor(parties: Parties, tmp_path: Path) -> Floor:
     """As `floor`, with a root that names people, and an order that two of them have approved."""
-    named = CloudKeys(device_service=(CLOUD_KEY.spki,), authority=(AUTHORITY_KEY.spki,))
+    handshake = parties.trusted.root.cloud_keys.handshake
+    named = CloudKeys(device_service=(CLOUD_KEY.spki,), authority=(AUTHORITY_KEY.spki,), handshake=handshake)
     root = msgspec.structs.replace(parties.trusted.root, approvers=approvers([*WHO.values(), OTTO]), cloud_keys=named)
     trusted = parse(file_of(approved_by(wrap(root), ADA, BEN)))
     factory = make_factory(tmp_path / "factory", "st-01", trusted, parties.factory_token)

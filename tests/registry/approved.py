@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tests.registry.make import World, world
+from tests.registry.make import World, ec_key, public, world
 from tests.trust.orders import changed
 from tests.trust.people import Person, approved_by, approvers, file_of, next_root, people
 from trust.dsse import Envelope
@@ -21,7 +21,9 @@ ADA, BEN, CLEO, PIA, QUINN = (WHO[name] for name in ("ada", "ben", "cleo", "pia"
 def approved_world(**root_changes: Any) -> World:
     """Its root names these people, and the order's keys for devices."""
     plain = world(**root_changes)
-    keys = CloudKeys(device_service=(plain.order.cloud_key,), authority=(plain.order.authority_key,))
+    keys = CloudKeys(
+        device_service=(plain.order.cloud_key,), authority=(plain.order.authority_key,), handshake=public(ec_key()).spki
+    )  # fmt: skip
     root = msgspec.structs.replace(plain.trusted.root, approvers=approvers(WHO.values()), cloud_keys=keys)
     trusted = parse(file_of(approved_by(wrap(root), ADA, BEN)))
     return replace(plain, trusted=trusted, order=changed(plain.order, root_sha256=trusted.sha256))

@@ -41,7 +41,7 @@ from station.rework.bench import ReworkBench
 from tests.hsm.local_signer import make_registry
 from tests.hsm.software_token import SoftwareToken
 from tests.registry.living import WHO, Living
-from tests.registry.make import Device, world
+from tests.registry.make import Device, ec_key, public, world
 from tests.trust.orders import changed
 from tests.trust.people import approved_by, approvers, file_of
 from tests.trust.pin_acts import NOW, utc
@@ -70,7 +70,7 @@ def site_with_signer(database: Database, directory: Path) -> Living:
     order = changed(plain.order, authority_key=authority)
     root = msgspec.structs.replace(
         plain.trusted.root, approvers=approvers(WHO.values()),
-        cloud_keys=CloudKeys(device_service=(order.cloud_key,), authority=(authority,)),
+        cloud_keys=CloudKeys(device_service=(order.cloud_key,), authority=(authority,), handshake=public(ec_key()).spki),
         registry_keys=RegistryKeys(receipt=receipt, revocation=revocation),
     )  # fmt: skip
     trusted = parse(file_of(approved_by(wrap(root), WHO["ada"], WHO["ben"])))

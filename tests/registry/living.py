@@ -143,7 +143,9 @@ def living(database: Database, **changes: Any) -> Living:
     receipt, revocation, authority = ec_key(), ec_key(), ec_key()
     plain = world(**changes)
     order = changed(plain.order, authority_key=public(authority).spki)
-    keys = CloudKeys(device_service=(order.cloud_key,), authority=(order.authority_key,))
+    keys = CloudKeys(
+        device_service=(order.cloud_key,), authority=(order.authority_key,), handshake=public(ec_key()).spki
+    )  # fmt: skip
     root = msgspec.structs.replace(
         plain.trusted.root, approvers=approvers(WHO.values()), cloud_keys=keys,
         registry_keys=RegistryKeys(receipt=public(receipt).spki, revocation=public(revocation).spki),

@@ -76,7 +76,7 @@ def pinned_in(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> tuple[float, lis
 def test_steps_that_wait_keep_no_pin_waiting(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     took, statuses, codes = pinned_in(plant, monkeypatch)
     assert took < 1.2
-    assert (set(statuses), codes) == ({503}, {"device-service-away"})
+    assert (set(statuses), codes) == ({503}, {"device-service-unable"})
 
 
 @pytest.mark.usefixtures("silent")
@@ -88,7 +88,10 @@ def test_control_in_the_same_threads_they_do(plant: Plant, monkeypatch: pytest.M
 
 
 def test_without_a_device_service_it_is_said_at_once(plant: Plant) -> None:
-    for setting, word in (('"run/devices.sock"', "does not answer"), ('""', "relay_socket in its settings is empty")):
+    for setting, word in (
+        ('"run/devices.sock"', "there is no device service"),
+        ('""', "relay_socket in its settings is empty"),
+    ):
         settings = plant.directory / "registry.toml"
         settings.write_text(settings.read_text().replace('"run/devices.sock"', setting))
         ready = open_registry(Home.load(plant.directory), plant.made.trusted, plant.made.signer())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -402,3 +403,84 @@ def test_one_connection_serves_many_requests(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert len(connections) == 1
+
+
+Lines = list[tuple[str, int]]
+"""What was asked, each with the number of its connection, in the order in which the server had it."""
+
+
+def busy(lines: Lines, hangs_s: float) -> Talk:
+    """A server whose device service hangs: `/v1/handshakes` is answered late, everything else at once."""
+    connections = iter(range(1_000))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = next(connections)
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = re.search(rb"content-length: ([0-9]+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            path = head.split()[1].decode()
+            lines.append((path, number))
+            if path.startswith("/v1/handshakes"):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), hangs_s)
+                    return  # the client has given up
+            writer.write(answer(200, held() if path.startswith("/v1/pins") else b"{}"))
+            await writer.drain()
+
+    return talk
+
+
+def test_each_conversation_has_one_connection_and_it_is_kept_for_the_next(tmp_path: Path) -> None:
+    """So a balancer of connections keeps it at one process. Control: single requests go by whatever is free."""
+
+    async def talking(cloud: HttpCloud, name: str) -> None:
+        with cloud.conversation() as way:
+            for _ in range(5):
+                await way.asked("POST", f"/v1/handshakes/{name}", b"{}")
+
+    async def run() -> tuple[Lines, Lines]:
+        lines: Lines = []
+        async with stranger(tmp_path, busy(lines, 0.01)) as (url, der):
+            cloud = HttpCloud(url, der)
+            for _ in range(2):
+                await asyncio.gather(*(talking(cloud, name) for name in "abcdefghijkl"))
+            many = lines.copy()
+            lines.clear()
+            await asyncio.gather(*(cloud.asked("POST", "/v1/handshakes/a", b"{}") for _ in range(12)))
+            await cloud.close()
+        return many, lines
+
+    many, single = asyncio.run(run())
+    numbers = [{number for path, number in turn if path.endswith(name)} for turn in (many[:60], many[60:])
+               for name in "abcdefghijkl"]  # fmt: skip
+    assert {len(each) for each in numbers} == {1}
+    assert len({number for _, number in many}) == 12, "the second time none was opened"
+    assert len({number for _, number in single}) > 1
+
+
+def test_a_device_service_that_hangs_keeps_no_pin_waiting(tmp_path: Path) -> None:
+    """Control: as single requests its steps take all turns, and no pin gets one."""
+
+    async def carried(cloud: HttpCloud) -> None:
+        with cloud.conversation() as way:
+            await way.asked("POST", "/v1/handshakes", b"{}")
+
+    async def single(cloud: HttpCloud) -> None:
+        await cloud.asked("POST", "/v1/handshakes", b"{}")
+
+    async def pinned(hanging: Callable[[HttpCloud], Awaitable[None]]) -> list[object]:
+        async with stranger(tmp_path, busy([], 30)) as (url, der):
+            cloud = HttpCloud(url, der)
+            relays = [asyncio.ensure_future(hanging(cloud)) for _ in range(24)]
+            await asyncio.sleep(0.3)
+            asked = (asyncio.wait_for(cloud.history(ANY), 0.5) for _ in range(4))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            for each in relays:
+                each.cancel()
+            await asyncio.gather(*relays, return_exceptions=True)
+            await cloud.close()
+            return list(found)
+
+    assert not any(isinstance(each, Exception) for each in asyncio.run(pinned(carried)))
+    assert {type(each) for each in asyncio.run(pinned(single))} == {TimeoutError}

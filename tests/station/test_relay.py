@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +37,18 @@ class Registry:
     status: int = 200
     asked_for: list[tuple[str, str, Any]] = field(default_factory=list)
 
+    conversations: int = 0
+    open: int = 0
+
+    @contextmanager
+    def conversation(self) -> Iterator[Registry]:
+        self.conversations += 1
+        self.open += 1
+        try:
+            yield self
+        finally:
+            self.open -= 1
+
     async def asked(self, method: str, path: str, body: bytes | None = None) -> bytes:
         self.asked_for.append((method, path, json.loads(body or b"null")))
         content = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -54,6 +69,25 @@ async def test_what_is_asked_and_what_is_understood() -> None:
         ),
         ("POST", f"/v1/handshakes/{NAME}", {"received": ["b25l", "dHdv"], "ended": True}),
     ]
+
+
+async def test_a_handshake_has_one_conversation_from_its_beginning_to_its_end() -> None:
+    registry = Registry(answer(), 201)
+    relay = HttpRelay(registry)
+    await relay.open(DEVICE, JOB, Service.UDP, [b"hi"])
+    registry.status = 200
+    await relay.step(NAME, [b"one"])
+    registry.status, registry.body = 429, refusal("too-many-requests")
+    with pytest.raises(CloudUnreachableError):  # no Retry-After: it is not asked again
+        await relay.step(NAME, [b"two"])
+    assert (registry.conversations, registry.open) == (1, 0)
+    for end, status in ((answer(state="refused"), 200), (refusal("handshake-unknown"), 404)):
+        registry.body, registry.status = answer(), 201
+        await relay.open(DEVICE, JOB, Service.UDP, [b"hi"])
+        registry.body, registry.status = end, status
+        with contextlib.suppress(CloudRefusedError):
+            await relay.step(NAME, [b"one"])
+    assert (registry.conversations, registry.open) == (3, 0)
 
 
 async def test_a_report_comes_as_it_is() -> None:

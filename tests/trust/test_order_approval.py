@@ -34,8 +34,10 @@ from trust.statement import encode, envelope
 
 WHO = people()
 PIA, QUINN, ADA, BEN = (WHO[name] for name in ("pia", "quinn", "ada", "ben"))
-CLOUD, AUTHORITY = spki(ec_key()), spki(ec_key())
-ROOT = first_root(WHO.values(), cloud_keys=CloudKeys(device_service=(CLOUD,), authority=(AUTHORITY,)))
+CLOUD, AUTHORITY, HANDSHAKE = spki(ec_key()), spki(ec_key()), spki(ec_key())
+ROOT = first_root(
+    WHO.values(), cloud_keys=CloudKeys(device_service=(CLOUD,), authority=(AUTHORITY,), handshake=HANDSHAKE)
+)
 LINE = approved_by(wrap(ROOT), ADA, BEN)
 TRUSTED = parse(file_of(LINE))
 DEMO = parse(file_of(wrap(demo_root())))
@@ -182,6 +184,15 @@ def test_an_order_of_another_environment() -> None:
     assert refusal(envelope(order(DEMO, environment="plant-a")), DEMO)[0] is Code.WRONG_ENVIRONMENT
 
 
+def test_an_order_with_handshakes_wants_a_root_that_names_the_key_of_their_reports() -> None:
+    """Without it no unit would ever pass. Control: the same order under the root that names one."""
+    bare = later(cloud_keys=CloudKeys(device_service=(CLOUD,), authority=(AUTHORITY,)))
+    assert RIGHT.handshakes
+    code, said = refusal(approved_by(envelope(order(bare)), PIA, QUINN), bare)
+    assert code is Code.ORDER_REFUSES and "no key that signs their reports" in said
+    assert admitted(APPROVED, TRUSTED) == RIGHT
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -204,7 +215,7 @@ def test_a_root_without_signatures_names_nobodys_keys() -> None:
 
 def test_a_key_that_the_root_names_no_more() -> None:
     other = spki(ec_key())
-    replaced = later(cloud_keys=CloudKeys(device_service=(other,), authority=(AUTHORITY,)))
+    replaced = later(cloud_keys=CloudKeys(device_service=(other,), authority=(AUTHORITY,), handshake=HANDSHAKE))
     assert refusal(APPROVED, replaced)[0] is Code.ORDER_REFUSES
 
 

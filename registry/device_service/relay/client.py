@@ -25,8 +25,12 @@ TIMEOUT_S: Final = 9.0
 """For one answer: five seconds of work that a step waits for, or a database that takes its time."""
 
 
-class AwayError(Exception):
+class NoAnswerError(Exception):
     """No answer of the device service. Whether it did something is unknown; a handshake is begun anew."""
+
+
+class AwayError(NoAnswerError):
+    """Nobody takes connections there: it did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,22 @@ class RelayClient:
     timeout_s: float = TIMEOUT_S
 
     def ask(self, request: Request) -> Answer:
-        """The service's answer; AwayError."""
+        """The service's answer; AwayError, NoAnswerError."""
         until = time.monotonic() + self.timeout_s
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
                 line.settimeout(self.timeout_s)
-                line.connect(str(self.path))
+                self._connect(line)
                 line.sendall(framed(request))
                 return read_answer(_exactly(line, body_length(_exactly(line, LENGTH.size, until)), until))
         except (OSError, FrameError) as error:
-            raise AwayError(f"no answer from the device service at {self.path}: {error}") from error
+            raise NoAnswerError(f"no answer from the device service at {self.path}: {error}") from error
+
+    def _connect(self, line: socket.socket) -> None:
+        try:
+            line.connect(str(self.path))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise AwayError(f"no device service at {self.path}: {error}") from error
 
 
 def _exactly(line: socket.socket, size: int, until: float) -> bytes:

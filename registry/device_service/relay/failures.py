@@ -17,9 +17,9 @@ AGAIN_S: Final = 5.0
 NOT_SIGNED: Final = (SignerError, SignerUnavailableError)
 
 
-def away(what: str) -> Refusal:
-    """The device service does not do its part now."""
-    return Refusal(code=Code.DEVICE_SERVICE_AWAY, message=f"{what}: send this again later", after_s=AGAIN_S)
+def unable(what: str) -> Refusal:
+    """The device service is there, and does not do its part now: no order lets that stand for a handshake."""
+    return Refusal(code=Code.DEVICE_SERVICE_UNABLE, message=f"{what}: send this again later", after_s=AGAIN_S)
 
 
 def failed(error: BaseException) -> Refusal:
@@ -27,7 +27,7 @@ def failed(error: BaseException) -> Refusal:
     match error:
         case SignerError() | SignerUnavailableError():
             _log.error("the cloud signer did not do its part in a handshake", exc_info=error)
-            return away("the device service's signer does not sign")
+            return unable("the device service's signer does not sign")
         case UntrustedError():
             _log.error(
                 "stored rows do not verify: station-registry check names them", extra={"part": error.tables}

@@ -17,7 +17,7 @@ from typing import Final
 from registry.device_service.keys import Watched
 from registry.device_service.pins import BenchPin
 from registry.device_service.relay.course import Course
-from registry.device_service.relay.failures import NOT_SIGNED, away, failed
+from registry.device_service.relay.failures import NOT_SIGNED, failed, unable
 from registry.device_service.relay.word import Reporter
 from registry.device_service.tcp.connection import Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import MESSAGE_2_BYTES, Accepted
@@ -123,7 +123,7 @@ class TcpBench:
         elif why is Ended.REFUSED and not self._refused and self._came == MESSAGE_2_BYTES:
             # Nobody has said no: it is us who were too slow, and no unit goes into quarantine for that.
             _log.warning("a relayed handshake took too long here", extra={"part": "tcp"})
-            self._course.fail(away("the device service was too slow"))
+            self._course.fail(unable("the device service was too slow"))
         else:
             self._course.refuse()
 

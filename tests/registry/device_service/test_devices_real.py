@@ -216,7 +216,7 @@ async def a_day(there: Fleet, signer: ExitStack) -> None:
     signer.close()
     for protocol in PROTOCOLS:
         answer = await there.relayed(protocol)
-        assert answer["error"]["code"] == "device-service-away", answer
+        assert answer["error"]["code"] == "device-service-unable", answer
         assert not await there.in_the_field(protocol)
     signer.enter_context(program(*there.site.serving("signer")))
     for protocol in PROTOCOLS:
