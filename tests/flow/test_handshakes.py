@@ -173,7 +173,8 @@ def test_a_service_that_is_away_holds_the_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("midway", [False, True])
 def test_a_service_that_is_away_is_waived_where_the_order_says_so(tmp_path: Path, midway: bool) -> None:
     async def story(bench: Bench) -> None:
-        bench.change(relay=GoneAfter(relay(bench), 1) if midway else NoRelay())
+        steady = relay(bench)
+        bench.change(relay=GoneAfter(steady, 1) if midway else NoRelay())
         done = await insert(bench)
         assert (done.verdict, done.handshake) == (Verdict.PASS, "waived")
         assert await claimed(bench) == ("waived", False, "service-away")
