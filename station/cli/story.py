@@ -169,6 +169,7 @@ def typed(words: Sequence[str]) -> list[str]:
 def _look_around(config_file: Path, state: Path) -> None:
     note(f"Look around; nothing runs any more. All that the demo made is in {shown(state)}.")
     note(f"  {as_called()} device show DEVICE-ID --config {shown(config_file)}")
-    note("      what is known of a device; --save DIR for openssl (docs/statements.md)")
+    note("      what is known of a device, the report of its live handshake among it;")
+    note("      --save DIR for openssl (docs/statements.md)")
     note(f"  {as_called()} demo --keep --config {shown(config_file)}")
     note("      the same plant and devices again: what has passed is verified again")

@@ -98,6 +98,8 @@ def audited(done: Done) -> None:
     assert ec == ["4", "3", "3", "0", "0", "0", "0", "1"], "the allowance is one"
     assert rsa == ["2", "1", "1", "0", "0", "0", "0", "1"]
     assert all(len(line) <= 80 for line in done.lines if line.startswith("demo-"))
+    assert "handshakes: 4 proved" in done.lines, "all of them, by their completions"
+    assert [line.rpartition(": ")[2] for line in done.lines if ": handshakes: " in line] == ["3 proved", "1 proved"]
 
 
 def test_it_provisions_audits_and_reports(place: Place, first: Done) -> None:
