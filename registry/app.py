@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from registry.failures import STORE_FAILED
 from registry.limits.body import MAX_BODY_BYTES, BodyLimit
 from registry.limits.rates import Limits, RouteClass
 from registry.limits.requests import AddressLimit, client_host, too_many
+from registry.limits.shares import Shares
 from registry.messages import error_answer
 from registry.pins.reading import UntrustedError
 from registry.pins.record import PinRecord
@@ -44,6 +45,16 @@ _log = logging.getLogger(__name__)
 _A_DAY_S = 86_400
 _QUEUED_S = 8.0  # for a thread: who has waited longer is told so at once, as threads wait for a database that hangs
 _THREADS = 40  # waiting ones cost little, and a silent signer holds each for as long as its time-out
+_RELAYING = 128  # for steps of handshakes, which wait for seconds, and for nothing else
+_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Threads, and how many of them one caller may have; None: as many as there are."""
+
+    threads: Executor
+    shares: Shares | None = None
 
 
 class _BytesRoute(APIRoute):
@@ -73,8 +84,8 @@ def create_app(services: Services) -> FastAPI:
         signed = {each.path for each in routes if each.signer is not None}
         # The last one added is asked first.
         app.add_middleware(AddressLimit, limits=services.limits, secret=secret, signed=signed)
-    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-    relaying = ThreadPoolExecutor(_THREADS, thread_name_prefix="relay")  # its steps wait for seconds: nobody else does
+    threads = _Pool(ThreadPoolExecutor(_THREADS, thread_name_prefix="request"))
+    relaying = _Pool(ThreadPoolExecutor(_RELAYING, thread_name_prefix="relay"), Shares(_RELAYING))
     for each in routes:
         pool = relaying if each.route_class is RouteClass.RELAY else threads
         app.add_api_route(
@@ -87,7 +98,7 @@ def create_app(services: Services) -> FastAPI:
     return app
 
 
-def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(route: Route, services: Services, pool: _Pool) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         asked = Asked(
             path=request.path_params, body=await request.body(), heading=_heading(request),
@@ -97,7 +108,7 @@ def _endpoint(route: Route, services: Services, threads: Executor) -> Callable[[
             return route.work(services, asked)
         host = client_host(request.scope)
         return await asyncio.get_running_loop().run_in_executor(
-            threads, _in_time, time.monotonic(), partial(_let_in, route, services, asked, host)
+            pool.threads, _in_time, time.monotonic(), partial(_let_in, route, services, asked, host, pool.shares)
         )
 
     return endpoint
@@ -110,7 +121,7 @@ def _in_time(came: float, work: Callable[[], Response]) -> Response:
     return work()
 
 
-def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Response:
+def _let_in(route: Route, services: Services, asked: Asked, host: str, shares: Shares | None) -> Response:
     """The route's answer to who may ask; DeniedError for who may not, and 429 for who asks too often."""
     limits, kind = services.limits, route.route_class
     if limits is not None and (wait_s := _wait_of_stranger(limits, route, services, asked, host)) > 0:
@@ -120,10 +131,17 @@ def _let_in(route: Route, services: Services, asked: Asked, host: str) -> Respon
         limits.admitted.remember(asked.heading.authorization[0])
         if (wait_s := limits.caller(kind, admitted.caller.who)) > 0:
             return too_many(wait_s)
-    response = route.work(services, replace(asked, caller=admitted.caller))
+    response = _worked(route, services, replace(asked, caller=admitted.caller), shares)
     for name, value in admitted.headers:
         response.headers.append(name, value)
     return response
+
+
+def _worked(route: Route, services: Services, asked: Asked, shares: Shares | None) -> Response:
+    if shares is None or asked.caller is None:
+        return route.work(services, asked)
+    with shares.of(asked.caller.who) as let_in:
+        return route.work(services, asked) if let_in else too_many(_AGAIN_S)
 
 
 def _wait_of_stranger(limits: Limits, route: Route, services: Services, asked: Asked, host: str) -> float:

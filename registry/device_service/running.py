@@ -68,7 +68,7 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
 
 
 def require_handshakes(keys: HandshakeKeys) -> None:
-    """SetupError where the signer lets this user have no handshakes: units would go on without, by waivers."""
+    """SetupError where the signer lets this user have no handshakes: each unit and device would find that anew."""
     try:
         keys.tcp_open(bytes(_NO_MESSAGE), bytes(_NO_NONCE))
     except SignerUnavailableError as error:

@@ -186,7 +186,7 @@ def test_the_list_is_written_and_read_and_a_stations_signer_has_none(tmp_path: P
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_device_service_that_may_not_handshake_does_not_start(tmp_path: Path, short_dir: Path, apart: bool) -> None:
-    """It would be away for every unit, which an order may waive: settings that are wrong must not be worth that."""
+    """Every unit and device would find it unable, and each anew: whoever has set the lists hears it."""
     cloud, factory = SoftwareToken.make(tmp_path / "cloud", "cloud"), SoftwareToken.make(tmp_path / "st-01", "factory")
     made = make_registry(tmp_path, "reg-01", make_root({"st-01": factory}, "reg-01", cloud), cloud)
     path, own = short_dir / "signer.sock", os.geteuid()

@@ -1,7 +1,8 @@
 """The relayed handshakes of one device service: opened, stepped, forgotten. One event loop's.
 
 Each belongs to one station, which its registry names, and is over with its report, with a refusal, or by itself after a
-minute. A second one of the same device drops the first, as the unit's tunnel does. Never says why a device was refused.
+minute. A second one of the same device drops the first, as the unit's tunnel does. One step of each is answered at a
+time. Never says why a device was refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trust.identity import DeviceId, IdentityError
 _log = logging.getLogger(__name__)
 WAIT_S: Final = 5.0
 """For what is in work, before a step is answered without it."""
+_STEP_AGAIN_S: Final = 1.0
 
 
 class Bench(Protocol):
@@ -74,6 +76,7 @@ class Desk:
         self._pins, self._begin, self._work, self._cloud = pins, begin, work, cloud
         self._room, self._ended = room or Room(), ended
         self._there: dict[str, _Relayed] = {}
+        self._stepping: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._there)
@@ -159,12 +162,18 @@ class Desk:
         if found is None:
             text = "there is no such handshake of this station: it is over, or was another service's; begin anew"
             return Refusal(code=Code.HANDSHAKE_UNKNOWN, message=text)
-        course = found.course
-        found.bench.feed(request.received)
-        await course.moved(WAIT_S, to_the_end=request.ended)
-        if request.ended and not course.over:
-            course.refuse()
-        return self._where(request.handshake, course)
+        if request.handshake in self._stepping:  # each waits in a thread of the registry's, which others need
+            text = "a step of this handshake is not answered yet: wait for its answer"
+            return Refusal(code=Code.TOO_MANY_REQUESTS, message=text, after_s=_STEP_AGAIN_S)
+        self._stepping.add(request.handshake)
+        try:
+            found.bench.feed(request.received)
+            await found.course.moved(WAIT_S, to_the_end=request.ended)
+        finally:
+            self._stepping.discard(request.handshake)
+        if request.ended and not found.course.over:
+            found.course.refuse()
+        return self._where(request.handshake, found.course)
 
     def _where(self, name: str, course: Course) -> Answer:
         """Where it is now; one that is over is forgotten."""

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 _FRAME_TIMEOUT_S: Final = 5.0
 _SEND_TIMEOUT_S: Final = 3.0
-_MOST: Final = 256  # connections; the registry has 40 threads
+_MOST: Final = 512  # connections; each process of the registry's has 128 threads for them
 
 
 class RelayServer:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -345,6 +346,37 @@ def test_a_handshake_is_its_stations_and_over_when_it_is_over(site: Site) -> Non
     assert isinstance(again, Progress)
     site.client.ask(Close(station=STATION, handshake=again.handshake))
     assert code(site.client.ask(Step(station=STATION, handshake=again.handshake))) is Code.HANDSHAKE_UNKNOWN
+
+
+def both_steps(site: Site) -> tuple[Answer, float, Answer]:
+    """What a second step hears, and after how long, while one of the same handshake waits for its end; and that one's."""
+    device = site.pinned("tcp")
+    began = site.open(device, "tcp")
+    assert isinstance(began, Progress)
+    step = Step(station=STATION, handshake=began.handshake)
+    with ThreadPoolExecutor(1) as beside:
+        refused = beside.submit(site.client.ask, msgspec.structs.replace(step, received=(bytes(256),)))
+        time.sleep(0.3)
+        at = time.monotonic()
+        second = site.client.ask(step)
+        return second, time.monotonic() - at, refused.result()
+
+
+def test_one_step_of_a_handshake_is_answered_at_a_time(site: Site) -> None:
+    second, took, first = both_steps(site)
+    assert isinstance(second, Refusal) and (second.code, second.after_s) == (Code.TOO_MANY_REQUESTS, 1.0)
+    assert took < 1
+    assert isinstance(first, Progress) and first.state == "refused", "the first goes on as if there had been no other"
+
+
+def test_control_otherwise_each_of_them_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nobody(set[str]):
+        def __contains__(self, _: object) -> bool:
+            return False
+
+    monkeypatch.setattr(site.desk, "_stepping", Nobody())
+    second, took, _ = both_steps(site)
+    assert isinstance(second, Progress) and took > 2
 
 
 def test_a_second_handshake_of_a_device_drops_its_first(site: Site) -> None:
