@@ -8,8 +8,11 @@ from functools import cache
 
 import pytest
 
+from station.disposition import VERDICTS
+from station.fault_table import TABLE
 from tests.contract import tricks_leases, tricks_orders, tricks_papers, tricks_roots, tricks_units
-from tests.docs.pages import TOP, page, quoted, section
+from tests.docs.pages import TOP, page, quoted, rows, section
+from tests.docs.test_devices import results
 from tests.flow.causes import CAUSES
 
 PAGE = page("docs/threats.md")
@@ -128,3 +131,41 @@ def test_a_test_that_is_missing_is_seen(planted: str) -> None:
 def test_a_defence_without_a_test_is_seen(old: str, new: str, said: str) -> None:
     assert wrong(GOOD) == []
     assert wrong(GOOD.replace(old, new)) == [said]
+
+
+PINS = "## Wrong pins, every way round"
+
+
+def wrong_pins(text: str) -> list[str]:
+    """What the table of wrong pins lacks: a case, a service, a test, a control, a fault or a word that is one."""
+    found = [row for row in rows(section(text, PINS)) if len(row) == 7]
+    faults = {quoted(row[0])[0]: row[1:] for row in rows(section(text, PINS)) if len(row) == 3}
+    known = {code: [VERDICTS[TABLE[code].disposition].value, TABLE[code].remedy] for code in faults if code in TABLE}
+    lacks = [f"{code}: not its remedy" for code in faults if faults[code] != known.get(code)]
+    words = {word for word, _ in results()}
+    for case, by, _, bench, field, shown, control in found:
+        lacks += [f"{case}, {by}: no test" for cell in (shown, control) if not named(cell)]
+        lacks += [f"{case}, {by}: {code} has no row" for code in quoted(bench) if code not in faults]
+        lacks += [f"{case}, {by}: {word} is no word" for word in quoted(field) if word not in words]
+    cases = [case for case, by, *_ in found if by == "TCP"]
+    lacks += [] if [case for case, by, *_ in found if by == "UDP"] == cases else ["not each case by both"]
+    return lacks + missing(section(text, PINS)) + [f"only {len(cases)} cases"] * (len(cases) != 9)
+
+
+def test_each_wrong_pin_has_its_tests_its_control_and_its_remedy() -> None:
+    assert wrong_pins(PAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("test_wrong_pins.py::test_a_nonce_of_another_time_is_refused", "test_wrong_pins.py::test_that_nobody_wrote"),
+        ("| truncated record | UDP |", "| truncated record | TCP |"),
+        ("| `not-opened` |", "| `not-open` |"),
+        ("| `handshake-not-trusted` | QUARANTINE |", "| `handshake-not-trusted` | FAIL |"),
+        ("| `handshake-timed-out` | FAIL |", "| `handshake-timed` | FAIL |"),
+    ],
+)
+def test_a_wrong_pin_without_one_of_them_is_seen(old: str, new: str) -> None:
+    assert old in PAGE
+    assert wrong_pins(PAGE.replace(old, new)) != []

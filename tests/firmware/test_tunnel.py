@@ -22,6 +22,7 @@ from tests.firmware.rekeying import UNLOCK, Authority, payload, signed
 from tests.firmware.signatures import EC, RSA, new_anchor, new_job
 from tests.firmware.test_commands import refused
 from tests.firmware.test_private_key_stays import PIECE, leaked
+from tests.firmware.test_udp_tunnel import with_anchor_bit_flipped
 from tests.firmware.tunnelling import (
     CLOSE,
     CLOSED,
@@ -229,6 +230,23 @@ def test_another_cloud_key_is_in_the_anchor(device: Device, unit: Unit) -> None:
         carry(step, service)
     assert step(b"")["st"] == RUNNING
     assert device.client.tunnel(CLOSE) == NOTHING
+
+
+def test_one_bit_of_the_anchor_is_another(device: Device, unit: Unit, flash: Path) -> None:
+    """The device encrypts to what its flash has, and the service cannot read it; with the bit as it was it can."""
+    for right in (True, False):
+        if not right:
+            device.power_off()
+            with_anchor_bit_flipped(flash)
+            device.power_on()
+        assert (device.client.read_anchor()["cloud"] == spki_of(unit.cloud)) is right
+        service, step = Service(unit.cloud, unit.pin), opened(device)
+        if right:
+            assert carry(step, service)["st"] == ESTABLISHED
+            continue
+        with pytest.raises(RefusedHandshakeError, match="not-opened"):
+            carry(step, service)
+        assert service.accepted is None and device.client.tunnel(CLOSE) == NOTHING
 
 
 def test_those_attacks_find_a_client_that_looks_at_nothing(loose: Path, flash: Path, unit: Unit) -> None:
