@@ -40,7 +40,7 @@ def shown(root: TrustedRoot, order: Envelope | None, records: Mapping[RecordKind
     if report is None:
         return f"waived: {said.handshake_waiver}" if said.handshake_waiver else said.handshake
     told = read(report, HandshakeReport)
-    return f"proved over {told.protocol}, {told.suite}, by {told.station}'s relay, {told.at}"
+    return f"proved over {told.protocol}, {told.suite}, carried by station {told.station}, {told.at}"
 
 
 def key_of(root: TrustedRoot, report: Envelope) -> PublicKey | None:

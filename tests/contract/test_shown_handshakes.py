@@ -24,7 +24,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
     unit, other = court.unit(), court.unit()
     report = unit.done.verification.handshake_report
     assert report is not None
-    assert of(court, unit).startswith("proved over udp, ECDHE-ECDSA-AES128-CCM-8, by st-01's relay, ")
+    assert of(court, unit).startswith("proved over udp, ECDHE-ECDSA-AES128-CCM-8, carried by station st-01, ")
     waived = of(court, unit, handshake="waived", handshake_report=None, handshake_waiver="service-away")
     assert waived == "waived: service-away"
     assert of(court, unit, handshake_report=other.done.verification.handshake_report).startswith("DOES NOT HOLD: ")
