@@ -20,6 +20,7 @@ from fixtures.families.smp.emulated.udp_client import UdpClient
 from registry.database import Database
 from registry.device_service.field.udp_door import UdpDoor
 from registry.device_service.pins import RegistryPins
+from registry.device_service.udp.gnutls import endpoint
 from tests.registry.device_service.dtls_client import Client, spki_of
 from tests.registry.device_service.field_units import QUICK_UDP, UdpDevice, count, udp_door
 from tests.registry.device_service.flashed import (
@@ -261,6 +262,19 @@ def test_a_replayed_or_truncated_record_is_nothing_and_the_session_goes_on(site:
         device.client.bye()
         await device.turn()
         await nothing_half_open(door)
+
+    site.played(story, times=LASTING)
+
+
+def test_control_without_replay_protection_each_is_answered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GnuTLS told to take records twice (GNUTLS_NO_REPLAY_PROTECTION)."""
+    monkeypatch.setattr(endpoint, "_SERVER", endpoint._SERVER | 1 << 5)
+
+    async def story(_door: UdpDoor, port: int) -> None:
+        device = site.line(port)
+        assert await device.greet()
+        first = sealed(device, 501)
+        assert await answers(device, first, first, first) == 3
 
     site.played(story, times=LASTING)
 
