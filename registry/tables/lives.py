@@ -101,6 +101,7 @@ proposals = Table(
     Column("fingerprint", Text, nullable=True),
     Column("proposed_at", Text, nullable=False),
     Index("ix_proposals_device_id", "device_id", "proposed_at"),
+    Index("ix_proposals_fingerprint", "fingerprint"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

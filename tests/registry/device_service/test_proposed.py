@@ -6,8 +6,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from registry.access.caller import PersonCaller, Role
 from registry.clock import stamp
@@ -110,6 +112,35 @@ def test_a_key_proposed_for_two_devices_names_none(site: Site) -> None:
     for device in (one, two):
         site.propose(device, new)
     assert site.proposed.owner(public(new).spki) is None
+
+
+def plan_of_a_strangers_key(site: Site) -> list[str]:
+    """How the database looks for a key that nobody has proposed."""
+    asked: list[tuple[str, Any]] = []
+    engine = site.living.database.engine
+
+    def note(_connection: object, _cursor: object, statement: str, words: Any, *_: object) -> None:
+        asked.append((statement, words))
+
+    event.listen(engine, "before_cursor_execute", note)
+    site.proposed.owner(public(ec_key()).spki)
+    event.remove(engine, "before_cursor_execute", note)
+    ((statement, words),) = [each for each in asked if "FROM proposals" in each[0]]
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", words)]
+        connection.exec_driver_sql("SET enable_seqscan = off")  # with so few rows it would not look at an index
+        return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", words)]
+
+
+def test_a_strangers_key_is_looked_up_and_not_searched_for(site: Site) -> None:
+    assert "ix_proposals_fingerprint" in "\n".join(plan_of_a_strangers_key(site))
+
+
+def test_control_without_the_index_all_proposals_are_read(site: Site) -> None:
+    with site.living.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_proposals_fingerprint")
+    assert "proposals_fingerprint" not in "\n".join(plan_of_a_strangers_key(site))
 
 
 @pytest.mark.timeout(60)
