@@ -27,6 +27,7 @@ PLANTS = {
     "floor-and-cloud": ("station/planted.py", "import registry.tables"),
     "signer-door": ("registry/planted.py", "import hsm.purposes"),
     "signer-process": ("hsm/signer.py", "import hsm.policy"),
+    "device-service-apart": ("registry/routes/planted.py", "from registry.device_service.relay.desk import Desk"),
     "serves-only": ("hsm/roots.py", "from hsm.token.pkcs11 import making"),
     "screens": ("station/cli/planted.py", "def run():\n    from station.provision import Provisioning"),
     "screens-on-top": ("station/readiness.py", "from station.cli.output import note"),
