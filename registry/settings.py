@@ -6,6 +6,7 @@ Names no trusted key: that is the trust root's alone.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,8 @@ class SetupError(Exception):
     """The registry cannot start or be made; the text says why and what to do next."""
 
 
-Address = Annotated[str, msgspec.Meta(pattern=r"\A(.+:[0-9]{1,5})?\Z")]
+_ADDRESS = re.compile(r".+:([0-9]{1,5})", re.DOTALL)
+LAST_PORT = 65_535
 Many = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -37,8 +39,8 @@ class DevicesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     socket besides its own user. `workers` threads for each of bench and field ask signer and database.
     """
 
-    tcp: Address = ""
-    udp: Address = ""
+    tcp: str = ""
+    udp: str = ""
     relay_uids: tuple[int, ...] = ()
     relay_sessions: Many = 512
     relay_sessions_of_a_station: Many = 128
@@ -47,6 +49,14 @@ class DevicesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     udp_sessions: Many = 20_000
     udp_half_open: Many = 1_000
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+
+    def __post_init__(self) -> None:
+        """ValueError for an address that is none; msgspec tells it as a validation error."""
+        for name, address in (("tcp", self.tcp), ("udp", self.udp)):
+            if address:
+                found = _ADDRESS.fullmatch(address)
+                if found is None or int(found[1]) > LAST_PORT:  # the system would take another port for it
+                    raise ValueError(f"{name} = {address!r}: give HOST:PORT, the port from 0 to {LAST_PORT}")
 
 
 class RegistryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from registry.device_service.field.failures import Failures
 from registry.device_service.field.tcp_door import TcpDoor
 from registry.device_service.field.udp_door import UdpDoor
 from registry.device_service.parts import Parts
-from registry.settings import FILE, SetupError
+from registry.settings import FILE, LAST_PORT, SetupError
 from registry.telemetry.devices import DeviceMetrics
 from trust.printable import plainly
 
@@ -38,9 +38,9 @@ def bound(address: str, kind: socket.SocketKind) -> socket.socket:
     """A socket at HOST:PORT, port 0 for a free one; SetupError for one that cannot be had."""
     host, _, port = address.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=kind, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host.strip("[]"), _port(port), type=kind, flags=socket.AI_PASSIVE)[0]
         made = socket.socket(found[0], kind)
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise SetupError(f"{address} in the table devices of {FILE} is no address: {plainly(error)}") from error
     try:
         if kind is socket.SOCK_STREAM:
@@ -87,6 +87,14 @@ async def opened(parts: Parts, work: Executor, metrics: DeviceMetrics) -> AsyncI
             open_ports.callback(udp.close)
             said.append(f"udp {_told(port)}")
         yield Doors(tcp, udp, tuple(said))
+
+
+def _port(text: str) -> int:
+    """ValueError for one above the last: the look-up would take another one for it."""
+    number = int(text)
+    if number > LAST_PORT:
+        raise ValueError(f"the last port is {LAST_PORT}")
+    return number
 
 
 def _told(line: socket.socket) -> str:
