@@ -59,7 +59,7 @@ class Lines:
 
 
 class Watched:
-    """The same for one handshake; `trouble` is what kept the signer from answering, if that is why it failed.
+    """What one TCP handshake asks of them. `trouble` is what kept the signer from answering, if that is why it failed.
 
     That a device's message was refused is no trouble of the signer's.
     """
@@ -77,16 +77,6 @@ class Watched:
         """The MAC, signed."""
         with self._watching():
             return self._keys.tcp_sign(mac)
-
-    def dtls_sign(self, digest: bytes) -> bytes:
-        """The digest, signed."""
-        with self._watching():
-            return self._keys.dtls_sign(digest)
-
-    def sign_handshake(self, report: HandshakeReport) -> Envelope:
-        """The report, signed."""
-        with self._watching():
-            return self._keys.sign_handshake(report)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from registry.device_service.relay.server import RelayServer
 from registry.device_service.relay.tcp_bench import TcpBench
 from registry.device_service.relay.udp_bench import UdpBench
 from registry.device_service.telling import Metered, health_of, show, watched
+from registry.device_service.work import threads
 from registry.opening import open_database
 from registry.roots import require_newest
 from registry.settings import FILE, Home, SetupError
@@ -51,20 +52,23 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
         raise SetupError(f"relay_socket in {home.directory / FILE} is empty: name the socket where to listen")
     trusted = load_root(root)
     require_own_root(home.config, trusted)
-    signer = ReceiptClient(home.signer_socket)
-    require_signer(home, trusted, signer)
     config = home.config.devices
     metrics = DeviceMetrics(version=own_version(), environment=trusted.root.environment)
-    with _lines(home, 2 * config.workers) as keys, contextlib.closing(open_database(home)) as database:
-        require_handshakes(keys)
-        require_newest(database, trusted)
-        parts = made(config, database, trusted, signer, keys)
-        health = health_of(database, Signing(ReceiptClient(home.signer_socket, timeout_s=_STATUS_S), trusted))
-        beside = None if telemetry is None else Metered.at(home, telemetry, telemetry_app(metrics, health))
-        with listening(home.relay_socket) as bound, watched(health):
-            where = f"{home.relay_socket}, {trusted.root.environment}, root {trusted.sha256}"
-            text = f"ready: devices of {trusted.root.registry} at {where}"
-            asyncio.run(serve(parts, bound, metrics, lambda doors: _say(say, text, doors, beside), beside))
+    with (
+        contextlib.closing(ReceiptClient(home.signer_socket)) as signer,
+        contextlib.closing(ReceiptClient(home.signer_socket, timeout_s=_STATUS_S)) as status,
+    ):
+        require_signer(home, trusted, signer)
+        with _lines(home, 2 * config.workers) as keys, contextlib.closing(open_database(home)) as database:
+            require_handshakes(keys)
+            require_newest(database, trusted)
+            parts = made(config, database, trusted, signer, keys)
+            health = health_of(database, Signing(status, trusted))
+            beside = None if telemetry is None else Metered.at(home, telemetry, telemetry_app(metrics, health))
+            with listening(home.relay_socket) as bound, watched(health):
+                where = f"{home.relay_socket}, {trusted.root.environment}, root {trusted.sha256}"
+                text = f"ready: devices of {trusted.root.registry} at {where}"
+                asyncio.run(serve(parts, bound, metrics, lambda doors: _say(say, text, doors, beside), beside))
 
 
 def require_handshakes(keys: HandshakeKeys) -> None:
@@ -106,22 +110,16 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    bench = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="bench")
-    field = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="field")
-    looking = ThreadPoolExecutor(parts.config.workers, thread_name_prefix="pins")
-    desk = desk_of(parts, bench, looking, metrics)
     allowed = {os.geteuid(), *parts.config.relay_uids}
-    try:
-        async with RelayServer(desk, allowed).serving(bound), opened(parts, field, metrics) as doors:
-            show(metrics, desk, doors)
-            if beside is not None:
-                await beside.start()
-            ready(doors)
-            await stopped.wait()
-    finally:
-        desk.close()
-        for each in (bench, field, looking):
-            each.shutdown(wait=False, cancel_futures=True)
+    async with threads(parts.config.workers, "bench", "field", "pins") as (bench, field, looking):
+        desk = desk_of(parts, bench, looking, metrics)
+        with contextlib.closing(desk):
+            async with RelayServer(desk, allowed).serving(bound), opened(parts, field, metrics) as doors:
+                show(metrics, desk, doors)
+                if beside is not None:
+                    await beside.start()
+                ready(doors)
+                await stopped.wait()
 
 
 def _say(say: Callable[[str], None], text: str, doors: Doors, beside: Metered | None) -> None:

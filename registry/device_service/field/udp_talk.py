@@ -12,11 +12,13 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Final
 
 from registry.device_service.udp.conversation import Conversation, ConversationError
 from registry.device_service.udp.reasons import Reason
 from registry.device_service.udp.session import Session, SessionError
+from registry.device_service.work import beside
 
 _log = logging.getLogger(__name__)
 _NUMBERS: Final = 65_536
@@ -44,7 +46,8 @@ class Opening:
         self._send, self._through, self._failed = send, through, failed
         self._session: Session | None = None
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
-        self._at_work = self._over = False
+        self._over = False
+        self._asked: Future[list[bytes]] | None = None
         self._clock: asyncio.TimerHandle | None = None
 
     def feed(self, datagram: bytes) -> None:
@@ -56,27 +59,28 @@ class Opening:
         """Nothing becomes of it, and nobody is told."""
         self._over = True
         self._stop_clock()
+        if self._asked is not None:
+            self._asked.cancel()
 
     def _go_on(self) -> None:
-        if self._at_work or self._over:
+        if self._asked is not None or self._over:
             return
         self._stop_clock()
-        self._at_work = True
         taken = tuple(self._waiting)
         self._waiting.clear()
-        loop = asyncio.get_running_loop()
-        asked = self._work.submit(self._step, taken)
-        asked.add_done_callback(lambda done: loop.call_soon_threadsafe(self._stepped, done))
+        self._asked = beside(self._work, partial(self._step, taken), self._stepped)
 
     def _step(self, datagrams: Sequence[bytes]) -> list[bytes]:
-        """In a thread: what came, or else what is due."""
+        """In a thread: what came, or else what is due. Nothing, if it was dropped before anybody had time for it."""
+        if self._over:
+            return []
         session = self._session = self._session or self._begin()
         if not datagrams:
             return session.tick()
         return [message for each in datagrams for message in session.feed(each)]
 
     def _stepped(self, done: Future[list[bytes]]) -> None:
-        self._at_work = False
+        self._asked = None
         if self._over or done.cancelled():
             return
         session = self._session

@@ -13,6 +13,8 @@ from trust.dsse import Envelope
 
 PIECE: Final = 640
 """Bytes of what is sent that a unit's tunnel takes at once."""
+SLOW_S: Final = 4.0
+"""What waits longer for signer, database or a free thread has failed: a station hears it before it gives up itself."""
 
 
 class Course:
@@ -33,8 +35,8 @@ class Course:
         return self.state != "running" or self.failure is not None
 
     def say(self, data: bytes) -> None:
-        """One datagram, or a piece of the stream, for the device."""
-        self._send += [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+        """One datagram, or a piece of the stream, for the device: at most PIECE bytes, and never cut here."""
+        self._send.append(data)
         self._moved.set()
 
     def take(self) -> tuple[bytes, ...]:

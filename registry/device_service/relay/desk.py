@@ -18,8 +18,8 @@ from typing import Final, Protocol
 from registry.device_service.pins import BenchPin, RegistryPins
 from registry.device_service.relay.course import Course
 from registry.device_service.relay.failures import AGAIN_S, failed
-from registry.device_service.relay.messages import Answer, Close, Open, Progress, Refusal, Request, Step
-from registry.failures import STORE_FAILED
+from registry.device_service.relay.messages import Answer, Open, Progress, Refusal, Request, Step
+from registry.failures import STORE_FAILED, DatabaseError
 from registry.pins.reading import UntrustedError
 from trust.codes import Code
 from trust.identity import DeviceId, IdentityError
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 WAIT_S: Final = 5.0
 """For what is in work, before a step is answered without it."""
 _STEP_AGAIN_S: Final = 1.0
+HELD_S: Final = 7.0
+"""For the pin: after that the database has failed; the registry waits a little longer (`relay.client`)."""
 
 
 class Bench(Protocol):
@@ -81,29 +83,26 @@ class Desk:
     def __len__(self) -> int:
         return len(self._there)
 
-    async def answer(self, request: Request) -> Answer:
-        """What becomes of one request."""
+    async def answer(self, request: Request, gone: Callable[[], bool] = lambda: False) -> Answer:
+        """What becomes of one request; nothing is begun for somebody who is `gone` by then."""
         match request:
             case Open():
-                return await self._open(request)
+                return await self._open(request, gone)
             case Step():
                 return await self._step(request)
-            case Close():
-                found = self._of(request)
-                if found is not None:
-                    self._drop(request.handshake, "closed")
-                return Progress(handshake=request.handshake, state="refused")
 
     def close(self) -> None:
         """All of them end."""
         for name in tuple(self._there):
             self._drop(name, "closed")
 
-    async def _open(self, request: Open) -> Answer:
+    async def _open(self, request: Open, gone: Callable[[], bool]) -> Answer:
         until_s = asyncio.get_running_loop().time() + WAIT_S
         held = await self._held(request)
         if isinstance(held, Refusal):
             return held
+        if gone():  # it may have begun another one meanwhile, which this one would drop
+            return self._unknown()
         for name, each in tuple(self._there.items()):
             if each.device == request.device_id and each.station == request.station:
                 self._drop(name, "closed")
@@ -129,7 +128,10 @@ class Desk:
         try:
             device = DeviceId.parse(request.device_id)
             words = request.station, device, request.job, request.protocol
-            held = await loop.run_in_executor(self._work, self._pins.at_bench, *words)
+            async with asyncio.timeout(HELD_S):
+                held = await loop.run_in_executor(self._work, self._pins.at_bench, *words)
+        except TimeoutError:
+            return failed(DatabaseError(f"it has not said for {HELD_S:g} s which pin the device has"))
         except IdentityError as error:
             return Refusal(code=Code.MALFORMED, message=str(error))
         except (UntrustedError, *STORE_FAILED) as error:
@@ -160,8 +162,7 @@ class Desk:
     async def _step(self, request: Step) -> Answer:
         found = self._of(request)
         if found is None:
-            text = "there is no such handshake of this station: it is over, or was another service's; begin anew"
-            return Refusal(code=Code.HANDSHAKE_UNKNOWN, message=text)
+            return self._unknown()
         if request.handshake in self._stepping:  # each waits in a thread of the registry's, which others need
             text = "a step of this handshake is not answered yet: wait for its answer"
             return Refusal(code=Code.TOO_MANY_REQUESTS, message=text, after_s=_STEP_AGAIN_S)
@@ -175,6 +176,10 @@ class Desk:
             found.course.refuse()
         return self._where(request.handshake, found.course)
 
+    def _unknown(self) -> Refusal:
+        text = "there is no such handshake of this station: it is over, or was another service's; begin anew"
+        return Refusal(code=Code.HANDSHAKE_UNKNOWN, message=text)
+
     def _where(self, name: str, course: Course) -> Answer:
         """Where it is now; one that is over is forgotten."""
         if course.over:
@@ -183,7 +188,7 @@ class Desk:
             return course.failure
         return Progress(handshake=name, state=course.state, send=course.take(), report=course.report)
 
-    def _of(self, request: Step | Close) -> _Relayed | None:
+    def _of(self, request: Step) -> _Relayed | None:
         found = self._there.get(request.handshake)
         return found if found is not None and found.station == request.station else None
 

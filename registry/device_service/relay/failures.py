@@ -22,6 +22,12 @@ def unable(what: str) -> Refusal:
     return Refusal(code=Code.DEVICE_SERVICE_UNABLE, message=f"{what}: send this again later", after_s=AGAIN_S)
 
 
+def too_slow(protocol: str) -> Refusal:
+    """Nobody has said no: it is us who took too long, and no unit goes into quarantine for that."""
+    _log.warning("a relayed handshake took too long here", extra={"part": protocol})
+    return unable("the device service was too slow")
+
+
 def failed(error: BaseException) -> Refusal:
     """Signer, database or a bug of ours: what the registry may tell the station of it; the log has the rest."""
     match error:

@@ -58,15 +58,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ended: bool = False
 
 
-class Close(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="close"):
-    """Nobody wants to know any more what becomes of it."""
-
-    v: Literal[1] = VERSION
-    station: Name
-    handshake: JobHex
-
-
-Request = Open | Step | Close
+Request = Open | Step
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", tag="progress"):

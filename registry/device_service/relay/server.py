@@ -81,7 +81,7 @@ class RelayServer:
             async with asyncio.timeout(_FRAME_TIMEOUT_S):
                 size = body_length(await reader.readexactly(LENGTH.size))
                 data = await reader.readexactly(size)
-            return await self._desk.answer(read_request(data))
+            return await self._desk.answer(read_request(data), gone=reader.at_eof)
         except FrameError as error:
             return Refusal(code=error.code, message=str(error))
         except asyncio.IncompleteReadError:

@@ -16,18 +16,19 @@ from typing import Final
 
 from registry.device_service.keys import Watched
 from registry.device_service.pins import BenchPin
-from registry.device_service.relay.course import Course
-from registry.device_service.relay.failures import NOT_SIGNED, failed, unable
+from registry.device_service.relay.course import PIECE, SLOW_S, Course
+from registry.device_service.relay.failures import failed, too_slow
 from registry.device_service.relay.word import Reporter
 from registry.device_service.tcp.connection import Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import MESSAGE_2_BYTES, Accepted
+from registry.device_service.work import beside
 from trust.dsse import Envelope
 
 _log = logging.getLogger(__name__)
 SUITE: Final = "RSA_PKCS1_WITH_AES_128_CBC"
 """The protocol has one, and no name for it."""
 LONG_S: Final = 120.0
-TIMES: Final = Times(message_2_s=LONG_S, refused_s=4.0, hello_s=LONG_S, silence_s=LONG_S)
+TIMES: Final = Times(message_2_s=LONG_S, refused_s=SLOW_S, hello_s=LONG_S, silence_s=LONG_S)
 """A line of many units has the service answer them all at once; when a session is over is the desk's to say."""
 
 
@@ -75,7 +76,8 @@ class TcpBench:
         self._keys = Watched(reporter.keys)
         self._heard = hashlib.sha256()
         self._came = 0
-        self._judging = self._greeted = self._refused = False
+        self._judging = self._greeted = self._refused = self._closed = False
+        self._clock: asyncio.TimerHandle | None = None
         service = Service(
             keys=self._keys, pins=held, work=work, times=times or TIMES, opened=self._opened,
             refused=self._refused_for, ended=self._ended,
@@ -97,12 +99,14 @@ class TcpBench:
             self._connection.data_received(each)
 
     def close(self) -> None:
-        """Nothing goes on."""
+        """Nothing goes on. That is our end, and no word about the device."""
+        self._closed = True
         self._line.close()
 
     def _wrote(self, data: bytes) -> None:
         self._heard.update(data)
-        self._course.say(data)
+        for at in range(0, len(data), PIECE):
+            self._course.say(data[at : at + PIECE])
         self._judged()
 
     def _judged(self) -> None:
@@ -116,14 +120,12 @@ class TcpBench:
 
     def _ended(self, why: Ended) -> None:
         self._judged()
-        if self._greeted:
+        if self._greeted or self._closed:
             return
         if self._keys.trouble is not None:
             self._course.fail(failed(self._keys.trouble))
         elif why is Ended.REFUSED and not self._refused and self._came == MESSAGE_2_BYTES:
-            # Nobody has said no: it is us who were too slow, and no unit goes into quarantine for that.
-            _log.warning("a relayed handshake took too long here", extra={"part": "tcp"})
-            self._course.fail(unable("the device service was too slow"))
+            self._course.fail(too_slow("tcp"))
         else:
             self._course.refuse()
 
@@ -131,15 +133,22 @@ class TcpBench:
         """The device has proved itself, and has been greeted."""
         self._greeted = True
         self._course.begin_the_end()
-        loop = asyncio.get_running_loop()
         words = self._held, self._station, SUITE, self._heard.digest()
-        asked = self._work.submit(self._reporter.report, *words)
-        asked.add_done_callback(lambda done: loop.call_soon_threadsafe(self._reported, done))
+        asked = beside(self._work, partial(self._reporter.report, *words), self._reported)
+        self._clock = asyncio.get_running_loop().call_later(SLOW_S, self._slow, asked)
+
+    def _slow(self, asked: Future[Envelope]) -> None:
+        self._course.fail(too_slow("tcp"))
+        asked.cancel()
 
     def _reported(self, done: Future[Envelope]) -> None:
-        try:
-            self._course.done(done.result())
-        except NOT_SIGNED as error:
-            self._course.fail(failed(error))
+        if self._clock is not None:
+            self._clock.cancel()
+        if not done.cancelled():  # which it is where it was too slow, and at our own end
+            error = done.exception()
+            if error is None:
+                self._course.done(done.result())
+            else:
+                self._course.fail(failed(error))
         self._course.rest()
         self._line.close()

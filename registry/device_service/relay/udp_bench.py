@@ -11,17 +11,19 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Final
 
 from registry.device_service.pins import BenchPin
-from registry.device_service.relay.course import Course
-from registry.device_service.relay.failures import NOT_SIGNED, failed, trouble
+from registry.device_service.relay.course import PIECE, SLOW_S, Course
+from registry.device_service.relay.failures import failed, too_slow, trouble
 from registry.device_service.relay.word import Reporter
 from registry.device_service.udp.conversation import Conversation, ConversationError
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import Timing
 from registry.device_service.udp.session import BENCH_MTU, Session, SessionError
 from registry.device_service.udp.transcript import Exchanged
+from registry.device_service.work import beside
 from trust.dsse import Envelope
 
 _log = logging.getLogger(__name__)
@@ -42,27 +44,35 @@ class UdpBench:
         self._session = Session(credentials, held, mtu=BENCH_MTU, timing=timing, repeated=repeated)
         self._conversation = Conversation(held.device_id, secrets.randbelow(_NUMBERS))
         self._waiting: list[bytes] = []
-        self._at_work = self._closed = False
+        self._closed = False
+        self._asked: Future[Envelope | None] | None = None
+        self._clock: asyncio.TimerHandle | None = None
 
     def feed(self, items: Iterable[bytes]) -> None:
         """What the device has sent, in its order; without anything, what is due again by now is sent again."""
         self._waiting += items
-        if not self._at_work and not self._course.over:
+        if self._asked is None and not self._course.over:
             self._begin()
 
     def close(self) -> None:
         """Nothing goes on; the session ends when its step does."""
         self._closed = True
-        if not self._at_work:
+        if self._asked is None:
             self._session.close()
+        else:
+            self._asked.cancel()  # one that nobody has begun with
 
     def _begin(self) -> None:
         taken, self._waiting = self._waiting, []
-        self._at_work = True
         self._course.begin()
-        loop = asyncio.get_running_loop()
-        asked = self._work.submit(self._step, taken)
-        asked.add_done_callback(lambda done: loop.call_soon_threadsafe(self._stepped, done))
+        self._asked = beside(self._work, partial(self._step, taken), self._stepped)
+        self._clock = asyncio.get_running_loop().call_later(SLOW_S, self._slow)
+
+    def _slow(self) -> None:
+        """A signer that hangs, or a line of others before us: the step of one that waits is not begun any more."""
+        self._course.fail(too_slow("udp"))
+        if self._asked is not None:
+            self._asked.cancel()
 
     def _step(self, items: Sequence[bytes]) -> Envelope | None:
         """In a thread: everything that came, or else what is due; the report, once the device has been greeted."""
@@ -79,25 +89,33 @@ class UdpBench:
         return None
 
     def _stepped(self, done: Future[Envelope | None]) -> None:
-        self._at_work = False
-        for each in self._session.outgoing():
-            self._course.say(each)
-        try:
-            report = done.result()
-        except NOT_SIGNED as error:
-            self._course.fail(failed(error))
-        except (SessionError, ConversationError) as error:
-            self._refused(error)
-        except Exception as error:  # noqa: BLE001 - of a thread: unseen, the station would wait for nothing
-            self._course.fail(failed(error))
-        else:
-            if report is not None:
-                self._course.done(report)
+        self._asked = None
+        if self._clock is not None:
+            self._clock.cancel()
+        if not done.cancelled():
+            self._say()
+            self._judge(done)
         self._course.rest()
         if self._closed or self._course.over:
             self._session.close()
         elif self._waiting:
             self._begin()
+
+    def _say(self) -> None:
+        for each in self._session.outgoing():
+            if len(each) > PIECE:  # cut, it would be two others
+                self._course.fail(failed(ValueError(f"a datagram of {len(each)} bytes: a tunnel takes {PIECE}")))
+                return
+            self._course.say(each)
+
+    def _judge(self, done: Future[Envelope | None]) -> None:
+        error = done.exception()
+        if isinstance(error, SessionError | ConversationError):
+            self._refused(error)
+        elif error is not None:
+            self._course.fail(failed(error))
+        elif (report := done.result()) is not None:
+            self._course.done(report)
 
     def _refused(self, error: SessionError | ConversationError) -> None:
         why = error.reason.value if isinstance(error, SessionError) else "hello"

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
-from hsm.signer import HandshakeKeys, SignerError, SignerUnavailableError
+from hsm.signer import SignerError, SignerUnavailableError
 from registry.device_service.tcp.conversation import Conversation
 from registry.device_service.tcp.handshake import (
     MESSAGE_2_BYTES,
@@ -25,8 +26,10 @@ from registry.device_service.tcp.handshake import (
     Handshake,
     Pins,
     RefusedHandshakeError,
+    TcpKeys,
 )
 from registry.device_service.tcp.session import SessionError
+from registry.device_service.work import beside
 
 _log = logging.getLogger(__name__)
 _NUMBERS: Final = 65_535
@@ -67,7 +70,7 @@ class Service:
     `opened`, `refused` (with a word for counters) and `ended` are told of each, on the loop.
     """
 
-    keys: HandshakeKeys
+    keys: TcpKeys
     pins: Pins
     work: Executor
     times: Times = Times()
@@ -124,9 +127,8 @@ class Connection(asyncio.Protocol):
         """Judge message 2 beside the loop; the time to the end of a refused one runs from now on."""
         self._asked = True
         self._within(self._service.times.refused_s, Ended.REFUSED)
-        loop = asyncio.get_running_loop()
-        asked = self._asking = self._service.work.submit(self._handshake.accept, self._came[:MESSAGE_2_BYTES])
-        asked.add_done_callback(lambda done: loop.call_soon_threadsafe(self._judged, done))
+        accept = partial(self._handshake.accept, self._came[:MESSAGE_2_BYTES])
+        self._asking = beside(self._service.work, accept, self._judged)
 
     def _judged(self, done: Future[Accepted]) -> None:
         if done.cancelled():

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from hsm.signer import NONCE_BYTES, HandshakeKeys, SignerError
+from hsm.signer import NONCE_BYTES, SignerError
 from registry.device_service.tcp.claim import Claim, ClaimError
 from registry.device_service.tcp.credentials import BYTES, Credentials
 from trust.codes import Code
@@ -29,6 +29,16 @@ class RefusedHandshakeError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class TcpKeys(Protocol):
+    """What this needs of `hsm.signer.HandshakeKeys`; both raise SignerError, SignerUnavailableError."""
+
+    def tcp_open(self, ciphertext: bytes, nonce: bytes) -> bytes:
+        """What follows the nonce."""
+
+    def tcp_sign(self, mac: bytes) -> bytes:
+        """The MAC, signed."""
 
 
 class Pins(Protocol):
@@ -53,12 +63,12 @@ class Handshake:
     """One device's handshake, from its nonce on. `nonce` is message 1."""
 
     nonce: bytes
-    keys: HandshakeKeys
+    keys: TcpKeys
     pins: Pins
     random: Callable[[int], bytes]
 
     @classmethod
-    def begin(cls, keys: HandshakeKeys, pins: Pins, random: Callable[[int], bytes] = secrets.token_bytes) -> Self:
+    def begin(cls, keys: TcpKeys, pins: Pins, random: Callable[[int], bytes] = secrets.token_bytes) -> Self:
         """With a fresh nonce."""
         return cls(nonce=random(NONCE_BYTES), keys=keys, pins=pins, random=random)
 

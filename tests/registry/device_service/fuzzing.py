@@ -19,7 +19,6 @@ from registry.device_service.coap import CoapError, Heard, Hello
 from registry.device_service.relay.messages import (
     LENGTH,
     MAX_FRAME_BYTES,
-    Close,
     FrameError,
     Open,
     Step,
@@ -221,7 +220,6 @@ REQUESTS = [
     for each in (
         Open(station="station-01", device_id="ab" * 12, job="cd" * 16, protocol="udp"),
         Step(station="station-01", handshake="ef" * 16, received=(b"", bytes(range(256)) * 8)),
-        Close(station="station-01", handshake="ef" * 16),
     )
 ]
 

@@ -146,7 +146,7 @@ def serving(*argv: str) -> Iterator[dict[str, str]]:
     finally:
         process.terminate()
         rest = process.communicate(timeout=10)[1]
-    assert process.returncode == 0, rest
+    assert process.returncode == 0 and "Traceback" not in rest, rest
 
 
 @dataclass(slots=True)
