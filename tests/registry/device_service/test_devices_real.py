@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
+import signal
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -129,7 +133,7 @@ def serving(*argv: str) -> Iterator[dict[str, str]]:
     """A program until the block ends; what it has said before it was ready, by its first word."""
     process = subprocess.Popen([sys.executable, "-m", *argv], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    said: dict[str, str] = {}
+    said = {"pid": str(process.pid)}
     lines = []
     try:
         for line in process.stderr:
@@ -146,7 +150,8 @@ def serving(*argv: str) -> Iterator[dict[str, str]]:
     finally:
         process.terminate()
         rest = process.communicate(timeout=10)[1]
-    assert process.returncode == 0 and "Traceback" not in rest, rest
+    assert process.returncode == 0, rest
+    assert not [each for each in ("Traceback", '"from":"concurrent"', '"from":"asyncio"') if each in rest], rest
 
 
 @dataclass(slots=True)
@@ -231,9 +236,30 @@ async def a_day(there: Fleet, signer: ExitStack) -> None:
     assert not [each for each in there.devices.values() if str(each.device_id) in told]
 
 
-def test_units_at_a_bench_and_devices_in_the_field(site: Site) -> None:
+def open_ports(site: Site) -> None:
     settings = site.place / "registry" / "registry.toml"
-    settings.write_text(f'{settings.read_text()}\n[devices]\ntcp = "127.0.0.1:0"\nudp = "127.0.0.1:0"\n')
+    if "[devices]" not in settings.read_text():
+        settings.write_text(f'{settings.read_text()}\n[devices]\ntcp = "127.0.0.1:0"\nudp = "127.0.0.1:0"\n')
+
+
+def test_it_ends_without_a_traceback_while_its_signer_hangs(site: Site) -> None:
+    """A handshake is at the signer when both are told to stop: the thread that waits for it finds everything open."""
+    open_ports(site)
+    with serving(*site.serving("signer")) as signer, ExitStack() as service:
+        ports = service.enter_context(serving(*site.serving("devices")))
+        with socket.create_connection(("127.0.0.1", int(ports["tcp"])), timeout=5) as line:
+            assert len(line.recv(40)) == 40
+            os.kill(int(signer["pid"]), signal.SIGSTOP)
+            try:
+                line.sendall(b"\x01" * 256)
+                time.sleep(0.5)
+                service.close()  # fails if a library has logged an error
+            finally:
+                os.kill(int(signer["pid"]), signal.SIGCONT)
+
+
+def test_units_at_a_bench_and_devices_in_the_field(site: Site) -> None:
+    open_ports(site)
 
     async def story(line: str, ports: dict[str, str], signer: ExitStack) -> None:
         async with fleet(site, line, ports) as there:
