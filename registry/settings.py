@@ -48,6 +48,7 @@ class DevicesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tcp_connections_of_an_address: Many = 1_000
     udp_sessions: Many = 20_000
     udp_half_open: Many = 1_000
+    udp_half_open_of_an_address: Many = 100
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from registry.device_service.relay.word import Reporter
 from registry.device_service.seen import SeenRandoms
 from registry.device_service.udp.gnutls.credentials import Credentials, CredentialsError
 from registry.device_service.udp.gnutls.library import Library, LibraryError
-from registry.settings import DevicesConfig, SetupError
+from registry.settings import DevicesConfig, RegistryConfig, SetupError
 from trust.root import TrustedRoot
 
 _PURPOSES: Final = {"tcp": "cloud-tcp", "udp": "cloud-udp"}
@@ -31,10 +31,11 @@ class Parts:
     reporter: Reporter
     credentials: Credentials
     seen: SeenRandoms
+    rate_factor: float = 1.0
 
 
 def made(
-    config: DevicesConfig, database: Database, trusted: TrustedRoot, signer: ReceiptSigner, keys: HandshakeKeys
+    config: RegistryConfig, database: Database, trusted: TrustedRoot, signer: ReceiptSigner, keys: HandshakeKeys
 ) -> Parts:
     """The parts over a signer that answers; SetupError if a key cannot be used."""
     public = signer.status().keys
@@ -52,6 +53,6 @@ def made(
     pins = RegistryPins(database, trusted)
     proposals = ProposedKeys(database=database, trusted=trusted)
     return Parts(
-        config=config, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials,
-        seen=SeenRandoms(database),
+        config=config.devices, pins=pins, proposals=proposals, reporter=reporter, credentials=credentials,
+        seen=SeenRandoms(database), rate_factor=config.rate_factor,
     )  # fmt: skip

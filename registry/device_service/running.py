@@ -62,7 +62,7 @@ def run(home: Home, root: Path, say: Callable[[str], None], *, telemetry: tuple[
         with _lines(home, 2 * config.workers) as keys, contextlib.closing(open_database(home)) as database:
             require_handshakes(keys)
             require_newest(database, trusted)
-            parts = made(config, database, trusted, signer, keys)
+            parts = made(home.config, database, trusted, signer, keys)
             health = health_of(database, Signing(status, trusted))
             beside = None if telemetry is None else Metered.at(home, telemetry, telemetry_app(metrics, health))
             with listening(home.relay_socket) as bound, watched(health):

@@ -38,6 +38,13 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._full_again)
 
+    def full_in_s(self, client: tuple[str, ...], rate: Rate, cost: float = 1.0) -> float:
+        """Seconds to wait for a request of this cost, of which nothing is taken."""
+        with self._turn:
+            now = self._monotonic()
+            too_early_s = self._used(client, now) - now + (cost - rate.burst) / rate.per_s
+            return too_early_s if too_early_s > _ROUNDING_S else 0.0
+
     def take(self, client: tuple[str, ...], rate: Rate, cost: float = 1.0) -> float:
         """Take a request of this cost; seconds to wait if it is too many, and then nothing is taken."""
         with self._turn:

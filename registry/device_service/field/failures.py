@@ -1,8 +1,9 @@
-"""Handshakes that came to nothing, counted by where they come from and by the device that they name.
+"""Handshakes counted: in vain by where they come from and by the device that they name, and all others by their device.
 
 Each costs when it begins and gives back when its device has proved itself, so that a whole fleet behind one address is
 no stranger. A device that was here lately from the same place has a lane of its own: who tries its id from elsewhere
-uses up none of it. Tables of fixed size; never knows why one failed.
+uses up none of it. Who proves itself again and again has a bound, too, which nobody else can use up: each time costs
+the signer its work and the database two rows. Tables of fixed size; never knows why one failed.
 """
 
 from __future__ import annotations
@@ -20,15 +21,23 @@ DEVICE: Final = Rate(0.2, 20)
 """Of one device id from one place."""
 DEVICE_ANYWHERE: Final = Rate(1, 50)
 """And from all places where it was not seen lately, together."""
+COMES: Final = Rate(1 / 30, 30)
+"""Of one device that proves itself, from anywhere."""
 _REMEMBERED: Final = 65_536
 
 
 class Failures:
-    """Of one process. Safe to call from many threads."""
+    """Of one process. `factor` is for all rates, 0 for none. Safe to call from many threads."""
 
-    def __init__(self, places: Rate = PLACE, devices: Rate = DEVICE, anywhere: Rate = DEVICE_ANYWHERE) -> None:
-        self._rates = places, devices, anywhere
-        self._places, self._devices = Buckets(), Buckets(2 * _REMEMBERED)
+    def __init__(
+        self, places: Rate = PLACE, devices: Rate = DEVICE, anywhere: Rate = DEVICE_ANYWHERE, comes: Rate = COMES,
+        *, factor: float = 1.0,
+    ) -> None:  # fmt: skip
+        several = factor or 1e6
+        self._rates = tuple(
+            Rate(each.per_s * several, each.burst * several) for each in (places, devices, anywhere, comes)
+        )
+        self._places, self._devices, self._came = Buckets(), Buckets(2 * _REMEMBERED), Buckets(_REMEMBERED)
         self._seen = Admitted(_REMEMBERED, good_for_s=86_400.0)
 
     def begins(self, host: str) -> bool:
@@ -38,6 +47,8 @@ class Failures:
     def names(self, host: str, device: DeviceId) -> bool:
         """Whether a handshake that names this device goes on; it is then counted."""
         place, name = network(host), str(device)
+        if self._came.full_in_s((name,), self._rates[3]) > 0:
+            return False
         if self._devices.take((name, place), self._rates[1]) > 0:
             return False
         return self._seen.knows(f"{name} {place}") or self._devices.take((name,), self._rates[2]) == 0.0
@@ -50,3 +61,4 @@ class Failures:
         if not self._seen.knows(f"{name} {place}"):
             self._devices.charge((name,), self._rates[2], -1)
         self._seen.remember(f"{name} {place}")
+        self._came.charge((name,), self._rates[3], 1)

@@ -15,12 +15,14 @@ from typing import Final
 from registry.device_service.field.failures import Failures
 from registry.device_service.field.tcp_door import TcpDoor
 from registry.device_service.field.udp_door import UdpDoor
+from registry.device_service.field.under_way import UnderWay
 from registry.device_service.parts import Parts
 from registry.settings import FILE, LAST_PORT, SetupError
 from registry.telemetry.devices import DeviceMetrics
 from trust.printable import plainly
 
 _BACKLOG: Final = 1_024
+_OWN_FILES: Final = 512
 _RECEIVE_BYTES: Final = 4 << 20
 """What the kernel keeps of datagrams that come faster than they are looked at, if it lets us have so much."""
 
@@ -59,34 +61,39 @@ def bound(address: str, kind: socket.SocketKind) -> socket.socket:
 @asynccontextmanager
 async def opened(parts: Parts, work: Executor, metrics: DeviceMetrics) -> AsyncIterator[Doors]:
     """Devices are taken while the block runs; at its end each is told, or loses its connection."""
-    config, failures, loop = parts.config, Failures(), asyncio.get_running_loop()
+    config, failures, loop = parts.config, Failures(factor=parts.rate_factor), asyncio.get_running_loop()
     tcp: TcpDoor | None = None
     udp: UdpDoor | None = None
     said = []
     async with contextlib.AsyncExitStack() as open_ports:
         if config.tcp:
-            _allow_files(config.tcp_connections)
             tcp = TcpDoor(
                 keys=parts.reporter.keys, pins=parts.pins, work=work, failures=failures, metrics=metrics,
-                most=config.tcp_connections, of_an_address=config.tcp_connections_of_an_address,
+                most=_allowed(config.tcp_connections), of_an_address=config.tcp_connections_of_an_address,
             )  # fmt: skip
             line = bound(config.tcp, socket.SOCK_STREAM)
             server = await loop.create_server(tcp.knock, sock=line, backlog=_BACKLOG)
             open_ports.callback(tcp.close)
             open_ports.callback(server.close)
-            said.append(f"tcp {_told(line)}")
+            said.append(f"tcp {_told(line)}, for {tcp.most} connections")
         if config.udp:
             udp = UdpDoor(
                 credentials=parts.credentials, repeated=parts.seen.repeated, pins=parts.pins, work=work,
-                failures=failures, metrics=metrics, most=config.udp_sessions, most_half_open=config.udp_half_open,
-                proposals=parts.proposals,
+                failures=failures, metrics=metrics, most=config.udp_sessions,
+                under_way=UnderWay(config.udp_half_open, config.udp_half_open_of_an_address), proposals=parts.proposals,
             )  # fmt: skip
             port = bound(config.udp, socket.SOCK_DGRAM)
             transport, _ = await loop.create_datagram_endpoint(lambda: udp, sock=port)
             open_ports.callback(transport.close)
             open_ports.callback(udp.close)
             said.append(f"udp {_told(port)}")
-        yield Doors(tcp, udp, tuple(said))
+        looks = [asyncio.create_task(each.inside.look_every()) for each in (tcp, udp) if each is not None]
+        try:
+            yield Doors(tcp, udp, tuple(said))
+        finally:
+            for each in looks:
+                each.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
 
 
 def _port(text: str) -> int:
@@ -102,9 +109,12 @@ def _told(line: socket.socket) -> str:
     return f"{host} port {port}"
 
 
-def _allow_files(connections: int) -> None:
-    """Each connection is an open file; what the system allows at most is for whoever runs it to raise."""
+def _allowed(connections: int) -> int:
+    """How many there may be: each is an open file, and signer, database and relay want theirs, whoever comes here."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, connections + 1_024)
+    if hard == resource.RLIM_INFINITY:
+        hard = connections + _OWN_FILES
+    wanted = min(hard, connections + _OWN_FILES)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(1, min(connections, hard - _OWN_FILES))

@@ -16,6 +16,7 @@ from typing import Final
 
 from hsm.signer import HandshakeKeys
 from registry.device_service.field.failures import Failures
+from registry.device_service.field.inside import Entry, Inside
 from registry.device_service.field.known import FieldPins, KnownHere
 from registry.device_service.tcp.connection import Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import Accepted
@@ -38,9 +39,17 @@ class TcpDoor:
     of_an_address: int
     times: Times = field(default_factory=Times)
     open: int = 0
-    sessions: int = 0
     places: Counter[str] = field(default_factory=Counter)
     lines: set[asyncio.Transport] = field(default_factory=set)
+    inside: Inside = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inside = Inside(self.pins, self.work)
+
+    @property
+    def sessions(self) -> int:
+        """How many devices are in."""
+        return len(self.inside)
 
     def knock(self) -> asyncio.Protocol:
         """For a connection that was just accepted."""
@@ -86,12 +95,12 @@ class _Visitor(asyncio.Protocol):
 class Guest:
     """What is counted of one connection."""
 
-    __slots__ = ("_device", "_door", "_host", "_line", "_told", "connection")
+    __slots__ = ("_door", "_entry", "_host", "_line", "_told", "connection")
 
     def __init__(self, door: TcpDoor, host: str, line: asyncio.Transport) -> None:
         self._door, self._host, self._line = door, host, line
         self._told = ""
-        self._device = False
+        self._entry: Entry | None = None
         door.open += 1
         door.lines.add(line)
         door.places[network(host)] += 1
@@ -103,9 +112,8 @@ class Guest:
         self.connection = Connection(service)
 
     def _opened(self, accepted: Accepted) -> None:
-        self._device = True
-        self._door.sessions += 1
         self._door.failures.proved(self._host, accepted.device_id)
+        self._entry = self._door.inside.came(accepted.device_id, accepted.spki, self._line.abort)
         self._tell("done")
 
     def _refused(self, reason: str) -> None:
@@ -118,7 +126,8 @@ class Guest:
         door.places[place] -= 1
         if not door.places[place]:
             del door.places[place]
-        door.sessions -= self._device
+        if self._entry is not None:
+            door.inside.left(self._entry)
         self._tell(why.value)
 
     def _tell(self, result: str) -> None:

@@ -17,8 +17,10 @@ from functools import partial
 from typing import Any, Final, cast
 
 from registry.device_service.field.failures import Failures
+from registry.device_service.field.inside import Entry, Inside
 from registry.device_service.field.known import FieldPins, KnownHere, Proposals
 from registry.device_service.field.udp_talk import Open, Opening
+from registry.device_service.field.under_way import UnderWay
 from registry.device_service.udp.gnutls.cookies import Cookies, is_hello
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import LONGEST, Timing
@@ -51,11 +53,11 @@ class UdpTimes:
     look_s: float = 5.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Client:
     """`random` and `hello` are of the newest handshake: which hello is said again, and which is the network's echo.
 
-    `known` is what it asks for keys.
+    `known` is what it asks for keys; `entry` that its device is in.
     """
 
     opening: Opening | None = None
@@ -63,11 +65,12 @@ class _Client:
     hello: bytes = b""
     known: KnownHere | None = None
     open: Open | None = None
+    entry: Entry | None = None
 
 
 @dataclass(kw_only=True, eq=False)
 class UdpDoor(asyncio.DatagramProtocol):
-    """One port's. `half_open` handshakes under way, `sessions` that are proved."""
+    """One port's."""
 
     credentials: Credentials
     repeated: Callable[[Exchanged], str]
@@ -76,14 +79,13 @@ class UdpDoor(asyncio.DatagramProtocol):
     failures: Failures
     metrics: DeviceMetrics
     most: int
-    most_half_open: int
+    under_way: UnderWay
     proposals: Proposals | None = None
     times: UdpTimes = field(default_factory=UdpTimes)
     now_s: Callable[[], float] = time.monotonic
-    half_open: int = 0
-    sessions: int = 0
 
     def __post_init__(self) -> None:
+        self.inside = Inside(self.pins, self.work)
         self._cookies = Cookies(self.credentials.library)
         self._clients: dict[Where, _Client] = {}
         self._transport: asyncio.DatagramTransport | None = None
@@ -92,6 +94,16 @@ class UdpDoor(asyncio.DatagramProtocol):
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    @property
+    def half_open(self) -> int:
+        """How many handshakes are under way."""
+        return len(self.under_way)
+
+    @property
+    def sessions(self) -> int:
+        """How many devices are in."""
+        return len(self.inside)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The port is open."""
@@ -170,21 +182,21 @@ class UdpDoor(asyncio.DatagramProtocol):
             send=partial(self._send, addr), through=partial(self._through, addr, client),
             failed=partial(self._failed, addr, client),
         )  # fmt: skip
-        self.half_open += 1
+        self.under_way.begun(client, host, partial(self._failed, addr, client, "crowded-out"))
         client.opening.feed(data)
 
     def _full(self, addr: Where, client: _Client | None) -> str:
-        if self.half_open >= self.most_half_open:
-            return "handshakes"
         if client is None and len(self._clients) >= self.most:
             return "sessions"
+        if not self.under_way.room_for(addr[0]):
+            return "handshakes"
         return "" if self.failures.begins(addr[0]) else "failures of an address"
 
     def _drop_opening(self, client: _Client) -> None:
         if client.opening is not None:
             client.opening.drop()
             client.opening = None
-            self.half_open -= 1
+            self.under_way.ended(client)
 
     def _failed(self, addr: Where, client: _Client, reason: str) -> None:
         self._drop_opening(client)
@@ -197,8 +209,7 @@ class UdpDoor(asyncio.DatagramProtocol):
     ) -> None:
         """The new session takes the old one's place, which the device has no keys of any more."""
         self._drop_opening(client)
-        if client.open is not None:
-            self.sessions -= client.open.greeted
+        self._left(client)
         greeted = partial(
             self._greeted, addr, client, session, proving=client.known is not None and client.known.proving
         )
@@ -221,13 +232,15 @@ class UdpDoor(asyncio.DatagramProtocol):
     def _greeted(self, addr: Where, client: _Client, session: Session, *, proving: bool) -> None:
         peer = session.peer
         assert peer is not None  # noqa: S101 - it is established
-        self.sessions += 1
         self.failures.proved(addr[0], peer.device_id)
         self.metrics.handshake(_UDP, "field", "proposal" if proving else "done")
         if proving and self.proposals is not None:
             asked = self.work.submit(self.proposals.proved, peer.device_id, peer.spki, "udp", peer.exchanged.transcript)
             asked.add_done_callback(_on_record)
             asyncio.get_running_loop().call_soon(self._drop_session, addr, client, session)
+        else:
+            end = partial(self._drop_session, addr, client, session)
+            client.entry = self.inside.came(peer.device_id, peer.spki, end)
 
     def _drop_session(self, addr: Where, client: _Client, session: Session) -> None:
         if client.open is not None and client.open.session is session:
@@ -239,14 +252,18 @@ class UdpDoor(asyncio.DatagramProtocol):
             self._forget(addr, client, why)
 
     def _forget(self, addr: Where, client: _Client, why: str) -> None:
+        self._left(client)
         if client.open is not None:
-            if client.open.greeted:
-                self.sessions -= 1
-            else:
+            if not client.open.greeted:
                 self.metrics.handshake(_UDP, "field", why)
             client.open = None
         if client.opening is None:
             self._clients.pop(addr, None)
+
+    def _left(self, client: _Client) -> None:
+        if client.entry is not None:
+            self.inside.left(client.entry)
+            client.entry = None
 
     def _look(self) -> None:
         """Who has not said Hello, or nothing at all, for too long."""

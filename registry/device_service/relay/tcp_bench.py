@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 SUITE: Final = "RSA_PKCS1_WITH_AES_128_CBC"
 """The protocol has one, and no name for it."""
 LONG_S: Final = 120.0
-TIMES: Final = Times(message_2_s=LONG_S, refused_s=SLOW_S, hello_s=LONG_S, silence_s=LONG_S)
+TIMES: Final = Times(message_2_s=LONG_S, refused_s=SLOW_S, hello_s=LONG_S, silence_s=LONG_S, beat_s=0.0)
 """A line of many units has the service answer them all at once; when a session is over is the desk's to say."""
 
 

@@ -1,9 +1,9 @@
 """One device's TCP connection: when what may come, and when it ends. Never says anything to whom it refuses.
 
 From a device's message 2 to the end of one that is refused it is always the same time, whatever was wrong and however
-long the signer took: nobody learns by it whether a padding was right. Whether a device is pinned, and how long its key
-is, message 3 tells whoever has the cloud's public key and its id. What a signer answers later than that time opens no
-session.
+long the signer took: nobody learns by it whether a padding was right. Message 3 leaves on a beat, so that it tells
+little of what the signer does for others at the same time. Whether a device is pinned, and how long its key is, message
+3 tells whoever has the cloud's public key and its id. What a signer answers later than that time opens no session.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ _NUMBERS: Final = 65_535
 class Times:
     """Seconds: for message 2, from it to the end of a refused one, for the first message after 3, of silence, in all.
 
-    A session ends in the end, so that a pin that was revoked meanwhile lets nobody stay.
+    Message 3 leaves a whole number of `beat_s` after message 2, at once where that is 0: what other connections keep
+    the signer busy with shows in it that much less. A session ends in the end, whoever it is.
     """
 
     message_2_s: float = 10.0
     refused_s: float = 1.0
+    beat_s: float = 0.1
     hello_s: float = 10.0
     silence_s: float = 31.0
     longest_s: float = 86_400.0
@@ -92,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._asking: Future[Accepted] | None = None
-        self._until_s = 0.0
+        self._asked_s = self._until_s = 0.0
         self._why = Ended.LEFT
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,6 +129,7 @@ class Connection(asyncio.Protocol):
         """Judge message 2 beside the loop; the time to the end of a refused one runs from now on."""
         self._asked = True
         self._within(self._service.times.refused_s, Ended.REFUSED)
+        self._asked_s = asyncio.get_running_loop().time()
         accept = partial(self._handshake.accept, self._came[:MESSAGE_2_BYTES])
         self._asking = beside(self._service.work, accept, self._judged)
 
@@ -139,6 +142,13 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whatever it was, the clock ends it, at the one time
             self._service.refused(reason_of(error))
             return
+        if (beat_s := self._service.times.beat_s) > 0:
+            loop = asyncio.get_running_loop()
+            loop.call_later((self._asked_s - loop.time()) % beat_s, self._go_on, accepted)
+        else:
+            self._go_on(accepted)
+
+    def _go_on(self, accepted: Accepted) -> None:
         if self._transport is None or self._transport.is_closing() or len(self._came) > MESSAGE_2_BYTES:
             return
         self._accepted = accepted

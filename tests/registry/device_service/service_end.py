@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
@@ -44,6 +44,9 @@ class Signer:
 class Pins:
     known: dict[bytes, DeviceId] = field(default_factory=dict)
     asked: int = 0
+
+    def keys_of(self, device: DeviceId) -> Sequence[bytes]:
+        return [spki for spki, owner in self.known.items() if owner == device]
 
     def good(self, spki: bytes) -> DeviceId | None:
         self.asked += 1

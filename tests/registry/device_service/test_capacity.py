@@ -32,6 +32,8 @@ from trust.dsse import Envelope
 __all__ = ["site"]
 Record = Callable[[str, object], None]
 _TICKS = os.sysconf("SC_CLK_TCK")
+AT_ONCE = {"tcp": 96, "udp": 24}
+"""Handshakes under way: over TCP each waits for its beat."""
 
 
 def der(key: PrivateKey) -> bytes:
@@ -109,11 +111,17 @@ class Measured:
     failed: int
     cpu_ms: dict[str, float]
 
+    @property
+    def without_devices(self) -> float:
+        """Handshakes a second if the devices' own work were done elsewhere, by CPU time."""
+        return 2_000 / (self.cpu_ms["service"] + self.cpu_ms["signer"])
+
     def __str__(self) -> str:
         cost = ", ".join(f"{name} {each:.2f}" for name, each in self.cpu_ms.items())
         return (
             f"{self.protocol}: {self.a_second:.0f} handshakes/s, {self.failed} failed; the module alone {self.limit:.0f}/s, "
-            f"ratio {self.a_second / self.limit:.2f}; CPU ms a handshake: {cost}"
+            f"ratio {self.a_second / self.limit:.2f}; CPU ms a handshake: {cost}; two cores for service and signer "
+            f"alone: {self.without_devices:.0f}/s, ratio {self.without_devices / self.limit:.2f}"
         )
 
 
@@ -200,7 +208,7 @@ def test_a_few(site: Site) -> None:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_handshakes_a_second(site: Site, protocol: str, record_property: Record) -> None:
     for turn in range(3):
-        found = measured(site, protocol, devices=32, seconds=20, at_once=24)
+        found = measured(site, protocol, devices=AT_ONCE[protocol], seconds=20, at_once=AT_ONCE[protocol])
         record_property("figures", f"{turn + 1}: {found}")
         assert found.failed == 0, found
 
@@ -230,7 +238,8 @@ async def idling(fleet: Fleet, port: int, many: int) -> AsyncIterator[Callable[[
 
 @pytest.mark.soak
 def test_five_thousand_idle_sessions(site: Site, record_property: Record) -> None:
-    many, devices = 5_000, made_fleet("tcp", 64)
+    many = 5_000
+    devices = made_fleet("tcp", many)  # a device has one session
     with running(site) as (line, ports):
         asyncio.run(at_the_registry(site, line, "tcp", devices))
         service = child_of("registry devices")

@@ -95,6 +95,56 @@ def test_devices_come_in_idle_ping_and_are_counted() -> None:
     played(story, times=Times(refused_s=5.0))
 
 
+def test_one_session_a_device_the_newest_and_none_when_its_key_is_good_no_more() -> None:
+    known = pins()
+
+    async def story(door: TcpDoor, port: int) -> None:
+        several, other = [at(port, 1) for _ in range(4)], at(port, 2)
+        for each in (*several, other):
+            assert await each.greet()
+        await asyncio.sleep(0.1)
+        assert (door.open, door.sessions) == (2, 2)
+        assert await several[-1].ping() and await other.ping()
+        await door.inside.look()
+        assert (door.open, door.sessions) == (2, 2)
+        known.known.pop(DeviceId(device_id(1)))
+        await door.inside.look()
+        await asyncio.sleep(0.1)
+        assert (door.open, door.sessions) == (1, 1)
+        assert await other.ping()
+
+    played(story, known=known, times=Times(refused_s=5.0))
+
+
+def test_message_3_leaves_on_the_beat_however_long_the_signer_took() -> None:
+    """Control: without a beat it tells how long that was."""
+
+    class Uneven(Quick):
+        def tcp_sign(self, mac: bytes) -> bytes:
+            time.sleep(0.03 * (self.signed % 3))
+            return super().tcp_sign(mac)
+
+    def took(beat_s: float) -> list[float]:
+        found: list[float] = []
+
+        async def story(_door: TcpDoor, port: int) -> None:
+            for number in range(1, 7):
+                device = at(port, number)
+                nonce = await device.connect()
+                began = time.monotonic()
+                device.writer.write(device.device.message_2(nonce))
+                await device.reader.readexactly(512)
+                found.append(time.monotonic() - began)
+
+        played(story, Uneven(CLOUD), times=Times(refused_s=5.0, beat_s=beat_s))
+        return found
+
+    on_the_beat = took(0.4)
+    assert min(on_the_beat) >= 0.399 and max(on_the_beat) < 0.6
+    at_once = took(0.0)
+    assert min(at_once) < 0.1 and max(at_once) - min(at_once) > 0.04
+
+
 def test_a_connection_too_many_gets_no_nonce_and_the_rest_go_on() -> None:
     async def story(limit: str, door: TcpDoor, port: int) -> None:
         devices = [at(port, number) for number in range(1, 5)]

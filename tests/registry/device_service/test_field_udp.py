@@ -18,8 +18,11 @@ from registry.database import Database
 from registry.device_service.field import udp_door as doors
 from registry.device_service.field.failures import Failures
 from registry.device_service.field.udp_door import UdpDoor
+from registry.device_service.field.under_way import UnderWay
 from registry.device_service.pins import RegistryPins
+from registry.failures import DatabaseError
 from registry.limits.buckets import Rate
+from registry.settings import DevicesConfig
 from tests.registry.device_service.dtls_client import CERTIFICATE, Client, spki_of
 from tests.registry.device_service.field_units import QUICK_UDP, UdpDevice, count, udp_door
 from tests.registry.device_service.service_end import Pins, Service, new_key
@@ -123,7 +126,101 @@ def test_no_more_handshakes_at_once_than_there_is_room_for(plant: Plant) -> None
         assert count(door.metrics, "udp", "timed-out") == 2
         assert await plant.at(port, 3).greet()
 
-    plant.played(story, most_half_open=2, times=replace(QUICK_UDP, handshake_s=1.5))
+    plant.played(story, under_way=UnderWay(2, 2), times=replace(QUICK_UDP, handshake_s=1.5))
+
+
+def crowded(plant: Plant, monkeypatch: pytest.MonkeyPatch, places: int, **changes: Any) -> tuple[bool, int]:
+    """Whether a device comes in while so many addresses hold all that they are let, and how much that is."""
+    config, found = DevicesConfig(), []
+    room = UnderWay(config.udp_half_open, config.udp_half_open_of_an_address)
+    real = doors.Cookies.verified
+
+    def shown(self: doors.Cookies, name: bytes, hello: bytes) -> Any:
+        return doors.Prestate() if b"192.0.2." in name else real(self, name, hello)
+
+    async def story(door: UdpDoor, port: int) -> None:
+        hello = hello_of(plant)
+        for number in range(1_200):
+            door.datagram_received(hello, (f"192.0.2.{1 + number % places}", 1_000 + number))
+            if number % 50 == 0:
+                await asyncio.sleep(0.05)
+        held = door.half_open
+        found.append((await plant.at(port, 1).greet(8), held))
+        door.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(doors.Cookies, "verified", shown)
+        for name, change in changes.items():
+            patch.setattr(UnderWay, name, change)
+        plant.played(story, under_way=room, most=5_000, times=replace(QUICK_UDP, handshake_s=30, hello_s=30))
+    return found[0]
+
+
+def test_no_address_holds_the_room_and_where_many_do_the_oldest_gives_way(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the settings that there are by themselves. Control: a room that is first come, first served."""
+    assert crowded(plant, monkeypatch, 1) == (True, 100)
+    assert crowded(plant, monkeypatch, 40) == (True, 1_000)
+    came, held = crowded(plant, monkeypatch, 40, _crowd_out=lambda _: None)
+    assert (came, held) == (False, 1_000)
+
+
+def test_a_newer_session_of_a_device_ends_its_older_one_wherever_it_is(plant: Plant) -> None:
+    """So whoever has one device's key has one place, and no more."""
+
+    async def story(door: UdpDoor, port: int) -> None:
+        several = [plant.at(port, 1) for _ in range(5)]
+        for each in several:
+            assert await each.greet()
+        await asyncio.sleep(0.1)
+        assert (len(door), door.sessions) == (1, 1)
+        assert await several[-1].ping() and not await several[0].ping()
+
+    plant.played(story, times=replace(QUICK_UDP, silence_s=30, hello_s=30))
+
+
+def test_who_is_no_more_good_is_put_out_at_the_next_look(plant: Plant) -> None:
+    async def story(door: UdpDoor, port: int) -> None:
+        stays, goes = plant.at(port, 1), plant.at(port, 2)
+        assert await stays.greet() and await goes.greet()
+        await door.inside.look()
+        assert door.sessions == 2
+        ended = plant.service.pins.known.pop(spki_of(plant.keys[1]))
+        await door.inside.look()
+        assert (len(door), door.sessions) == (1, 1)
+        assert await stays.ping() and not await goes.ping()
+        plant.service.pins.known[spki_of(plant.keys[1])] = ended
+
+    plant.played(story, times=replace(QUICK_UDP, silence_s=30, hello_s=30))
+
+
+def test_a_database_that_does_not_answer_puts_nobody_out(plant: Plant) -> None:
+    class Away(Pins):
+        def good(self, spki: bytes) -> DeviceId | None:
+            return plant.service.pins.good(spki)
+
+        def keys_of(self, device: DeviceId) -> Any:
+            raise DatabaseError("planted")
+
+    async def story(door: UdpDoor, port: int) -> None:
+        assert await plant.at(port, 1).greet()
+        await door.inside.look()
+        assert door.sessions == 1
+
+    plant.played(story, Away(), times=replace(QUICK_UDP, silence_s=30, hello_s=30))
+
+
+def test_a_device_that_comes_again_and_again_has_a_bound_and_others_do_not_share_it(plant: Plant) -> None:
+    """Each time costs a signature and rows that are kept for a year."""
+
+    async def story(door: UdpDoor, port: int) -> None:
+        came = [await plant.at(port, 1).greet(1) for _ in range(5)]
+        assert came == [True, True, True, False, False]
+        assert count(door.metrics, "udp", "failures of a device") == 2
+        assert await plant.at(port, 2).greet()
+
+    plant.played(story, failures=Failures(comes=Rate(0.001, 3)), times=replace(QUICK_UDP, silence_s=30, hello_s=30))
 
 
 def test_an_old_session_stands_until_its_device_has_proved_itself_anew(plant: Plant) -> None:

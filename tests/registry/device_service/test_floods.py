@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -96,6 +98,18 @@ async def silent_connections(doors: Doors, many: int) -> AsyncIterator[None]:
             line.close()
 
 
+@asynccontextmanager
+async def meanwhile(flood: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It does not end when the devices come."""
+    task = asyncio.create_task(flood)
+    try:
+        yield
+        assert not task.done(), "nothing would be tried here"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def first_hello() -> bytes:
     client = Client(new_key())
     client.step()
@@ -107,13 +121,23 @@ async def hellos_without_cookie(doors: Doors, many: int) -> AsyncIterator[None]:
     """From everywhere; nobody there reads what is answered."""
     hello, dice = first_hello(), random.Random(1)
     lines = [line_from(number, socket.SOCK_DGRAM) for number in range(200)]
-    for number in range(many):
+
+    def one(number: int) -> None:
         changed = hello[:27] + dice.randbytes(32) + hello[59:]  # another client's random value
         with contextlib.suppress(BlockingIOError):
             lines[number % len(lines)].sendto(changed, ("127.0.0.1", doors.udp))
+
+    async def going_on() -> None:
+        for number in itertools.count():
+            one(number)
+            await asyncio.sleep(0.001)
+
+    for number in range(many):
+        one(number)
         if number % 100 == 0:
             await asyncio.sleep(0)
-    yield
+    async with meanwhile(going_on()):
+        yield
     for line in lines:
         line.close()
 
@@ -134,8 +158,13 @@ async def begun_and_left(doors: Doors, many: int) -> AsyncIterator[None]:
             await unit.turn(1.0)
             await unit.turn(1.0)
 
+    async def going_on() -> None:
+        for number in itertools.count(many):
+            await one(number % 60_000)
+
     await asyncio.gather(*(one(number) for number in range(many)))
-    yield
+    async with meanwhile(going_on()):
+        yield
     for each in units:
         each.close()
 
