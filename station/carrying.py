@@ -56,6 +56,7 @@ class Carrying:
         self._pause = _FIRST_PAUSE_S
         self._cloud_before = 0.0
         self._begun = self._cloud_gone = False
+        self._last_word = b""
 
     async def carried(self, device: DeviceId, job: JobId, service: Service) -> Carried:
         """To the service's `done`. Raises faults of unit and service, DeviceError's family and the relay's errors."""
@@ -75,7 +76,7 @@ class Carrying:
         return await self._once(device, job, service)
 
     async def _once(self, device: DeviceId, job: JobId, service: Service) -> Carried:
-        self._cloud_gone = False
+        self._cloud_gone, self._last_word = False, b""
         self._began = self._heard_at = self._clock.monotonic()
         self._cloud_before = self.moved.cloud_s
         under_way: str | None = None
@@ -130,6 +131,7 @@ class Carrying:
 
     def _from(self, answer: Tunnelled) -> bytes:
         if answer.state is TunnelState.FAILED:
+            self._last_word = answer.sent  # its alert, perhaps: the service's log has then why, too
             code = "handshake-unit-failed" if answer.fault is None else OF_UNIT[answer.fault]
             raise fault(code, f"the unit says: {answer.fault or 'failed'}")
         if answer.state is TunnelState.CLOSED:
@@ -209,4 +211,4 @@ class Carrying:
             await self._unit.device.tunnel_close()
         if handshake is not None:
             with contextlib.suppress(CloudUnreachableError, CloudRefusedError):
-                await self._relay.step(handshake, (), ended=True)
+                await self._relay.step(handshake, [self._last_word] if self._last_word else (), ended=True)

@@ -39,7 +39,10 @@ def test_a_unit_does_not_take_another_cloud_for_its_own(tmp_path: Path) -> None:
 
     async def story(bench: Bench) -> None:
         relay(bench).cloud["udp"] = bench.plant.work.cloud.fingerprint
-        done = await bench.insert()
+        with mock.patch.object(relay(bench), "step", wraps=relay(bench).step) as stepped:
+            done = await bench.insert()
+        (_, alert), ended = stepped.call_args
+        assert ended == {"ended": True} and alert[0][:1] == b"\x15", "the service hears why"
         assert (done.verdict, done.code) == (Verdict.QUARANTINE, "handshake-not-trusted")
         assert len(relay(bench).desk) == 0, "nothing is half open"
         assert went(bench) == [("", "")], "begun, and no more"
