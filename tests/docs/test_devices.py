@@ -73,7 +73,7 @@ def results() -> Words:
     tcp = given(source("tcp/handshake.py"), "RefusedHandshakeError") | returned(connection, "reason_of")
     tcp |= given(source("field/tcp_door.py"), "_tell") | {each.value for each in Ended}
     relay = given(source("relay/desk.py"), "_drop") | {*get_args(State)} - {"running"}
-    found = {"relay": relay, "tcp": tcp, "udp": given(udp, "_forget", "_drop_open", "handshake") | {*Reason}}
+    found = {"relay": relay, "tcp": tcp, "udp": given(udp, "_forget", "_drop_open", "_failed", "handshake") | {*Reason}}
     return {(str(word), where) for where, words in found.items() for word in words} - {("field", "udp")}
 
 

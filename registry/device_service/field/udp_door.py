@@ -159,7 +159,7 @@ class UdpDoor(asyncio.DatagramProtocol):
             if client.opening is not None and client.random == data[_RANDOM]:
                 client.opening.feed(data)  # said again
                 return
-            if client.hello == _digest(data):
+            if client.hello == hashlib.sha256(data).digest():
                 return
             self._drop_opening(client)
         self._begin(data, addr, client, state)
@@ -176,7 +176,7 @@ class UdpDoor(asyncio.DatagramProtocol):
         limited = partial(self.metrics.limited, _UDP, "failures of a device")
         pins = KnownHere(self.pins, self.failures, host, limited, self.proposals)
         timing = Timing(total_ms=int(1_000 * self.times.handshake_s))
-        client.random, client.hello, client.known = data[_RANDOM], _digest(data), pins
+        client.random, client.hello, client.known = data[_RANDOM], hashlib.sha256(data).digest(), pins
         client.opening = Opening(
             partial(Session, self.credentials, pins, cookie=state, timing=timing, repeated=self.repeated), self.work,
             send=partial(self._send, addr), through=partial(self._through, addr, client),
@@ -296,7 +296,3 @@ def _on_record(done: Future[bool]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
         _log.error("that a device has a proposed key was not put on record", exc_info=error)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
