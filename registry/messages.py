@@ -82,7 +82,10 @@ class HistoryAnswer(PinAnswer, frozen=True, kw_only=True):
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Which registry this is, and what keeps it from signing receipts now; `trouble` is empty if nothing does."""
+    """Which registry this is, and what keeps it from signing receipts now; `trouble` is empty if nothing does.
+
+    `device_service` says why no unit can be met now, and is empty if one can.
+    """
 
     registry: str
     environment: str
@@ -90,6 +93,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     root_version: int
     version: str
     trouble: str
+    device_service: str = ""
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, R
 from station.finding import NotReadyError
 from station.root import difference
 from trust.identity import DeviceId
+from trust.order import WorkOrder
 from trust.root import TrustedRoot
 
 
@@ -22,10 +23,13 @@ class Registry(Protocol):
         """What it says of itself."""
 
 
-async def greet(cloud: Registry, root: TrustedRoot, *, as_ourselves: bool = True) -> None:
-    """Ask the registry how it is, and, as this station, for a device that nobody has; NotReadyError.
+async def greet(
+    cloud: Registry, root: TrustedRoot, work: WorkOrder | None = None, *, as_ourselves: bool = True
+) -> RegistryStatus:
+    """What the registry says of itself, asked, as this station, for a device that nobody has, too; NotReadyError.
 
-    The signer makes one client assertion for it; without `as_ourselves` it is not asked.
+    The signer makes one client assertion for it; without `as_ourselves` it is not asked. `work`: the order, if it is
+    known: units that it has meet the device service would be held without one.
     """
     try:
         status = await cloud.status()
@@ -43,3 +47,10 @@ async def greet(cloud: Registry, root: TrustedRoot, *, as_ourselves: bool = True
             f"{root.root.registry_url} answers, and can sign no receipts: {status.trouble}. Have whoever runs the "
             "registry see to its signer (the cloud's); units would be held."
         )
+    wanted = work is not None and bool(work.handshakes) and "service-away" not in work.handshake_waivers
+    if wanted and status.device_service:
+        raise NotReadyError(
+            f"{root.root.registry_url} answers, and no unit can meet the cloud: {status.device_service}. Have whoever "
+            "runs the registry start its device service (station-registry devices); units would be held."
+        )
+    return status

@@ -42,8 +42,8 @@ class Known:
     paths: settings.Paths
     root: TrustedRoot
 
-    async def findings(self, order_file: Path | None) -> list[Finding]:
-        """Order, ledger and clock, what was objected to, signer, registry."""
+    async def findings(self, order_file: Path | None, work: WorkOrder | None) -> list[Finding]:
+        """Order, ledger and clock, what was objected to, signer, registry. `work`: the file's order, if it is one."""
         signer, ledger = await self._signer_and_ledger()
         if not ledger.good:  # a batch may have ended between the two answers, and its log got a new head
             signer, ledger = await self._signer_and_ledger()
@@ -52,7 +52,7 @@ class Known:
             ledger,
             *(await self._objected() if ledger.good else ()),
             await ask("signer", lambda: self._signer(signer)),
-            await ask("registry", lambda: self._registry(signer)),
+            await ask("registry", lambda: self._registry(signer, work)),
             *((await ask("roster", self._roster),) if ledger.good else ()),
         ]
 
@@ -186,12 +186,12 @@ class Known:
         except rostering.RosterError as error:
             raise NotReadyError(str(error)) from error
 
-    async def _registry(self, status: SignerStatus | NotReadyError) -> str:
+    async def _registry(self, status: SignerStatus | NotReadyError, work: WorkOrder | None) -> str:
         signer_there = not isinstance(status, NotReadyError)
         signer = wiring.open_signer(self.paths)
         cloud = wiring.open_cloud(self.config, self.root, signer)
         try:
-            await greet(cloud, self.root, as_ourselves=signer_there)
+            said = await greet(cloud, self.root, work, as_ourselves=signer_there)
         except NotReadyError as error:
             if not of_certificate(error):
                 raise
@@ -201,7 +201,8 @@ class Known:
             await signer.close()
         takes_us = "takes this station" if signer_there else "not asked whether it takes this station: no signer"
         there = f"{self.root.root.registry_url} answers, signs receipts, has this root"
-        return f"{there}; {takes_us}; TLS certificate is the root's"
+        meets = said.device_service or "its device service is there"
+        return f"{there}; {takes_us}; TLS certificate is the root's; {meets}"
 
     async def proxy(self) -> str:
         """What the proxy says; NotReadyError if it keeps this station from the registry."""

@@ -41,12 +41,13 @@ class Readiness:
 
     async def all(self) -> list[Finding]:
         """Every finding, in the order an operator would mend them; without a root nobody else can be judged."""
-        findings = [await ask("root", self._root), await ask("disk", self._disk)]
+        findings, work = [await ask("root", self._root), await ask("disk", self._disk)], None
         if findings[0].good:
+            work = self._work()
             known = Known(self.config, self.paths, load_root(self.paths.root))
-            findings += await known.findings(self._order_file)
+            findings += await known.findings(self._order_file, work)
             findings.append(await ask("proxy", known.proxy))
-        return [*findings, *await self._slots(self._work() if findings[0].good else None)]
+        return [*findings, *await self._slots(work)]
 
     def _work(self) -> WorkOrder | None:
         """The order to hold units against; None if there is none that can be read, which is a finding of its own."""

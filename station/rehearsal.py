@@ -26,7 +26,7 @@ async def rehearse(plan: Plan, names: tuple[str, ...] = ()) -> Rehearsed:
             await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
         except LineStop:  # a batch may have ended between the two looks
             await wiring.rehearse_ledger(plan, await known_signer(plan, signer))
-        await greet(cloud, plan.root)
+        await greet(cloud, plan.root, plan.work)
     except NotReadyError as error:
         raise fault("setup", str(error)) from error
     finally:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from registry.access.caller import Scope, StationCaller, stations
-from registry.device_service.relay.client import AwayError, NoAnswerError
+from registry.device_service.relay.client import NONE, AwayError, NoAnswerError
 from registry.device_service.relay.messages import Items, Open, Progress, Protocol, Refusal, Request, State, Step
 from registry.errors import RefusedError
 from registry.limits.rates import RouteClass
@@ -95,9 +95,7 @@ def _is_hex32(name: str) -> bool:
 
 def _answer(services: Services, request: Request, status: int) -> Response:
     if services.relay is None:
-        return _trouble(
-            Code.DEVICE_SERVICE_AWAY, "this registry has no device service: relay_socket in its settings is empty"
-        )
+        return _trouble(Code.DEVICE_SERVICE_AWAY, NONE)
     try:
         said = services.relay.ask(request)
     except AwayError as error:

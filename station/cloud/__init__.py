@@ -56,12 +56,13 @@ class PinRecord:
 class RegistryStatus:
     """What the registry says of itself, unsigned: for a look before the shift, and no decision about a unit.
 
-    `trouble` says why it can sign no receipts now; empty if it can.
+    `trouble` says why it can sign no receipts now, `device_service` why no unit can meet the cloud; empty if they can.
     """
 
     root_sha256: str
     root_version: int
     trouble: str
+    device_service: str = ""
 
 
 class CloudRefusedError(Exception):

@@ -66,6 +66,7 @@ class _Status(msgspec.Struct, frozen=True, kw_only=True):
     root_sha256: str
     root_version: int
     trouble: str
+    device_service: str = ""  # a registry of before says nothing of one
 
 
 class _Detail(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,7 @@ def status_of(answer: bytes) -> RegistryStatus:
         root_sha256=printable(said.root_sha256, _EXCERPT),
         root_version=said.root_version,
         trouble=printable(said.trouble, _MESSAGE),
+        device_service=printable(said.device_service, _MESSAGE),
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from registry.device_service.relay.messages import State
-from registry.device_service.tcp.connection import Ended
+from registry.device_service.tcp.connection import FAULT, Ended
 from registry.device_service.udp.reasons import Reason
 from registry.settings import DevicesConfig, Home
 from tests.docs.pages import TOP, blocks, page, quoted, rows, section
@@ -70,7 +70,7 @@ def source(name: str) -> str:
 def results() -> Words:
     """All that `result` may say, and where."""
     connection, udp = source("tcp/connection.py"), source("field/udp_door.py")
-    tcp = given(source("tcp/handshake.py"), "RefusedHandshakeError") | returned(connection, "reason_of")
+    tcp = given(source("tcp/handshake.py"), "RefusedHandshakeError") | returned(connection, "reason_of") | {FAULT}
     tcp |= given(source("field/tcp_door.py"), "_tell") | {each.value for each in Ended}
     relay = given(source("relay/desk.py"), "_drop") | {*get_args(State)} - {"running"}
     found = {"relay": relay, "tcp": tcp, "udp": given(udp, "_forget", "_drop_open", "_failed", "handshake") | {*Reason}}

@@ -336,6 +336,7 @@ def test_status(api: Api) -> None:
         "root_version": 1,
         "version": "1.2.3",
         "trouble": "",
+        "device_service": "this registry has no device service: relay_socket in its settings is empty",
     }
 
 

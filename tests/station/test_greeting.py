@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from station.cloud import CloudRefusedError, CloudUnreachableError, PinRecord, RegistryStatus
@@ -13,6 +14,7 @@ from station.greeting import greet
 from tests.registry.make import world
 from trust.codes import Code
 from trust.identity import DeviceId
+from trust.order import WorkOrder
 
 TRUSTED = world().trusted
 
@@ -24,6 +26,7 @@ class Registry:
     says: Exception | None = None
     root_sha256: str = TRUSTED.sha256
     trouble: str = ""
+    device_service: str = ""
     asked: list[DeviceId] = field(default_factory=list)
 
     async def history(self, device: DeviceId) -> PinRecord | None:
@@ -33,12 +36,14 @@ class Registry:
         return None
 
     async def status(self) -> RegistryStatus:
-        return RegistryStatus(root_sha256=self.root_sha256, root_version=1, trouble=self.trouble)
+        return RegistryStatus(
+            root_sha256=self.root_sha256, root_version=1, trouble=self.trouble, device_service=self.device_service
+        )  # fmt: skip
 
 
-def told(registry: Registry, *, as_ourselves: bool = True) -> str:
+def told(registry: Registry, work: WorkOrder | None = None, *, as_ourselves: bool = True) -> str:
     with pytest.raises(NotReadyError) as caught:
-        asyncio.run(greet(registry, TRUSTED, as_ourselves=as_ourselves))
+        asyncio.run(greet(registry, TRUSTED, work, as_ourselves=as_ourselves))
     return str(caught.value)
 
 
@@ -51,6 +56,18 @@ def test_a_registry_that_takes_the_station() -> None:
 def test_a_registry_that_does_not() -> None:
     unknown = CloudRefusedError(Code.CLIENT_UNKNOWN, "no access token: it names no station 'st-01'; have it enrolled")
     assert told(Registry(unknown)) == f"{unknown}. No unit is taken until then."
+
+
+def test_no_device_service_where_the_order_wants_one() -> None:
+    """Others may work, and those whose order lets that stand; what is said of it comes back all the same."""
+    registry = Registry(device_service="no device service is there")
+    work = msgspec.structs.replace(world().order, handshakes=("udp",))
+    assert "no device service is there. Have whoever" in told(registry, work)
+    waived = msgspec.structs.replace(work, handshake_waivers=("service-away",))
+    for fine in (None, waived, msgspec.structs.replace(work, handshakes=())):
+        said = asyncio.run(greet(registry, TRUSTED, fine))
+        assert said.device_service == "no device service is there"
+    assert asyncio.run(greet(Registry(), TRUSTED, work)).device_service == ""
 
 
 def test_another_root_is_what_is_told_and_not_what_comes_of_it() -> None:

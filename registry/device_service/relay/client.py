@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +15,23 @@ from registry.device_service.relay.messages import (
     LENGTH,
     Answer,
     FrameError,
+    Refusal,
     Request,
+    Step,
     body_length,
     framed,
     read_answer,
 )
+from trust.codes import Code
 
 TIMEOUT_S: Final = 9.0
 """For one answer: five seconds of work that a step waits for, or a database that takes its time."""
+
+
+NONE: Final = "this registry has no device service: relay_socket in its settings is empty"
+_STATUS_S: Final = 2.0
+_NOBODY: Final = Step(station="nobody", handshake="0" * 32)
+"""A harmless question: nobody has such a handshake."""
 
 
 class NoAnswerError(Exception):
@@ -51,6 +60,17 @@ class RelayClient:
                 return read_answer(_exactly(line, body_length(_exactly(line, LENGTH.size, until)), until))
         except (OSError, FrameError) as error:
             raise NoAnswerError(f"no answer from the device service at {self.path}: {error}") from error
+
+    def trouble(self) -> str:
+        """Why no unit could be met now, for whoever runs the registry's line; empty if one could."""
+        try:
+            said = replace(self, timeout_s=_STATUS_S).ask(_NOBODY)
+        except AwayError:
+            return "no device service is there"
+        except NoAnswerError:
+            return "the device service does not answer"
+        known = isinstance(said, Refusal) and said.code is Code.HANDSHAKE_UNKNOWN
+        return "" if known else "the device service does not know this registry: see its relay_uids"
 
     def _connect(self, line: socket.socket) -> None:
         try:

@@ -13,6 +13,7 @@ from registry.pins.reading import UntrustedError
 from trust.codes import Code
 
 _log = logging.getLogger(__name__)
+BUG: Final = Refusal(code=Code.INTERNAL, message="the device service has a bug here: its log says more")
 AGAIN_S: Final = 5.0
 NOT_SIGNED: Final = (SignerError, SignerUnavailableError)
 
@@ -43,7 +44,7 @@ def failed(error: BaseException) -> Refusal:
             _log.error("the database failed a handshake", exc_info=error)
             return Refusal(code=Code.STORE_FAILED, message="the registry's database failed: send this again later")
     _log.error("a relayed handshake failed: a bug", exc_info=error)
-    return Refusal(code=Code.INTERNAL, message="the device service has a bug here: its log says more")
+    return BUG
 
 
 def trouble(error: BaseException) -> Refusal | None:

@@ -17,9 +17,9 @@ from typing import Final
 from registry.device_service.keys import Watched
 from registry.device_service.pins import BenchPin
 from registry.device_service.relay.course import PIECE, SLOW_S, Course
-from registry.device_service.relay.failures import failed, too_slow
+from registry.device_service.relay.failures import BUG, failed, too_slow
 from registry.device_service.relay.word import Reporter
-from registry.device_service.tcp.connection import Connection, Ended, Service, Times
+from registry.device_service.tcp.connection import FAULT, Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import MESSAGE_2_BYTES, Accepted
 from registry.device_service.work import beside
 from trust.dsse import Envelope
@@ -76,7 +76,8 @@ class TcpBench:
         self._keys = Watched(reporter.keys)
         self._heard = hashlib.sha256()
         self._came = 0
-        self._judging = self._greeted = self._refused = self._closed = False
+        self._judging = self._greeted = self._closed = False
+        self._refused = ""
         self._clock: asyncio.TimerHandle | None = None
         service = Service(
             keys=self._keys, pins=held, work=work, times=times or TIMES, opened=self._opened,
@@ -115,7 +116,7 @@ class TcpBench:
             self._course.rest()
 
     def _refused_for(self, reason: str) -> None:
-        self._refused = True
+        self._refused = reason
         _log.info("a relayed handshake was refused", extra={"part": f"tcp {reason}"})
 
     def _ended(self, why: Ended) -> None:
@@ -124,6 +125,8 @@ class TcpBench:
             return
         if self._keys.trouble is not None:
             self._course.fail(failed(self._keys.trouble))
+        elif self._refused == FAULT:
+            self._course.fail(BUG)
         elif why is Ended.REFUSED and not self._refused and self._came == MESSAGE_2_BYTES:
             self._course.fail(too_slow("tcp"))
         else:

@@ -33,6 +33,8 @@ from registry.device_service.work import beside
 
 _log = logging.getLogger(__name__)
 _NUMBERS: Final = 65_535
+FAULT: Final = "fault"
+"""Why a handshake was refused that no device was the cause of: database, stored rows, or a bug."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,4 +210,4 @@ def reason_of(error: Exception) -> str:
             _log.error("the cloud signer did not do its part in a handshake", exc_info=error)
             return "not-signed"
     _log.error("a handshake failed", exc_info=error)
-    return "fault"
+    return FAULT

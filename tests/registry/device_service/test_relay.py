@@ -505,6 +505,17 @@ def test_a_socket_where_somebody_listens_or_something_else_is_stays(short_dir: P
         pass
 
 
+def test_whether_units_could_be_met_is_told_in_words(site: Site, short_dir: Path) -> None:
+    assert site.client.trouble() == ""
+    assert RelayClient(short_dir / "nowhere").trouble() == "no device service is there"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(short_dir / "silent"))
+        silent.listen()
+        began = time.monotonic()
+        assert RelayClient(short_dir / "silent").trouble() == "the device service does not answer"
+        assert time.monotonic() - began < 4
+
+
 def test_a_service_that_is_away_or_silent_is_one_error_in_bounded_time(short_dir: Path) -> None:
     with pytest.raises(AwayError, match="no device service"):
         RelayClient(short_dir / "nowhere").ask(Step(station=STATION, handshake="ab" * 16))

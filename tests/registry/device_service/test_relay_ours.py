@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_a_bug_at_the_report_is_told_at_once(site: Site, protocol: str, monkeypa
     ((answer, seconds),) = all_at_once(site, protocol, 1)
     assert (answer["code"], seconds < 2) == ("internal", True)
     assert site.desk is not None and len(site.desk) == 0
+
+
+def test_a_bug_before_the_report_is_no_refusal_of_the_device(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in quarantine for it."""
+
+    def bug(*_: object) -> bytes:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(tcp_bench, "TIMES", replace(tcp_bench.TIMES, refused_s=0.4))
+    monkeypatch.setattr(SoftwareKeys, "tcp_sign", bug)
+    ((answer, _),) = all_at_once(site, "tcp", 1)
+    assert answer["code"] == "internal"
 
 
 def test_a_datagram_that_no_tunnel_takes_is_not_cut_in_two(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
