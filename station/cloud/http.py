@@ -61,7 +61,15 @@ class HttpCloud:
         self._access = access
         self._timeout_s = timeout_s
         self._proxy = str(Proxy.parse(proxy)) if proxy else ""
-        self._tls = _tls(tls_root_der)
+        self._connected = partial(
+            httpx2.AsyncClient,
+            verify=_tls(tls_root_der),
+            proxy=proxy,
+            trust_env=False,
+            timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
+            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_IDLE_S),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
         self._made: list[httpx2.AsyncClient] = []
         self._free: list[httpx2.AsyncClient] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -138,23 +146,14 @@ class HttpCloud:
     @contextmanager
     def _connection(self) -> Iterator[httpx2.AsyncClient]:
         """One for its user alone, kept open for the next one: the last that was used, as it is open most likely."""
-        client = self._free.pop() if self._free else self._connected()
+        if not self._free:
+            self._made.append(self._connected())
+            self._free.append(self._made[-1])
+        client = self._free.pop()
         try:
             yield client
         finally:
             self._free.append(client)
-
-    def _connected(self) -> httpx2.AsyncClient:
-        made = httpx2.AsyncClient(
-            verify=self._tls,
-            proxy=self._proxy or None,
-            trust_env=False,
-            timeout=None,  # asyncio.timeout bounds the whole request; every dripped byte would renew this one
-            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_IDLE_S),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-        )
-        self._made.append(made)
-        return made
 
     async def _asked(
         self, method: str, path: str, body: bytes | None, understand: Callable[[bytes], T],
