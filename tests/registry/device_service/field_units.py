@@ -137,10 +137,21 @@ class UdpDevice:
         self.heard += self.client.step()
         while self.client.outbox:
             self.line.send(self.client.outbox.popleft())
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(within_s):
-                self.client.inbox.append(await asyncio.get_running_loop().sock_recv(self.line, 4096))
+        await self._readable(within_s)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self.client.inbox.append(self.line.recv(4096))
         self.heard += self.client.step()
+
+    async def _readable(self, within_s: float) -> None:
+        """A datagram is there, or the time is over: a `sock_recv` that is cancelled may lose one."""
+        loop, there = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self.line, there.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await there.wait()
+        finally:
+            loop.remove_reader(self.line)
 
     async def open(self, within_s: float = 5) -> bool:
         """Whether the handshake was done."""

@@ -77,7 +77,7 @@ def site(worker_dir: Path) -> Site:
     public = msgspec.json.decode((place / "signer-cloud" / "public.json").read_bytes(), type=dict[str, str])
     keys = {name: base64.b64decode(each) for name, each in public.items()}
     made = world(
-        tls_root=ssl.PEM_cert_to_DER_cert((place / "registry" / "tls.crt").read_text()),
+        quantity=6_000, tls_root=ssl.PEM_cert_to_DER_cert((place / "registry" / "tls.crt").read_text()),
         receipt_spki=keys["receipt"], cloud_keys=CloudKeys(handshake=keys["handshake"]),
     )  # fmt: skip
     (place / "root").write_bytes(roots.wrap(made.trusted.root).to_json())
