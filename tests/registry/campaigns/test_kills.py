@@ -67,16 +67,17 @@ class Killing:
         victim.end(signal.SIGKILL)
         victim.start()
 
-    def backend(self) -> None:
-        """One that serves a registry; the server kills the others and starts again."""
+    def backend(self) -> bool:
+        """One that serves a registry; the server kills the others and starts again. False if there was none just now."""
         try:
             found = self.server.sql(
                 "SELECT pid FROM pg_stat_activity WHERE application_name = 'station-registry' ORDER BY random() LIMIT 1"
             )
         except psycopg.OperationalError:
-            return  # it starts again just now
+            return False  # it starts again just now
         if found:
             os.kill(int(str(found[0][0])), signal.SIGKILL)
+        return bool(found)
 
 
 def campaign(server: Server, place: Path, *, kills: int, pins: int, clients: int) -> str:
@@ -130,13 +131,12 @@ def test_control_without_synchronous_commit_pins_are_lost(server: Server, tmp_pa
         load = Load(planted, 4)
         load.start()
         killing = Killing(planted, server, load)
-        lost = False
-        for _ in range(8):  # what was written out by chance just before is not lost: then once more
+        lost, killed = False, 0
+        end = time.monotonic() + 60
+        while not lost and time.monotonic() < end:  # what was written out by chance just before is not lost: once more
             killing.progress(30)
-            killing.backend()
+            killed += killing.backend()
             killing.progress(5)
-            lost = lost or any("are lost" in each for each in judge(planted.database_url, load.told))
-            if lost:
-                break
+            lost = any("are lost" in each for each in judge(planted.database_url, load.told))
         load.stop()
-    assert lost
+    assert lost, f"{killed} backends were killed"
