@@ -8,6 +8,7 @@ imported and done nothing.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -183,7 +184,8 @@ class Running:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it may end between the two
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
