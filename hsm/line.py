@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import stat
 import threading
 from pathlib import Path
 from typing import TypeVar
@@ -81,8 +82,8 @@ class Line:
 def away(path: Path, error: OSError) -> SignerUnavailableError:
     """Why there is no answer, with what to do."""
     match error:
-        case ConnectionRefusedError() if path.exists() and not path.is_socket():
-            why = f"that is {what_it_is(path.stat().st_mode)}, no socket: correct `socket` in the settings"
+        case ConnectionRefusedError() if other := _no_socket(path):
+            why = f"that is {other}, no socket: correct `socket` in the settings"
         case FileNotFoundError() | ConnectionRefusedError():
             why = NOT_RUNNING
         case PermissionError():
@@ -90,6 +91,15 @@ def away(path: Path, error: OSError) -> SignerUnavailableError:
         case _:
             why = plainly(error)
     return SignerUnavailableError(f"no answer from the signer at {path}: {why}")
+
+
+def _no_socket(path: Path) -> str:
+    """What is there instead of a socket; empty for one, and for nothing. Looked at once: a signer may end meanwhile."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return "" if stat.S_ISSOCK(mode) else what_it_is(mode)
 
 
 def unreadable(verb: str, error: FrameError) -> SignerError | SignerUnavailableError:

