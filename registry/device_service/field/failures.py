@@ -33,8 +33,8 @@ class Failures:
         self, places: Rate = PLACE, devices: Rate = DEVICE, anywhere: Rate = DEVICE_ANYWHERE, comes: Rate = COMES,
         *, factor: float = 1.0,
     ) -> None:  # fmt: skip
-        several = factor or 1e6
-        self._rates = tuple(
+        several = factor or 1e6  # so many that nobody is counted out
+        self._place, self._device, self._anywhere, self._comes = (
             Rate(each.per_s * several, each.burst * several) for each in (places, devices, anywhere, comes)
         )
         self._places, self._devices, self._came = Buckets(), Buckets(2 * _REMEMBERED), Buckets(_REMEMBERED)
@@ -42,23 +42,23 @@ class Failures:
 
     def begins(self, host: str) -> bool:
         """Whether a handshake from there is begun; it is then counted."""
-        return self._places.take((network(host),), self._rates[0]) == 0.0
+        return self._places.take((network(host),), self._place) == 0.0
 
     def names(self, host: str, device: DeviceId) -> bool:
         """Whether a handshake that names this device goes on; it is then counted."""
         place, name = network(host), str(device)
-        if self._came.full_in_s((name,), self._rates[3]) > 0:
+        if self._came.full_in_s((name,), self._comes) > 0:
             return False
-        if self._devices.take((name, place), self._rates[1]) > 0:
+        if self._devices.take((name, place), self._device) > 0:
             return False
-        return self._seen.knows(f"{name} {place}") or self._devices.take((name,), self._rates[2]) == 0.0
+        return self._seen.knows(f"{name} {place}") or self._devices.take((name,), self._anywhere) == 0.0
 
     def proved(self, host: str, device: DeviceId) -> None:
         """It has come to something: what it cost is given back, and the device is known there."""
         place, name = network(host), str(device)
-        self._places.charge((place,), self._rates[0], -1)
-        self._devices.charge((name, place), self._rates[1], -1)
+        self._places.charge((place,), self._place, -1)
+        self._devices.charge((name, place), self._device, -1)
         if not self._seen.knows(f"{name} {place}"):
-            self._devices.charge((name,), self._rates[2], -1)
+            self._devices.charge((name,), self._anywhere, -1)
         self._seen.remember(f"{name} {place}")
-        self._came.charge((name,), self._rates[3], 1)
+        self._came.charge((name,), self._comes, 1)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from registry.device_service.field.failures import Failures
+from registry.device_service.field.half_open import HalfOpen
 from registry.device_service.field.tcp_door import TcpDoor
 from registry.device_service.field.udp_door import UdpDoor
-from registry.device_service.field.under_way import UnderWay
 from registry.device_service.parts import Parts
 from registry.settings import FILE, LAST_PORT, SetupError
 from registry.telemetry.devices import DeviceMetrics
@@ -80,14 +80,15 @@ async def opened(parts: Parts, work: Executor, metrics: DeviceMetrics) -> AsyncI
             udp = UdpDoor(
                 credentials=parts.credentials, repeated=parts.seen.repeated, pins=parts.pins, work=work,
                 failures=failures, metrics=metrics, most=config.udp_sessions,
-                under_way=UnderWay(config.udp_half_open, config.udp_half_open_of_an_address), proposals=parts.proposals,
+                handshakes=HalfOpen(config.udp_half_open, config.udp_half_open_of_an_address),
+                proposals=parts.proposals,
             )  # fmt: skip
             port = bound(config.udp, socket.SOCK_DGRAM)
             transport, _ = await loop.create_datagram_endpoint(lambda: udp, sock=port)
             open_ports.callback(transport.close)
             open_ports.callback(udp.close)
             said.append(f"udp {_told(port)}")
-        looks = [asyncio.create_task(each.inside.look_every()) for each in (tcp, udp) if each is not None]
+        looks = [asyncio.create_task(each.open_sessions.look_every()) for each in (tcp, udp) if each is not None]
         try:
             yield Doors(tcp, udp, tuple(said))
         finally:

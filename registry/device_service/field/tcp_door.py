@@ -16,8 +16,8 @@ from typing import Final
 
 from hsm.signer import HandshakeKeys
 from registry.device_service.field.failures import Failures
-from registry.device_service.field.inside import Entry, Inside
 from registry.device_service.field.known import FieldPins, KnownHere
+from registry.device_service.field.sessions import Entry, OpenSessions
 from registry.device_service.tcp.connection import Connection, Ended, Service, Times
 from registry.device_service.tcp.handshake import Accepted
 from registry.limits.rates import network
@@ -41,15 +41,15 @@ class TcpDoor:
     open: int = 0
     places: Counter[str] = field(default_factory=Counter)
     lines: set[asyncio.Transport] = field(default_factory=set)
-    inside: Inside = field(init=False)
+    open_sessions: OpenSessions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inside = Inside(self.pins, self.work)
+        self.open_sessions = OpenSessions(self.pins, self.work)
 
     @property
     def sessions(self) -> int:
         """How many devices are in."""
-        return len(self.inside)
+        return len(self.open_sessions)
 
     def knock(self) -> asyncio.Protocol:
         """For a connection that was just accepted."""
@@ -113,7 +113,7 @@ class Guest:
 
     def _opened(self, accepted: Accepted) -> None:
         self._door.failures.proved(self._host, accepted.device_id)
-        self._entry = self._door.inside.came(accepted.device_id, accepted.spki, self._line.abort)
+        self._entry = self._door.open_sessions.came(accepted.device_id, accepted.spki, self._line.abort)
         self._tell("done")
 
     def _refused(self, reason: str) -> None:
@@ -127,7 +127,7 @@ class Guest:
         if not door.places[place]:
             del door.places[place]
         if self._entry is not None:
-            door.inside.left(self._entry)
+            door.open_sessions.left(self._entry)
         self._tell(why.value)
 
     def _tell(self, result: str) -> None:

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any, Final, cast
 
 from registry.device_service.field.failures import Failures
-from registry.device_service.field.inside import Entry, Inside
+from registry.device_service.field.half_open import HalfOpen
 from registry.device_service.field.known import FieldPins, KnownHere, Proposals
+from registry.device_service.field.sessions import Entry, OpenSessions
 from registry.device_service.field.udp_talk import Open, Opening
-from registry.device_service.field.under_way import UnderWay
 from registry.device_service.udp.gnutls.cookies import Cookies, is_hello
 from registry.device_service.udp.gnutls.credentials import Credentials
 from registry.device_service.udp.gnutls.endpoint import LONGEST, Timing
@@ -42,7 +42,7 @@ Where = tuple[Any, ...]
 class UdpTimes:
     """Seconds: for a handshake, from it to the Hello, of silence, of a session, of a cookie key, between two looks.
 
-    A session ends in the end, so that a pin that was revoked meanwhile lets nobody stay.
+    A session ends in the end, whoever it is.
     """
 
     handshake_s: float = 30.0
@@ -79,13 +79,13 @@ class UdpDoor(asyncio.DatagramProtocol):
     failures: Failures
     metrics: DeviceMetrics
     most: int
-    under_way: UnderWay
+    handshakes: HalfOpen
     proposals: Proposals | None = None
     times: UdpTimes = field(default_factory=UdpTimes)
     now_s: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self.inside = Inside(self.pins, self.work)
+        self.open_sessions = OpenSessions(self.pins, self.work)
         self._cookies = Cookies(self.credentials.library)
         self._clients: dict[Where, _Client] = {}
         self._transport: asyncio.DatagramTransport | None = None
@@ -98,12 +98,12 @@ class UdpDoor(asyncio.DatagramProtocol):
     @property
     def half_open(self) -> int:
         """How many handshakes are under way."""
-        return len(self.under_way)
+        return len(self.handshakes)
 
     @property
     def sessions(self) -> int:
         """How many devices are in."""
-        return len(self.inside)
+        return len(self.open_sessions)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The port is open."""
@@ -182,13 +182,13 @@ class UdpDoor(asyncio.DatagramProtocol):
             send=partial(self._send, addr), through=partial(self._through, addr, client),
             failed=partial(self._failed, addr, client),
         )  # fmt: skip
-        self.under_way.begun(client, host, partial(self._failed, addr, client, "crowded-out"))
+        self.handshakes.begun(client, host, partial(self._failed, addr, client, "crowded-out"))
         client.opening.feed(data)
 
     def _full(self, addr: Where, client: _Client | None) -> str:
         if client is None and len(self._clients) >= self.most:
             return "sessions"
-        if not self.under_way.room_for(addr[0]):
+        if not self.handshakes.room_for(addr[0]):
             return "handshakes"
         return "" if self.failures.begins(addr[0]) else "failures of an address"
 
@@ -196,7 +196,7 @@ class UdpDoor(asyncio.DatagramProtocol):
         if client.opening is not None:
             client.opening.drop()
             client.opening = None
-            self.under_way.ended(client)
+            self.handshakes.ended(client)
 
     def _failed(self, addr: Where, client: _Client, reason: str) -> None:
         self._drop_opening(client)
@@ -240,7 +240,7 @@ class UdpDoor(asyncio.DatagramProtocol):
             asyncio.get_running_loop().call_soon(self._drop_session, addr, client, session)
         else:
             end = partial(self._drop_session, addr, client, session)
-            client.entry = self.inside.came(peer.device_id, peer.spki, end)
+            client.entry = self.open_sessions.came(peer.device_id, peer.spki, end)
 
     def _drop_session(self, addr: Where, client: _Client, session: Session) -> None:
         if client.open is not None and client.open.session is session:
@@ -262,7 +262,7 @@ class UdpDoor(asyncio.DatagramProtocol):
 
     def _left(self, client: _Client) -> None:
         if client.entry is not None:
-            self.inside.left(client.entry)
+            self.open_sessions.left(client.entry)
             client.entry = None
 
     def _look(self) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.device_service.field.failures import Failures
+from registry.device_service.field.half_open import HalfOpen
 from registry.device_service.field.tcp_door import TcpDoor
 from registry.device_service.field.udp_door import UdpDoor, UdpTimes
-from registry.device_service.field.under_way import UnderWay
 from registry.device_service.tcp.connection import Times
 from registry.telemetry.devices import DeviceMetrics
 from tests.registry.device_service.dtls_client import Client
@@ -57,7 +57,7 @@ async def udp_door(credentials: Any, pins: Any, **changes: Any) -> AsyncIterator
     """A port of this machine."""
     given = {
         "failures": Failures(), "metrics": DeviceMetrics(version="1", environment="demo"), "most": 1_000,
-        "under_way": UnderWay(100, 100), "repeated": lambda _: "", "times": QUICK_UDP, **changes,
+        "handshakes": HalfOpen(100, 100), "repeated": lambda _: "", "times": QUICK_UDP, **changes,
     }  # fmt: skip
     with ThreadPoolExecutor(4) as work:
         door = UdpDoor(credentials=credentials, pins=pins, work=work, **given)

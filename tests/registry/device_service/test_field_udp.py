@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.database import Database
 from registry.device_service.field import udp_door as doors
 from registry.device_service.field.failures import Failures
+from registry.device_service.field.half_open import HalfOpen
 from registry.device_service.field.udp_door import UdpDoor
-from registry.device_service.field.under_way import UnderWay
 from registry.device_service.pins import RegistryPins
 from registry.failures import DatabaseError
 from registry.limits.buckets import Rate
@@ -126,13 +126,13 @@ def test_no_more_handshakes_at_once_than_there_is_room_for(plant: Plant) -> None
         assert count(door.metrics, "udp", "timed-out") == 2
         assert await plant.at(port, 3).greet()
 
-    plant.played(story, under_way=UnderWay(2, 2), times=replace(QUICK_UDP, handshake_s=1.5))
+    plant.played(story, handshakes=HalfOpen(2, 2), times=replace(QUICK_UDP, handshake_s=1.5))
 
 
 def crowded(plant: Plant, monkeypatch: pytest.MonkeyPatch, places: int, **changes: Any) -> tuple[bool, int]:
     """Whether a device comes in while so many addresses hold all that they are let, and how much that is."""
     config, found = DevicesConfig(), []
-    room = UnderWay(config.udp_half_open, config.udp_half_open_of_an_address)
+    room = HalfOpen(config.udp_half_open, config.udp_half_open_of_an_address)
     real = doors.Cookies.verified
 
     def shown(self: doors.Cookies, name: bytes, hello: bytes) -> Any:
@@ -151,8 +151,8 @@ def crowded(plant: Plant, monkeypatch: pytest.MonkeyPatch, places: int, **change
     with monkeypatch.context() as patch:
         patch.setattr(doors.Cookies, "verified", shown)
         for name, change in changes.items():
-            patch.setattr(UnderWay, name, change)
-        plant.played(story, under_way=room, most=5_000, times=replace(QUICK_UDP, handshake_s=30, hello_s=30))
+            patch.setattr(HalfOpen, name, change)
+        plant.played(story, handshakes=room, most=5_000, times=replace(QUICK_UDP, handshake_s=30, hello_s=30))
     return found[0]
 
 
@@ -184,10 +184,10 @@ def test_who_is_no_more_good_is_put_out_at_the_next_look(plant: Plant) -> None:
     async def story(door: UdpDoor, port: int) -> None:
         stays, goes = plant.at(port, 1), plant.at(port, 2)
         assert await stays.greet() and await goes.greet()
-        await door.inside.look()
+        await door.open_sessions.look()
         assert door.sessions == 2
         ended = plant.service.pins.known.pop(spki_of(plant.keys[1]))
-        await door.inside.look()
+        await door.open_sessions.look()
         assert (len(door), door.sessions) == (1, 1)
         assert await stays.ping() and not await goes.ping()
         plant.service.pins.known[spki_of(plant.keys[1])] = ended
@@ -205,7 +205,7 @@ def test_a_database_that_does_not_answer_puts_nobody_out(plant: Plant) -> None:
 
     async def story(door: UdpDoor, port: int) -> None:
         assert await plant.at(port, 1).greet()
-        await door.inside.look()
+        await door.open_sessions.look()
         assert door.sessions == 1
 
     plant.played(story, Away(), times=replace(QUICK_UDP, silence_s=30, hello_s=30))

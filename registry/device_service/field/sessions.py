@@ -1,4 +1,4 @@
-"""Who has proved itself at one port and is in: one session a device, the newest one, and looked at again now and then.
+"""Open sessions at one port: one a device, the newest one, and each looked at again now and then.
 
 On the event loop. A device whose key is good no more is put out at the next look, and not only when its day is over.
 Never lets anybody in.
@@ -31,7 +31,7 @@ class Entry:
     end: Callable[[], None]
 
 
-class Inside:
+class OpenSessions:
     """Of one port."""
 
     def __init__(self, pins: FieldPins, work: Executor) -> None:

@@ -1,4 +1,4 @@
-"""Handshakes under way at the UDP port: so many in all, so many of an address, and who makes room for whom.
+"""Half-open handshakes at the UDP port: so many in all, so many of an address, and who makes room for whom.
 
 Each is begun with nothing but a cookie shown, costs a signature and waits for half a minute: so no address may hold
 the room, and where several hold it all, a newcomer gets the oldest place of the address that has the most. One event
@@ -20,7 +20,7 @@ class _Handshake:
     give_up: Callable[[], None]
 
 
-class UnderWay:
+class HalfOpen:
     """Of one port, by whoever they are of."""
 
     def __init__(self, most: int, of_an_address: int) -> None:
